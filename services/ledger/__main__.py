@@ -1,0 +1,69 @@
+"""A ledger process: `python -m services.ledger`, told by its environment which shards to serve.
+
+Here everything is put together, and only here is the environment read.
+"""
+
+import asyncio
+import os
+
+from hivecore.ledger.v1 import ledger_pb2_grpc
+
+from services.chassis import logs, migrations, postgres, process, settings
+from services.chassis.directory_cache import DirectoryCache
+from services.chassis.server import Server
+from services.ledger.service import LedgerService
+from services.ledger.settings import LedgerSettings
+from services.ledger.shard import Shard
+
+DATABASE_RETRY_SECONDS = 0.5
+
+_log = logs.get(__name__)
+
+
+async def main() -> None:
+    """Serve until told to stop."""
+    options = settings.read(LedgerSettings, os.environ)
+    logs.configure(options.log_level, "ledger", options.instance)
+    directory = DirectoryCache(options.account_address)
+    shards: dict[int, Shard] = {
+        shard_id: Shard(shard_id, dsn.get_secret_value(), options.instance, options.lease_seconds, directory.ledger)
+        for shard_id, dsn in options.shards.items()
+    }
+    server = Server(options)
+    service = LedgerService(shards, lambda: directory.current, directory.refresh)
+    ledger_pb2_grpc.add_LedgerServicer_to_server(service, server.server)
+    running: list[asyncio.Task[None]] = []
+
+    async def prepare() -> None:
+        for dsn in options.shards.values():
+            await _migrate(dsn.get_secret_value())
+        await directory.start()
+        running.extend(asyncio.create_task(shard.run(), name=f"shard {n}") for n, shard in shards.items())
+
+    try:
+        await server.serve(["hivecore.ledger.v1.Ledger"], prepare=prepare)
+    finally:
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await directory.close()
+
+
+async def _migrate(dsn: str) -> None:
+    """Bring a shard's schema up to date, as soon as its database is there."""
+    while True:
+        try:
+            connection = await postgres.connect(dsn, application="hivecore-ledger-migrate", statement_seconds=0)
+        except postgres.ERRORS as error:
+            _log.warning("database_unreachable", error=type(error).__name__)
+            await asyncio.sleep(DATABASE_RETRY_SECONDS)
+            continue
+        try:
+            await migrations.migrate(connection, "services.ledger")
+        finally:
+            await connection.close()
+        return
+
+
+if __name__ == "__main__":
+    process.run(main)

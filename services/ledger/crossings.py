@@ -1,0 +1,263 @@
+"""Money on its way to other shards: numbered, handed over in order, never dropped, landed once.
+
+Each peer has one `Courier`: it holds the crossings that the peer has not answered, sends them in
+batches in the order of their numbers, one call at a time, and repeats until the peer's answer comes.
+The peer's watermark makes repeating harmless. What the peer refused is given back to the payer by
+this shard's writer. A restart continues from the tables. `Couriers` is all peers of one shard, and
+`PayeeCheck` asks a peer beforehand, so that a return is a rare race and not the way typos come back.
+
+Never here: what may be posted (`posting.py`), SQL.
+"""
+
+import asyncio
+import heapq
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from itertools import islice
+from typing import Any, Final, Protocol
+
+from hivecore.ledger.v1 import ledger_pb2
+
+from services.chassis import logs
+from services.domain import errors, limits
+from services.domain.outcomes import Outcome
+from services.ledger import metrics
+from services.ledger.batching import AcknowledgeJob, Bounded, Writer
+from services.ledger.posting import Answers, Crossing, Draft, Watermarks
+
+HAND_OVER_SECONDS_MAX: Final = 10.0
+"""How long one call to a peer may take before it is repeated."""
+
+RETRY_SECONDS_MIN: Final = 0.05
+RETRY_SECONDS_MAX: Final = 1.0
+
+IN_FLIGHT_MAX: Final = 200_000
+"""Crossings to one peer that may be unanswered; beyond, new ones are refused before they debit."""
+
+PAYEES_REMEMBERED_MAX: Final = 200_000
+PAYEE_SECONDS: Final = 30.0
+"""How long a peer's yes is believed; a return covers what changes meanwhile."""
+
+_log = logs.get(__name__)
+
+
+class Peer(Protocol):
+    """A ledger that can be called: `services.chassis.clients.LedgerClient`."""
+
+    async def call(self, method: str, request: Any, *, deadline_seconds: float) -> Any:
+        """Call the peer's writer. Raises `BankError`."""
+
+
+class Courier:
+    """Carries one shard's crossings to one peer."""
+
+    def __init__(self, shard_id: int, peer_id: int, marks: Watermarks, client: Callable[[int], Peer]) -> None:
+        self.shard_id = shard_id
+        self.peer_id = peer_id
+        self.resolved_through = marks.acknowledged_through
+        """All crossings up to this number are posted or given back, durably."""
+        self.returned: Bounded[int, int] = Bounded(10_000)
+        """Refusals of crossings given back lately, by number."""
+        self._client = client
+        self._pending: deque[Crossing] = deque()
+        self._arrived = asyncio.Event()
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._waiters_made = 0
+        self._in_flight = metrics.CROSSINGS_IN_FLIGHT.labels(str(shard_id), str(peer_id))
+        self._returned_total = metrics.CROSSINGS_RETURNED.labels(str(shard_id), str(peer_id))
+
+    @property
+    def pending_count(self) -> int:
+        """How many crossings the peer has not answered."""
+        return len(self._pending)
+
+    def take(self, crossings: Sequence[Crossing]) -> None:
+        """Take crossings that were committed, in the order of their numbers."""
+        self._pending.extend(crossings)
+        self._in_flight.set(len(self._pending))
+        self._arrived.set()
+
+    async def wait_resolved(self, number: int) -> None:
+        """Wait until all crossings up to `number` are resolved."""
+        if number <= self.resolved_through:
+            return
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters_made += 1
+        heapq.heappush(self._waiters, (number, self._waiters_made, future))
+        await future
+
+    async def run(self, writer: Writer) -> None:
+        """Hand crossings over for ever."""
+        pause = RETRY_SECONDS_MIN
+        while True:
+            while not self._pending:
+                self._arrived.clear()
+                await self._arrived.wait()
+            batch = list(islice(self._pending, limits.CROSSINGS_PER_CALL_MAX))
+            try:
+                response = await self._client(self.peer_id).call(
+                    "LandCrossings", self._request(batch), deadline_seconds=HAND_OVER_SECONDS_MAX
+                )
+                resolved = await self._resolve(batch, response, writer)
+            except errors.BankError as error:
+                _log.warning("crossings_wait", shard=self.shard_id, peer=self.peer_id, reason=error.reason)
+                resolved = False
+            if resolved:
+                pause = RETRY_SECONDS_MIN
+            else:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries
+                pause = min(pause * 2, RETRY_SECONDS_MAX)
+
+    def _request(self, batch: Sequence[Crossing]) -> ledger_pb2.LandCrossingsRequest:
+        return ledger_pb2.LandCrossingsRequest(
+            shard_id=self.peer_id,
+            from_shard_id=self.shard_id,
+            first_number=batch[0].number,
+            transfer_ids=b"".join([crossing.transfer_id for crossing in batch]),
+            debit_accounts=[crossing.debit_account for crossing in batch],
+            credit_accounts=[crossing.credit_account for crossing in batch],
+            amounts_minor=[crossing.amount_minor for crossing in batch],
+            currencies=[crossing.currency for crossing in batch],
+            references=[crossing.reference for crossing in batch],
+            value_dates=[crossing.value_date for crossing in batch],
+        )
+
+    async def _resolve(self, batch: Sequence[Crossing], response: Any, writer: Writer) -> bool:
+        """Act on a peer's answer; False when it makes no sense and nothing was done."""
+        first, last = batch[0].number, batch[-1].number
+        through = min(response.landed_through, last)
+        if response.landed_through < first:
+            # The peer lacks what it acknowledged before: its books went back in time.
+            _log.error("peer_lost_crossings", shard=self.shard_id, peer=self.peer_id, landed=response.landed_through)
+            return False
+        reasons = dict(zip(response.refused_numbers, response.refusals, strict=True))
+        refused = [(crossing, reasons[crossing.number]) for crossing in batch if crossing.number in reasons]
+        job = AcknowledgeJob(self.peer_id, through, refused)
+        writer.submit_always(job)
+        if refused:
+            # RETURNED is said only when the payer has the money back.
+            await job.future
+            self.returned.update({crossing.number: refusal for crossing, refusal in refused})
+            self._returned_total.inc(len(refused))
+        for _ in range(through - first + 1):
+            self._pending.popleft()
+        self._in_flight.set(len(self._pending))
+        self.resolved_through = through
+        while self._waiters and self._waiters[0][0] <= through:
+            _, _, future = heapq.heappop(self._waiters)
+            if not future.done():
+                future.set_result(None)
+        return True
+
+
+class Couriers:
+    """All peers of one shard. `start` makes a long-lived task that somebody owns."""
+
+    def __init__(
+        self,
+        shard_id: int,
+        peers: dict[int, Watermarks],
+        client: Callable[[int], Peer],
+        start: Callable[[Courier], None],
+    ) -> None:
+        self._shard_id = shard_id
+        self._peers = peers
+        self._client = client
+        self._start = start
+        self._couriers: dict[int, Courier] = {}
+
+    def of(self, peer_id: int) -> Courier:
+        """Return a peer's courier, starting it when it is the first time."""
+        courier = self._couriers.get(peer_id)
+        if courier is None:
+            marks = self._peers.get(peer_id, Watermarks())
+            courier = Courier(self._shard_id, peer_id, marks, self._client)
+            self._couriers[peer_id] = courier
+            self._start(courier)
+        return courier
+
+    def is_full(self, peer_id: int) -> bool:
+        """Tell whether so much is in flight to a peer that nothing should be added."""
+        courier = self._couriers.get(peer_id)
+        return courier is not None and courier.pending_count >= IN_FLIGHT_MAX
+
+    def take(self, draft: Draft) -> None:
+        """Take the crossings of a committed draft."""
+        if not draft.crossings_out:
+            return
+        row_by_sequence = {row.sequence: row for row in draft.transfers}
+        by_peer: dict[int, list[Crossing]] = {}
+        for number, sequence, peer_id in draft.crossings_out:
+            row = row_by_sequence[sequence]
+            by_peer.setdefault(peer_id, []).append(
+                Crossing(
+                    number,
+                    row.transfer_id,
+                    row.debit_account,
+                    row.credit_account,
+                    row.amount_minor,
+                    row.currency,
+                    row.reference,
+                    row.value_date,
+                )
+            )
+        for peer_id, crossings in by_peer.items():
+            self.of(peer_id).take(crossings)
+
+    async def recover(self, load: Callable[[int, int, int], Awaitable[list[Crossing]]]) -> None:
+        """Take up, from the tables, whatever peers have not acknowledged."""
+        for peer_id, marks in list(self._peers.items()):
+            after = marks.acknowledged_through
+            while after < marks.sent_through:
+                page = await load(peer_id, after, limits.CROSSINGS_PER_CALL_MAX)
+                assert page and page[0].number == after + 1, "the numbers of crossings have a gap"
+                self.of(peer_id).take(page)
+                after = page[-1].number
+
+    async def complete(self, answers: Answers, until: float) -> None:
+        """Wait, until a loop time at most, for crossings among answers, and put in what became of them."""
+        last_by_peer: dict[int, int] = {}
+        for peer_id, number in answers.crossings.values():
+            last_by_peer[peer_id] = max(number, last_by_peer.get(peer_id, 0))
+        try:
+            async with asyncio.timeout_at(until):
+                for peer_id, number in last_by_peer.items():
+                    await self.of(peer_id).wait_resolved(number)
+        except TimeoutError:
+            pass
+        for place, (peer_id, number) in answers.crossings.items():
+            courier = self.of(peer_id)
+            if number <= courier.resolved_through:
+                refusal = courier.returned.get(number)
+                answers.outcomes[place] = Outcome.RETURNED if refusal else Outcome.POSTED
+                answers.refusals[place] = refusal or 0
+
+
+class PayeeCheck:
+    """Asks peers whether payees may be credited, and believes a yes for a while."""
+
+    def __init__(self, client: Callable[[int], Peer], now: Callable[[], float]) -> None:
+        self._client = client
+        self._now = now
+        self._known: Bounded[tuple[int, int], float] = Bounded(PAYEES_REMEMBERED_MAX)
+
+    async def ask(
+        self, peer_id: int, payees: Sequence[tuple[int, int]], deadline_seconds: float
+    ) -> dict[tuple[int, int], int]:
+        """Return refusals of those (account, currency) that may not be credited. Raises `BankError`."""
+        now = self._now()
+        get = self._known.get
+        strangers = list({payee for payee in payees if (get(payee) or 0.0) < now})
+        if not strangers:
+            return {}
+        request = ledger_pb2.CheckPayeesRequest(
+            shard_id=peer_id,
+            account_numbers=[account for account, _ in strangers],
+            currencies=[currency for _, currency in strangers],
+        )
+        response = await self._client(peer_id).call("CheckPayees", request, deadline_seconds=deadline_seconds)
+        answers = dict(zip(strangers, response.refusals, strict=True))
+        until = now + PAYEE_SECONDS
+        self._known.update({payee: until for payee, refusal in answers.items() if not refusal})
+        return {payee: refusal for payee, refusal in answers.items() if refusal}

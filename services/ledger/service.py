@@ -1,0 +1,202 @@
+"""The ledger's door: `hivecore.ledger.v1.Ledger` for the shards of this process.
+
+Reads what was asked, hands it to the shard's writer or reader, writes the answer. Never here: rules
+about money, SQL.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
+
+from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
+
+from services.domain import errors, limits
+from services.domain.directory import Directory
+from services.domain.identifiers import uuid_text
+from services.ledger import posting, wire
+from services.ledger.batching import LandJob, OpenJob, PostJob
+from services.ledger.posting import PlaceError, Transfers
+from services.ledger.shard import Shard
+
+ANSWER_SECONDS: Final = 0.1
+"""Left of the deadline when crossings still in transit are answered as such."""
+
+ACCOUNTS_PER_CALL_MAX: Final = 8_000
+
+
+class LedgerService(ledger_pb2_grpc.LedgerServicer):
+    """Serves the shards given; `directory` gives the copy at hand, `refresh` one of a version at least."""
+
+    def __init__(
+        self,
+        shards: Mapping[int, Shard],
+        directory: Callable[[], Directory],
+        refresh: Callable[[int], Awaitable[Directory]],
+    ) -> None:
+        self._shards = shards
+        self._directory = directory
+        self._refresh = refresh
+
+    async def PostTransfers(
+        self, request: ledger_pb2.PostTransfersRequest, context: Any
+    ) -> ledger_pb2.PostTransfersResponse:
+        """Decide transfers."""
+        shard = self._shard(request.shard_id)
+        writer, couriers = shard.writer, shard.couriers
+        deadline = _deadline(context)
+        directory = self._directory()
+        if request.directory_version > directory.version:
+            directory = await self._refresh(request.directory_version)
+        transfers = wire.transfers(request, directory.shard_by_slot)
+        if transfers.peers is not None:
+            await self._check_payees(shard, transfers, deadline)
+        answers = await writer.ask(PostJob(transfers, deadline))
+        if answers.crossings:
+            await couriers.complete(answers, deadline - ANSWER_SECONDS)
+        return wire.answered(answers)
+
+    async def _check_payees(self, shard: Shard, transfers: Transfers, deadline: float) -> None:
+        """Ask the peers about the payees, each peer once, before anybody is debited."""
+        assert transfers.peers is not None
+        places_by_peer: dict[int, list[int]] = {}
+        for place, peer_id in enumerate(transfers.peers):
+            if peer_id and place not in transfers.errors:
+                places_by_peer.setdefault(peer_id, []).append(place)
+        await asyncio.gather(
+            *(
+                self._check_peers_payees(shard, peer_id, places, transfers, deadline)
+                for peer_id, places in places_by_peer.items()
+            )
+        )
+
+    @staticmethod
+    async def _check_peers_payees(
+        shard: Shard, peer_id: int, places: list[int], transfers: Transfers, deadline: float
+    ) -> None:
+        if shard.couriers.is_full(peer_id):
+            transfers.errors.update(dict.fromkeys(places, PlaceError.PAYEE_SHARD_UNREACHABLE))
+            return
+        payees = [(transfers.credit_accounts[place], transfers.currencies[place]) for place in places]
+        seconds = (deadline - asyncio.get_running_loop().time()) / 2
+        try:
+            refusals = await shard.payees.ask(peer_id, payees, seconds)
+        except errors.BankError:
+            transfers.errors.update(dict.fromkeys(places, PlaceError.PAYEE_SHARD_UNREACHABLE))
+            return
+        for place, payee in zip(places, payees, strict=True):
+            if payee in refusals:
+                transfers.payee_refusals[place] = refusals[payee]
+
+    async def LandCrossings(
+        self, request: ledger_pb2.LandCrossingsRequest, context: Any
+    ) -> ledger_pb2.LandCrossingsResponse:
+        """Land a peer's crossings."""
+        shard = self._shard(request.shard_id)
+        crossings = wire.crossings(request)
+        landed = await shard.writer.ask(LandJob(crossings, _deadline(context)))
+        refused = landed.refused
+        if landed.repeated:
+            refused = await shard.reader.refused_crossings(crossings.peer_id, crossings.first_number, landed.through)
+        return ledger_pb2.LandCrossingsResponse(
+            landed_through=landed.through,
+            refused_numbers=[number for number, _ in refused],
+            refusals=[refusal for _, refusal in refused],
+        )
+
+    async def OpenAccounts(
+        self, request: ledger_pb2.OpenAccountsRequest, context: Any
+    ) -> ledger_pb2.OpenAccountsResponse:
+        """Put accounts into the books."""
+        numbers = list(request.account_numbers)
+        currencies, floors = list(request.currencies), list(request.floors_minor)
+        if not 1 <= len(numbers) == len(currencies) == len(floors) <= ACCOUNTS_PER_CALL_MAX:
+            raise errors.Malformed("COLUMNS_INVALID", "account_numbers", "columns differ in length, or are too long")
+        if any(number % 97 != 1 or not 0 < number < 10**16 for number in numbers):
+            raise errors.Malformed("ACCOUNT_NUMBER_INVALID", "account_numbers", "an account number has 16 digits")
+        if not all(0 < currency < 1000 for currency in currencies):
+            raise errors.Malformed("CURRENCY_UNKNOWN", "currencies", "not an ISO 4217 number")
+        if not all(-limits.BALANCE_MINOR_MAX <= floor <= 0 for floor in floors):
+            raise errors.Malformed("FLOOR_INVALID", "floors_minor", "a floor is at most 0")
+        shard = self._shard(request.shard_id)
+        results = await shard.writer.ask(OpenJob(numbers, currencies, floors, _deadline(context)))
+        result = ledger_pb2.OpenAccountsResponse
+        return result(results=[result.RESULT_OPEN if opened else result.RESULT_CONFLICT for opened in results])
+
+    async def CheckPayees(
+        self, request: ledger_pb2.CheckPayeesRequest, context: Any
+    ) -> ledger_pb2.CheckPayeesResponse:
+        """Say whether accounts may be credited; the books may change until they are."""
+        numbers = request.account_numbers
+        facts = await self._shard(request.shard_id).reader.facts(list(numbers))
+        pairs = zip(numbers, request.currencies, strict=True)
+        return ledger_pb2.CheckPayeesResponse(
+            refusals=[posting.credit_refusal(facts.get(number), 0, currency) for number, currency in pairs]
+        )
+
+    async def GetTransfer(
+        self, request: ledger_pb2.GetTransferRequest, context: Any
+    ) -> ledger_pb2.TransferRecord:
+        """Return a transfer."""
+        shard = self._shard(request.shard_id)
+        if len(request.transfer_id) != 16:
+            raise errors.Malformed("TRANSFER_IDS_INVALID", "transfer_id", "not 16 bytes")
+        transfer = await shard.reader.transfer(request.transfer_id)
+        if transfer is None:
+            text = uuid_text(request.transfer_id)
+            raise errors.NotFound("TRANSFER_NOT_FOUND", f"no transfer {text} on this shard", {"transfer_id": text})
+        return wire.record(transfer)
+
+    async def GetBalances(
+        self, request: ledger_pb2.GetBalancesRequest, context: Any
+    ) -> ledger_pb2.GetBalancesResponse:
+        """Return the state of accounts."""
+        numbers = list(request.account_numbers)
+        if len(numbers) > ACCOUNTS_PER_CALL_MAX:
+            raise errors.Malformed("COLUMNS_INVALID", "account_numbers", f"at most {ACCOUNTS_PER_CALL_MAX} accounts")
+        states = await self._shard(request.shard_id).reader.balances(numbers)
+        return wire.balances(numbers, states)
+
+    async def ListEntries(
+        self, request: ledger_pb2.ListEntriesRequest, context: Any
+    ) -> ledger_pb2.ListEntriesResponse:
+        """List a page of an account's entries."""
+        if not 1 <= request.limit <= limits.PAGE_SIZE_MAX or request.after_version < 0:
+            raise errors.Malformed("PAGE_INVALID", "limit", f"from 1 to {limits.PAGE_SIZE_MAX}")
+        currency, rows = await self._shard(request.shard_id).reader.entries(
+            request.account_number,
+            descending=request.descending,
+            after_version=request.after_version,
+            limit=request.limit,
+        )
+        if currency is None:
+            return ledger_pb2.ListEntriesResponse(found=False)
+        return wire.entries(currency, rows)
+
+    async def GetShardStatus(
+        self, request: ledger_pb2.GetShardStatusRequest, context: Any
+    ) -> ledger_pb2.ShardStatus:
+        """Return who writes a shard and how far its books are."""
+        shard = self._shard(request.shard_id)
+        status = await shard.reader.status()
+        return ledger_pb2.ShardStatus(
+            is_writer=shard.is_writer,
+            instance=shard.instance,
+            writer_epoch=status.writer_epoch,
+            last_sequence=status.last_sequence,
+            crossings_in_flight_count=status.in_flight_count,
+            queued_count=shard.writer.queued_count if shard.is_writer else 0,
+        )
+
+    def _shard(self, shard_id: int) -> Shard:
+        shard = self._shards.get(shard_id)
+        if shard is None:
+            raise errors.WrongShard(
+                "WRONG_SHARD", f"this ledger does not serve shard {shard_id}", {"shard_id": str(shard_id)}
+            )
+        return shard
+
+
+def _deadline(context: Any) -> float:
+    """Tell the loop time of a call's deadline; the server gives every call one."""
+    deadline: float = asyncio.get_running_loop().time() + context.time_remaining()
+    return deadline

@@ -1,0 +1,17 @@
+"""What an operator may tell a ledger process."""
+
+from pydantic import Field, SecretStr
+
+from services.chassis.settings import Address, ServiceSettings
+from services.domain.identifiers import ShardId
+
+
+class LedgerSettings(ServiceSettings):
+    """Settings of `python -m services.ledger`."""
+
+    shards: dict[ShardId, SecretStr] = Field(min_length=1)
+    """PostgreSQL of each shard that this process may write, by shard id; JSON in the environment."""
+    account_address: Address
+    """Where the directory comes from."""
+    lease_seconds: float = Field(default=3.0, ge=0.5, le=60)
+    """How long a writer that fell silent keeps its shard; a standby takes over after that."""

@@ -1,0 +1,458 @@
+"""The books in PostgreSQL: one batch is one transaction, everything else reads.
+
+`Store.write` is the only way into the append-only tables: the head advances by compare-and-swap, the
+rows follow by binary COPY, the commit makes them true. The writer owns one connection for that;
+readers share a pool. Never here: whether something may be written (`posting.py`) or when
+(`batching.py`).
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from struct import Struct
+from typing import Any, Final
+
+import asyncpg
+
+from services.chassis import binary_copy, postgres, queries
+from services.domain.outcomes import Outcome
+from services.ledger.posting import AccountState, Creditor, Crossing, Decision, Draft, Leg, Watermarks
+
+SQL: Final = queries.load("services.ledger")
+
+POOL_CONNECTIONS: Final = 4
+"""Readers of one shard at a time; each answer is an index seek or a page."""
+
+_TRANSFER = Struct(">hiqi16siqiqiqiqiqiiiiihihihihihi").pack
+_ENTRY = Struct(">hiqiqiqiqiqiq").pack
+_FURTHER_LEG = Struct(">hiqiqiqiqiqih").pack
+_CROSSING_OUT = Struct(">hiqiqih").pack
+_CROSSING_RETURNED = Struct(">hiqiqihih").pack
+_CROSSING_LANDED = Struct(">hiqiqiqih").pack
+_CROSSING_REFUSED = Struct(">hiqihih").pack
+_ACCOUNT = Struct(">hiqiqiqihih").pack
+
+_TRANSFER_COLUMNS: Final = [
+    "sequence",
+    "transfer_id",
+    "debit_account",
+    "credit_account",
+    "amount_minor",
+    "fingerprint",
+    "booking_time",
+    "business_date",
+    "value_date",
+    "currency",
+    "kind",
+    "outcome",
+    "refusal",
+    "leg_count",
+    "reference",
+]
+
+
+class FenceLost(Exception):
+    """Another writer has the books; nothing was written."""
+
+
+class IdTaken(Exception):
+    """An id in the batch already means something; nothing was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Where the books stand and whose they are."""
+
+    sequence: int
+    epoch: int
+    booking_time_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRecord:
+    """A transfer as the books have it; dates in days since 1970-01-01."""
+
+    transfer_id: bytes
+    legs: tuple[Leg, ...]
+    kind: int
+    outcome: int
+    refusal: int
+    reference: str
+    creditor: Creditor | None
+    booking_time_us: int
+    business_date: int
+    value_date: int
+    peer_id: int
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far the books are, as any process may read it."""
+
+    last_sequence: int
+    writer_epoch: int
+    in_flight_count: int
+
+
+async def _speak_raw(connection: Any) -> None:
+    """Exchange ids as bytes, times as microseconds and dates as days since 1970-01-01."""
+    await connection.set_type_codec("uuid", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
+    await connection.set_type_codec(
+        "timestamptz",
+        schema="pg_catalog",
+        encoder=lambda time_us: (time_us - binary_copy.MICROSECONDS_TO_2000,),
+        decoder=lambda value: value[0] + binary_copy.MICROSECONDS_TO_2000,
+        format="tuple",
+    )
+    await connection.set_type_codec(
+        "date",
+        schema="pg_catalog",
+        encoder=lambda days: (days - binary_copy.DAYS_TO_2000,),
+        decoder=lambda value: value[0] + binary_copy.DAYS_TO_2000,
+        format="tuple",
+    )
+
+
+class Reader:
+    """Answers questions about the books; any number may, writer or not."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, dsn: str) -> "Reader":
+        """Connect a pool."""
+        pool = await postgres.create_pool(
+            dsn, application="hivecore-ledger-read", size=POOL_CONNECTIONS, init=_speak_raw
+        )
+        return cls(pool)
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._pool.close()
+
+    async def balances(self, numbers: Sequence[int]) -> dict[int, AccountState]:
+        """Return the state of those of the accounts that are in the books."""
+        return _states(await self._pool.fetch(SQL["load_accounts"], numbers))
+
+    async def facts(self, numbers: Sequence[int]) -> dict[int, AccountState]:
+        """Return the slow-changing facts of accounts, without their balances."""
+        rows = await self._pool.fetch(SQL["check_payees"], numbers)
+        return {number: AccountState(number, currency, 0, restrictions) for number, currency, restrictions in rows}
+
+    async def transfer(self, transfer_id: bytes) -> TransferRecord | None:
+        """Return a transfer asked for or landed here."""
+        row = await self._pool.fetchrow(SQL["get_transfer"], transfer_id)
+        if row is None:
+            return None
+        legs = [Leg(row["debit_account"], row["credit_account"], row["amount_minor"], row["currency"])]
+        if row["leg_count"] > 1:
+            further = await self._pool.fetch(SQL["further_legs"], row["sequence"], row["leg_count"])
+            legs.extend(Leg(*leg) for leg in further)
+        outcome, refusal = _ended(row)
+        creditor = None
+        if row["bank_code"] is not None:
+            creditor = Creditor(row["bank_code"], row["account"], row["creditor_name"], row["remittance_text"])
+        return TransferRecord(
+            row["transfer_id"],
+            tuple(legs),
+            row["kind"],
+            outcome,
+            refusal,
+            row["reference"],
+            creditor,
+            row["booking_time"],
+            row["business_date"],
+            row["value_date"],
+            row["peer_id"],
+            row["number"],
+        )
+
+    async def entries(
+        self, account_number: int, *, descending: bool, after_version: int, limit: int
+    ) -> tuple[int | None, list[Any]]:
+        """Return the account's currency, None when it is not in the books, and a page of its entries."""
+        currency = await self._pool.fetchval(SQL["account_facts"], account_number)
+        if currency is None:
+            return None, []
+        query = SQL["entries_descending" if descending else "entries_ascending"]
+        return currency, await self._pool.fetch(query, account_number, after_version, limit)
+
+    async def refused_crossings(self, peer_id: int, first: int, last: int) -> list[tuple[int, int]]:
+        """Return numbers, first to last, of a peer's crossings that were refused here, with reasons."""
+        return [tuple(row) for row in await self._pool.fetch(SQL["refused_crossings"], peer_id, first, last)]
+
+    async def status(self) -> Status:
+        """Return how far the books are."""
+        return Status(*await self._pool.fetchrow(SQL["shard_status"]))
+
+
+class Store:
+    """The writer's own connection."""
+
+    def __init__(self, dsn: str) -> None:
+        self._dsn = dsn
+        self._connection: Any = None
+
+    async def connect(self) -> None:
+        """Connect anew, dropping a connection that may be broken."""
+        self.drop()
+        connection = await postgres.connect(self._dsn, application="hivecore-ledger-write")
+        await _speak_raw(connection)
+        self._connection = connection
+
+    def drop(self) -> None:
+        """Cut the connection without ceremony."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            await connection.close(timeout=2)
+
+    async def take_lease(self, instance: str, seconds: float) -> Head | None:
+        """Become the writer if nobody else is; from then on no earlier writer can commit."""
+        async with self._connection.transaction():
+            if await self._connection.fetchval(SQL["take_lease"], instance, seconds) is None:
+                return None
+            return Head(*await self._connection.fetchrow(SQL["next_epoch"]))
+
+    async def load_peers(self) -> dict[int, Watermarks]:
+        """Return the watermarks of all peers."""
+        return {row[0]: Watermarks(*row[1:]) for row in await self._connection.fetch(SQL["load_peers"])}
+
+    async def load_accounts(self, numbers: Sequence[int]) -> dict[int, AccountState]:
+        """Return the state of those of the accounts that are in the books."""
+        return _states(await self._connection.fetch(SQL["load_accounts"], numbers))
+
+    async def find_decisions(self, transfer_ids: Sequence[bytes]) -> dict[bytes, Decision]:
+        """Return what those of the ids mean that mean something already."""
+        found = {}
+        for row in await self._connection.fetch(SQL["find_decisions"], transfer_ids):
+            outcome, refusal = _ended(row)
+            found[row["transfer_id"]] = Decision(
+                row["fingerprint"], row["kind"], outcome, refusal, row["booking_time"], row["peer_id"], row["number"]
+            )
+        return found
+
+    async def unacknowledged_crossings(self, peer_id: int, after: int, limit: int) -> list[Crossing]:
+        """Return crossings sent to a peer, in order, after a number."""
+        rows = await self._connection.fetch(SQL["unacknowledged_crossings"], peer_id, after, limit)
+        return [Crossing(*row) for row in rows]
+
+    async def write(self, head: Head, draft: Draft) -> Head:
+        """Commit a draft on top of `head` and return the new one.
+
+        Raises `FenceLost` or `IdTaken`, having written nothing. A lost connection leaves it unknown
+        whether the draft was committed: ask `confirm`.
+        """
+        connection = self._connection
+        after = Head(draft.sequence, head.epoch, draft.booking_time_us)
+        try:
+            async with connection.transaction():
+                advanced = await connection.fetchval(
+                    SQL["advance_head"], head.sequence, head.epoch, after.sequence, after.booking_time_us
+                )
+                if advanced is None:
+                    raise FenceLost
+                await self._append(draft)
+        except asyncpg.UniqueViolationError as error:
+            if error.constraint_name != "transfer_id_is_unique":
+                raise
+            raise IdTaken from None
+        return after
+
+    async def _append(self, draft: Draft) -> None:
+        """Send a draft's rows, table by table."""
+        for table, rows in _packed(draft):
+            columns = _TRANSFER_COLUMNS if table == "transfer" else _COLUMNS[table]
+            await self._connection.copy_to_table(
+                table, schema_name="ledger", columns=columns, source=binary_copy.stream(rows), format="binary"
+            )
+        if draft.peers:
+            marks = draft.peers.values()
+            await self._connection.execute(
+                SQL["write_peers"],
+                list(draft.peers),
+                [mark.sent_through for mark in marks],
+                [mark.acknowledged_through for mark in marks],
+                [mark.landed_through for mark in marks],
+            )
+
+    async def confirm(self, head: Head, draft: Draft) -> Head | None:
+        """Find out, on a new connection, whether a draft was committed: the new head, or None if not.
+
+        Waits for the broken connection's transaction to end, so the answer is final. Raises
+        `FenceLost` when another writer has taken the books since.
+        """
+        await self.connect()
+        async with self._connection.transaction():
+            now = Head(*await self._connection.fetchrow(SQL["lock_head"]))
+        if now.epoch != head.epoch:
+            raise FenceLost
+        if now == Head(draft.sequence, head.epoch, draft.booking_time_us):
+            return now
+        assert now == head, "the head moved without its writer"
+        return None
+
+
+class Lease:
+    """Who should write a shard; kept on a connection of its own so that a long batch cannot stop it."""
+
+    def __init__(self, dsn: str, instance: str, seconds: float) -> None:
+        self._dsn = dsn
+        self._instance = instance
+        self._seconds = seconds
+        self._connection: Any = None
+
+    async def renew(self) -> bool:
+        """Extend the lease; False when it is somebody else's now."""
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await postgres.connect(self._dsn, application="hivecore-ledger-lease")
+        found = await self._connection.fetchval(
+            SQL["renew_lease"], self._instance, self._seconds, timeout=self._seconds
+        )
+        return found is not None
+
+    async def release(self) -> None:
+        """Let a standby take over at once."""
+        if self._connection is not None and not self._connection.is_closed():
+            await self._connection.execute(SQL["release_lease"], self._instance, timeout=self._seconds)
+
+    def drop(self) -> None:
+        """Cut the connection."""
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
+
+
+_COLUMNS: Final[dict[str, list[str]]] = {
+    "entry": ["account_number", "version", "sequence", "amount_minor", "balance_after_minor", "held_after_minor"],
+    "account": ["account_number", "floor_minor", "open_time", "currency", "restrictions"],
+    "further_leg": [
+        "sequence",
+        "transfer_sequence",
+        "debit_account",
+        "credit_account",
+        "amount_minor",
+        "currency",
+    ],
+    "external_creditor": ["sequence", "bank_code", "account", "creditor_name", "remittance_text"],
+    "crossing_out": ["number", "sequence", "peer_id"],
+    "crossing_returned": ["number", "return_sequence", "peer_id", "refusal"],
+    "crossing_landed": ["first_number", "last_number", "first_sequence", "peer_id"],
+    "crossing_refused": ["number", "peer_id", "refusal"],
+}
+
+
+def _packed(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
+    """Yield each table that a draft has rows for, with the rows in COPY's binary form."""
+    time = draft.booking_time_us - binary_copy.MICROSECONDS_TO_2000
+    if draft.opened:
+        yield (
+            "account",
+            [
+                _ACCOUNT(5, 8, a.number, 8, a.floor_minor, 8, time, 2, a.currency, 2, a.restrictions)
+                for a in draft.opened
+            ],
+        )
+    if draft.transfers:
+        yield "transfer", _packed_transfers(draft, time)
+    if draft.entries:
+        yield (
+            "entry",
+            [
+                _ENTRY(6, 8, account, 8, version, 8, sequence, 8, amount, 8, balance, 8, held)
+                for account, version, sequence, amount, balance, held in draft.entries
+            ],
+        )
+    if draft.further_legs:
+        yield (
+            "further_leg",
+            [
+                _FURTHER_LEG(6, 8, sequence, 8, first, 8, leg[0], 8, leg[1], 8, leg[2], 2, leg[3])
+                for sequence, first, leg in draft.further_legs
+            ],
+        )
+    if draft.creditors:
+        yield "external_creditor", [_packed_creditor(sequence, creditor) for sequence, creditor in draft.creditors]
+    if draft.crossings_out:
+        yield "crossing_out", [_CROSSING_OUT(3, 8, n, 8, s, 2, peer) for n, s, peer in draft.crossings_out]
+    if draft.crossings_returned:
+        yield (
+            "crossing_returned",
+            [
+                _CROSSING_RETURNED(4, 8, n, 8, s, 2, peer, 2, refusal)
+                for n, s, peer, refusal in draft.crossings_returned
+            ],
+        )
+    if draft.crossings_landed:
+        yield (
+            "crossing_landed",
+            [_CROSSING_LANDED(4, 8, f, 8, last, 8, s, 2, peer) for f, last, s, peer in draft.crossings_landed],
+        )
+    if draft.crossings_refused:
+        yield (
+            "crossing_refused",
+            [_CROSSING_REFUSED(3, 8, n, 2, peer, 2, refusal) for n, peer, refusal in draft.crossings_refused],
+        )
+
+
+def _packed_transfers(draft: Draft, time: int) -> list[bytes]:
+    business_date = draft.business_date - binary_copy.DAYS_TO_2000
+    rows = []
+    for (
+        seq,
+        transfer_id,
+        debit,
+        credit,
+        amount,
+        fingerprint,
+        value,
+        cur,
+        kind,
+        out,
+        refusal,
+        legs,
+        text,
+    ) in draft.transfers:
+        reference = text.encode()
+        # fmt: off
+        rows.append(
+            _TRANSFER(
+                15, 8, seq, 16, transfer_id, 8, debit, 8, credit, 8, amount, 8, fingerprint, 8, time,
+                4, business_date, 4, value - binary_copy.DAYS_TO_2000,
+                2, cur, 2, kind, 2, out, 2, refusal, 2, legs, len(reference),
+            )
+            + reference
+        )
+        # fmt: on
+    return rows
+
+
+def _packed_creditor(sequence: int, creditor: Creditor) -> bytes:
+    texts = [text.encode() for text in creditor]
+    return b"".join((b"\0\5", _number(8, sequence), *(_length(len(text)) + text for text in texts)))
+
+
+_number = Struct(">iq").pack
+_length = Struct(">i").pack
+
+
+def _states(rows: Iterable[Any]) -> dict[int, AccountState]:
+    return {
+        number: AccountState(number, currency, floor, restrictions, version, balance, held)
+        for number, currency, floor, restrictions, version, balance, held in rows
+    }
+
+
+def _ended(row: Any) -> tuple[int, int]:
+    """Derive the outcome of a row of `transfer`: a crossing's follows from watermark and returns."""
+    if row["outcome"] != Outcome.IN_TRANSIT:
+        return row["outcome"], row["refusal"]
+    if row["return_refusal"]:
+        return Outcome.RETURNED, row["return_refusal"]
+    return (Outcome.POSTED if row["acknowledged"] else Outcome.IN_TRANSIT), 0

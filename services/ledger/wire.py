@@ -1,0 +1,226 @@
+"""Between the ledger's messages and its values. Columns go over as columns.
+
+Callers are trusted but not believed blindly: what would break the books' shape (columns of
+different lengths, amounts out of range, one account on both sides) is refused as malformed as a
+whole. Never here: what may be posted.
+"""
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from struct import Struct
+from typing import Any, Final
+
+from hivecore.ledger.v1 import ledger_pb2
+
+from services.domain import errors, limits
+from services.domain.identifiers import account_text
+from services.domain.outcomes import Refusal
+from services.ledger.posting import (
+    AccountState,
+    Answers,
+    Creditor,
+    Crossings,
+    Kind,
+    Leg,
+    PlaceError,
+    Transfers,
+)
+from services.ledger.store import TransferRecord
+
+SLOT_DIVISOR: Final = 10**12
+"""An account number divided by this is its slot."""
+
+_BODY = Struct("<qqqii").pack
+
+
+def transfers(request: ledger_pb2.PostTransfersRequest, shard_by_slot: Sequence[int]) -> Transfers:
+    """Read transfers and tell, by the directory, which of them cross to a peer. Raises `Malformed`."""
+    shard_id = request.shard_id
+    ids = _ids(request.transfer_ids)
+    payers, payees = list(request.debit_accounts), list(request.credit_accounts)
+    amounts, currencies = list(request.amounts_minor), list(request.currencies)
+    references, value_dates = list(request.references) or None, list(request.value_dates) or None
+    count = len(ids)
+    _check_columns(count, (payers, payees, amounts, currencies), (references, value_dates))
+    _check_legs(payers, payees, amounts)
+    read = Transfers(ids, payers, payees, amounts, currencies, [], references, value_dates)
+    for creditor in request.creditors:
+        _check_place(creditor.place, count, "creditors")
+        read.creditors[creditor.place] = Creditor(
+            creditor.bank_code, creditor.account, creditor.creditor_name, creditor.remittance_text
+        )
+    for leg in request.further_legs:
+        _check_place(leg.place, count, "further_legs")
+        _check_legs((leg.debit_account,), (leg.credit_account,), (leg.amount_minor,))
+        read.further_legs.setdefault(leg.place, []).append(
+            Leg(leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency)
+        )
+    read.fingerprints = _fingerprints(read)
+    _route(read, shard_id, shard_by_slot)
+    return read
+
+
+def _route(read: Transfers, shard_id: int, shard_by_slot: Sequence[int]) -> None:
+    """Mark crossings, and what does not belong to this shard."""
+    peers = [shard_by_slot[account // SLOT_DIVISOR] for account in read.credit_accounts]
+    if any(peer != shard_id for peer in peers):
+        read.peers = [0 if peer == shard_id else peer for peer in peers]
+        for place, peer in enumerate(peers):
+            if not peer:  # Nobody has the slot.
+                read.payee_refusals[place] = Refusal.CREDIT_ACCOUNT_NOT_FOUND
+    for place, account in enumerate(read.debit_accounts):
+        if shard_by_slot[account // SLOT_DIVISOR] != shard_id:
+            read.errors[place] = PlaceError.WRONG_SHARD
+    for place, legs in read.further_legs.items():
+        accounts = [read.credit_accounts[place], *(account for leg in legs for account in leg[:2])]
+        if any(shard_by_slot[account // SLOT_DIVISOR] != shard_id for account in accounts):
+            read.errors.setdefault(place, PlaceError.LEGS_ON_SEVERAL_SHARDS)
+
+
+def _fingerprints(read: Transfers) -> list[int]:
+    """Digest each transfer's body: the same for a repeat, another for another intention."""
+    count = len(read.transfer_ids)
+    dates = read.value_dates or [0] * count
+    bodies = list(map(_BODY, read.debit_accounts, read.credit_accounts, read.amounts_minor, read.currencies, dates))
+    if read.references is not None:
+        bodies = [body + text.encode() for body, text in zip(bodies, read.references, strict=True)]
+    for place, legs in read.further_legs.items():
+        bodies[place] += b"\0legs" + b"".join(_BODY(*leg, 0) for leg in legs)
+    for place, creditor in read.creditors.items():
+        bodies[place] += b"\0creditor" + b"\0".join(text.encode() for text in creditor)
+    from_bytes = int.from_bytes
+    return [from_bytes(blake2b(body, digest_size=8).digest(), "little", signed=True) for body in bodies]
+
+
+def crossings(request: ledger_pb2.LandCrossingsRequest) -> Crossings:
+    """Read crossings. Raises `Malformed`."""
+    ids = _ids(request.transfer_ids)
+    read = Crossings(
+        request.from_shard_id,
+        request.first_number,
+        ids,
+        list(request.debit_accounts),
+        list(request.credit_accounts),
+        list(request.amounts_minor),
+        list(request.currencies),
+        list(request.references),
+        list(request.value_dates),
+    )
+    _check_columns(
+        len(ids),
+        (
+            read.debit_accounts,
+            read.credit_accounts,
+            read.amounts_minor,
+            read.currencies,
+            read.references,
+            read.value_dates,
+        ),
+        (),
+    )
+    _check_legs(read.debit_accounts, read.credit_accounts, read.amounts_minor)
+    if read.first_number < 1 or read.peer_id == request.shard_id:
+        raise errors.Malformed(
+            "CROSSINGS_INVALID", "first_number", "crossings come from another shard, numbered from 1"
+        )
+    return read
+
+
+def answered(answers: Answers) -> ledger_pb2.PostTransfersResponse:
+    """Write outcomes."""
+    places: Sequence[int] = ()
+    if answers.errors:
+        places = [answers.errors.get(place, 0) for place in range(len(answers.outcomes))]
+    return ledger_pb2.PostTransfersResponse(
+        outcomes=answers.outcomes,  # type: ignore[arg-type]
+        refusals=answers.refusals,
+        booking_times_us=answers.booking_times_us,
+        errors=places,  # type: ignore[arg-type]
+    )
+
+
+def record(transfer: TransferRecord) -> ledger_pb2.TransferRecord:
+    """Write a transfer."""
+    creditor = None
+    if transfer.creditor is not None:
+        creditor = ledger_pb2.ExternalCreditor(**transfer.creditor._asdict())
+    return ledger_pb2.TransferRecord(
+        transfer_id=transfer.transfer_id,
+        legs=[ledger_pb2.TransferRecord.Leg(**leg._asdict()) for leg in transfer.legs],
+        outcome=transfer.outcome,  # type: ignore[arg-type]
+        refusal=transfer.refusal,
+        reference=transfer.reference,
+        creditor=creditor,
+        booking_time_us=transfer.booking_time_us,
+        business_date=transfer.business_date,
+        value_date=transfer.value_date,
+    )
+
+
+def balances(numbers: Sequence[int], states: dict[int, AccountState]) -> ledger_pb2.GetBalancesResponse:
+    """Write the states of accounts in the order asked for."""
+    absent = AccountState(0, 0, 0)
+    found = [states.get(number, absent) for number in numbers]
+    return ledger_pb2.GetBalancesResponse(
+        found=[state is not absent for state in found],
+        currencies=[state.currency for state in found],
+        balances_minor=[state.balance_minor for state in found],
+        helds_minor=[state.held_minor for state in found],
+        floors_minor=[state.floor_minor for state in found],
+        versions=[state.version for state in found],
+    )
+
+
+def entries(currency: int, rows: Sequence[Any]) -> ledger_pb2.ListEntriesResponse:
+    """Write a page of entries."""
+    return ledger_pb2.ListEntriesResponse(
+        found=True,
+        currency=currency,
+        entries=[
+            ledger_pb2.ListEntriesResponse.Entry(
+                version=row["version"],
+                amount_minor=row["amount_minor"],
+                balance_after_minor=row["balance_after_minor"],
+                held_after_minor=row["held_after_minor"],
+                transfer_id=row["transfer_id"],
+                payer_account=row["payer_account"],
+                counterparty_account=row["credit_account"] if row["amount_minor"] < 0 else row["debit_account"],
+                reference=row["reference"],
+                is_return=row["kind"] == Kind.RETURN,
+                booking_time_us=row["booking_time"],
+                business_date=row["business_date"],
+                value_date=row["value_date"],
+            )
+            for row in rows
+        ],
+    )
+
+
+def _ids(joined: bytes) -> list[bytes]:
+    if len(joined) % 16:
+        raise errors.Malformed("TRANSFER_IDS_INVALID", "transfer_ids", "not a whole number of 16-byte ids")
+    return [joined[start : start + 16] for start in range(0, len(joined), 16)]
+
+
+def _check_columns(count: int, columns: Sequence[Sequence[Any]], optional: Sequence[Sequence[Any] | None]) -> None:
+    given = [len(column) for column in (*columns, *optional) if column is not None]
+    if not 1 <= count <= limits.TRANSFERS_PER_CALL_MAX or any(length != count for length in given):
+        raise errors.Malformed(
+            "COLUMNS_INVALID", "transfer_ids", f"from 1 to {limits.TRANSFERS_PER_CALL_MAX} ids and columns as long"
+        )
+
+
+def _check_place(place: int, count: int, field: str) -> None:
+    if not 0 <= place < count:
+        raise errors.Malformed("PLACE_INVALID", field, f"place {place} is not in the call")
+
+
+def _check_legs(payers: Sequence[int], payees: Sequence[int], amounts: Sequence[int]) -> None:
+    if min(amounts) < 1 or max(amounts) > limits.AMOUNT_MINOR_MAX:
+        raise errors.Malformed("AMOUNT_INVALID", "amounts_minor", f"from 1 to {limits.AMOUNT_MINOR_MAX}")
+    for column in (payers, payees):
+        if min(column) < 1 or max(column) >= 10**16:
+            raise errors.Malformed("ACCOUNT_NUMBER_INVALID", "accounts", "an account number has 16 digits")
+    for debit, credit in zip(payers, payees, strict=True):
+        if debit == credit:
+            raise errors.Malformed("SAME_ACCOUNT", "accounts", f"{account_text(debit)} is on both sides of a leg")
