@@ -20,11 +20,13 @@ from typing import Any, Final, Protocol
 from hivecore.ledger.v1 import ledger_pb2
 
 from services.chassis import logs
+from services.chassis.bounded import Bounded
 from services.domain import errors, limits
 from services.domain.outcomes import Outcome
 from services.ledger import metrics
-from services.ledger.batching import AcknowledgeJob, Bounded, Writer
-from services.ledger.posting import Answers, Crossing, Draft, Watermarks
+from services.ledger.batching import Writer
+from services.ledger.books import Answers, Crossing, Draft, Watermarks
+from services.ledger.jobs import AcknowledgeJob
 
 HAND_OVER_SECONDS_MAX: Final = 10.0
 """How long one call to a peer may take before it is repeated."""

@@ -14,8 +14,8 @@ from services.domain import errors, limits
 from services.domain.directory import Directory
 from services.domain.identifiers import uuid_text
 from services.ledger import posting, wire
-from services.ledger.batching import LandJob, OpenJob, PostJob
-from services.ledger.posting import PlaceError, Transfers
+from services.ledger.books import PlaceError, Transfers
+from services.ledger.jobs import LandJob, OpenJob, PostJob
 from services.ledger.shard import Shard
 
 ANSWER_SECONDS: Final = 0.1
@@ -122,9 +122,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         result = ledger_pb2.OpenAccountsResponse
         return result(results=[result.RESULT_OPEN if opened else result.RESULT_CONFLICT for opened in results])
 
-    async def CheckPayees(
-        self, request: ledger_pb2.CheckPayeesRequest, context: Any
-    ) -> ledger_pb2.CheckPayeesResponse:
+    async def CheckPayees(self, request: ledger_pb2.CheckPayeesRequest, context: Any) -> ledger_pb2.CheckPayeesResponse:
         """Say whether accounts may be credited; the books may change until they are."""
         numbers = request.account_numbers
         facts = await self._shard(request.shard_id).reader.facts(list(numbers))
@@ -133,9 +131,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
             refusals=[posting.credit_refusal(facts.get(number), 0, currency) for number, currency in pairs]
         )
 
-    async def GetTransfer(
-        self, request: ledger_pb2.GetTransferRequest, context: Any
-    ) -> ledger_pb2.TransferRecord:
+    async def GetTransfer(self, request: ledger_pb2.GetTransferRequest, context: Any) -> ledger_pb2.TransferRecord:
         """Return a transfer."""
         shard = self._shard(request.shard_id)
         if len(request.transfer_id) != 16:
@@ -146,9 +142,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
             raise errors.NotFound("TRANSFER_NOT_FOUND", f"no transfer {text} on this shard", {"transfer_id": text})
         return wire.record(transfer)
 
-    async def GetBalances(
-        self, request: ledger_pb2.GetBalancesRequest, context: Any
-    ) -> ledger_pb2.GetBalancesResponse:
+    async def GetBalances(self, request: ledger_pb2.GetBalancesRequest, context: Any) -> ledger_pb2.GetBalancesResponse:
         """Return the state of accounts."""
         numbers = list(request.account_numbers)
         if len(numbers) > ACCOUNTS_PER_CALL_MAX:
@@ -156,9 +150,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         states = await self._shard(request.shard_id).reader.balances(numbers)
         return wire.balances(numbers, states)
 
-    async def ListEntries(
-        self, request: ledger_pb2.ListEntriesRequest, context: Any
-    ) -> ledger_pb2.ListEntriesResponse:
+    async def ListEntries(self, request: ledger_pb2.ListEntriesRequest, context: Any) -> ledger_pb2.ListEntriesResponse:
         """List a page of an account's entries."""
         if not 1 <= request.limit <= limits.PAGE_SIZE_MAX or request.after_version < 0:
             raise errors.Malformed("PAGE_INVALID", "limit", f"from 1 to {limits.PAGE_SIZE_MAX}")
@@ -172,9 +164,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
             return ledger_pb2.ListEntriesResponse(found=False)
         return wire.entries(currency, rows)
 
-    async def GetShardStatus(
-        self, request: ledger_pb2.GetShardStatusRequest, context: Any
-    ) -> ledger_pb2.ShardStatus:
+    async def GetShardStatus(self, request: ledger_pb2.GetShardStatusRequest, context: Any) -> ledger_pb2.ShardStatus:
         """Return who writes a shard and how far its books are."""
         shard = self._shard(request.shard_id)
         status = await shard.reader.status()

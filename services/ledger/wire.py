@@ -15,7 +15,7 @@ from hivecore.ledger.v1 import ledger_pb2
 from services.domain import errors, limits
 from services.domain.identifiers import account_text
 from services.domain.outcomes import Refusal
-from services.ledger.posting import (
+from services.ledger.books import (
     AccountState,
     Answers,
     Creditor,

@@ -1,0 +1,36 @@
+"""A dictionary of bounded size, for memories that may forget: caches, not authorities.
+
+Never here: what is kept in it.
+"""
+
+from typing import Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+class Bounded(Generic[K, V]):
+    """A dictionary that forgets what was not used lately, by halves: no bookkeeping per look-up."""
+
+    def __init__(self, size_max: int) -> None:
+        self._half = max(1, size_max // 2)
+        self._young: dict[K, V] = {}
+        self._old: dict[K, V] = {}
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def get(self, key: K) -> V | None:
+        """Return a value, keeping it for longer."""
+        value = self._young.get(key)
+        if value is None and self._old:
+            value = self._old.pop(key, None)
+            if value is not None:
+                self._young[key] = value
+        return value
+
+    def update(self, fresh: dict[K, V]) -> None:
+        """Take values in; when half of the room is full of them, forget the other half."""
+        self._young.update(fresh)
+        if len(self._young) > self._half:
+            self._old, self._young = self._young, {}

@@ -1,0 +1,166 @@
+"""What the writer is asked to do: post, land, acknowledge, open; each with the future of its answer.
+
+A job names what deciding needs, so that the writer can load it beforehand, and decides by the rules
+of `posting.py`. Never here: when it is decided (`batching.py`).
+"""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from services.ledger import posting
+from services.ledger.books import Answers, Crossing, Crossings, Draft, Transfers
+
+T = TypeVar("T")
+
+
+class Job(ABC, Generic[T]):
+    """One caller's request to the writer, and the future of its answer."""
+
+    __slots__ = ("deadline", "future", "started", "weight")
+
+    def __init__(self, weight: int, deadline: float) -> None:
+        self.weight = weight
+        self.deadline = deadline
+        """Loop time; a job that is still waiting then is dropped with nothing written."""
+        self.started = False
+        """Whether a batch has taken it: from then on it may be written."""
+        self.future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+    @abstractmethod
+    def accounts(self) -> Sequence[Sequence[int]]:
+        """Return columns of the accounts that deciding needs."""
+
+    def transits(self) -> Iterable[tuple[int, int]]:
+        """Return (peer, currency) of the transit accounts that deciding needs."""
+        return ()
+
+    def transfer_ids(self) -> Sequence[bytes]:
+        """Return the ids that deciding asks about."""
+        return ()
+
+    @abstractmethod
+    def decide(self, draft: Draft) -> T:
+        """Decide on a draft; may be called again on another draft."""
+
+
+class PostJob(Job[Answers]):
+    """Transfers to decide."""
+
+    __slots__ = ("transfers",)
+
+    def __init__(self, transfers: Transfers, deadline: float) -> None:
+        super().__init__(len(transfers.transfer_ids), deadline)
+        self.transfers = transfers
+
+    def accounts(self) -> Sequence[Sequence[int]]:
+        """Return payers, payees and whoever further legs name."""
+        columns: list[Sequence[int]] = [self.transfers.debit_accounts, self.transfers.credit_accounts]
+        columns.extend(leg[:2] for legs in self.transfers.further_legs.values() for leg in legs)
+        return columns
+
+    def transits(self) -> Iterable[tuple[int, int]]:
+        """Return those of the peers that are paid."""
+        if self.transfers.peers is None:
+            return ()
+        return {pair for pair in zip(self.transfers.peers, self.transfers.currencies, strict=True) if pair[0]}
+
+    def transfer_ids(self) -> Sequence[bytes]:
+        """Return the transfers' ids."""
+        return self.transfers.transfer_ids
+
+    def decide(self, draft: Draft) -> Answers:
+        """Post."""
+        return posting.post(draft, self.transfers)
+
+
+class Landed(NamedTuple):
+    """How far a peer's crossings have landed."""
+
+    through: int
+    refused: list[tuple[int, int]]
+    """Numbers and refusals that this batch decided."""
+    repeated: bool
+    """Whether some of the crossings had landed before; `refused` lacks those."""
+
+
+class LandJob(Job[Landed]):
+    """Crossings from a peer."""
+
+    __slots__ = ("crossings",)
+
+    def __init__(self, crossings: Crossings, deadline: float) -> None:
+        super().__init__(len(crossings.transfer_ids), deadline)
+        self.crossings = crossings
+
+    def accounts(self) -> Sequence[Sequence[int]]:
+        """Return the payees."""
+        return (self.crossings.credit_accounts,)
+
+    def transits(self) -> Iterable[tuple[int, int]]:
+        """Return those of the peer."""
+        return {(self.crossings.peer_id, currency) for currency in self.crossings.currencies}
+
+    def transfer_ids(self) -> Sequence[bytes]:
+        """Return the crossings' ids."""
+        return self.crossings.transfer_ids
+
+    def decide(self, draft: Draft) -> Landed:
+        """Land."""
+        peer_id, first = self.crossings.peer_id, self.crossings.first_number
+        before = draft.watermarks(peer_id).landed_through
+        posting.land(draft, self.crossings)
+        through = draft.watermarks(peer_id).landed_through
+        refused = [
+            (number, refusal)
+            for number, refuser, refusal in draft.crossings_refused
+            if refuser == peer_id and before < number
+        ]
+        return Landed(through, refused, before >= first)
+
+
+class AcknowledgeJob(Job[None]):
+    """A peer's word on how far crossings have landed, and which are to be given back."""
+
+    __slots__ = ("landed_through", "peer_id", "refused")
+
+    def __init__(self, peer_id: int, landed_through: int, refused: Sequence[tuple[Crossing, int]]) -> None:
+        super().__init__(1 + len(refused), float("inf"))
+        self.peer_id = peer_id
+        self.landed_through = landed_through
+        self.refused = refused
+
+    def accounts(self) -> Sequence[Sequence[int]]:
+        """Return the payers who get money back."""
+        return ([crossing.debit_account for crossing, _ in self.refused],)
+
+    def transits(self) -> Iterable[tuple[int, int]]:
+        """Return those of the peer."""
+        return {(self.peer_id, crossing.currency) for crossing, _ in self.refused}
+
+    def decide(self, draft: Draft) -> None:
+        """Acknowledge."""
+        posting.acknowledge(draft, self.peer_id, self.landed_through, self.refused)
+
+
+class OpenJob(Job[list[bool]]):
+    """Accounts to put into the books."""
+
+    __slots__ = ("currencies", "floors_minor", "numbers")
+
+    def __init__(
+        self, numbers: Sequence[int], currencies: Sequence[int], floors_minor: Sequence[int], deadline: float
+    ) -> None:
+        super().__init__(len(numbers), deadline)
+        self.numbers = numbers
+        self.currencies = currencies
+        self.floors_minor = floors_minor
+
+    def accounts(self) -> Sequence[Sequence[int]]:
+        """Return the accounts themselves: they may be there already."""
+        return (self.numbers,)
+
+    def decide(self, draft: Draft) -> list[bool]:
+        """Open."""
+        return posting.open_accounts(draft, self.numbers, self.currencies, self.floors_minor)
