@@ -23,7 +23,7 @@ from services.domain.outcomes import Outcome, Refusal
 from services.ledger import metrics
 from services.ledger.books import AccountState, Decision, Draft, Watermarks
 from services.ledger.jobs import AcknowledgeJob, Job
-from services.ledger.store import Head, IdTaken, Store
+from services.ledger.store import FenceLost, Head, IdTaken, Store
 
 CACHED_ACCOUNTS_MAX: Final = 500_000
 """States held in memory per shard, about 350 bytes each; the rest is one index seek away."""
@@ -67,6 +67,7 @@ class Writer:
         self._queue: deque[Job[Any]] = deque()
         self._arrived = asyncio.Event()
         self._stopped = False
+        self._in_doubt = False
         self._states: Bounded[int, AccountState] = Bounded(CACHED_ACCOUNTS_MAX)
         self._decisions: Bounded[bytes, Decision] = Bounded(REMEMBERED_IDS_MAX)
         self._meters = _Meters(shard_id)
@@ -106,14 +107,19 @@ class Writer:
     async def run(self) -> None:
         """Write batches for ever. Returns only by an exception: `FenceLost` or a bug."""
         batch: list[Job[Any]] = []
+        fate: errors.BankError = outcome_unknown()
         try:
             while True:
                 batch = await self._next_batch()
                 await self._settle(batch)
+        except FenceLost:
+            if not self._in_doubt:
+                fate = not_the_writer(self.shard_id)
+            raise
         finally:
             self._stopped = True
             for job in batch:
-                _fail(job, outcome_unknown())
+                _fail(job, fate)
             for job in self._queue:
                 _fail(job, not_the_writer(self.shard_id))
             self._queue.clear()
@@ -213,7 +219,10 @@ class Writer:
         """Ask the database, for as long as it takes, whether a draft was committed."""
         self._meters.doubts.inc()
         _log.warning("commit_in_doubt", shard=self.shard_id, error=type(lost).__name__)
-        return await self._insist(lambda: self._store.confirm(self.head, draft))
+        self._in_doubt = True
+        confirmed = await self._insist(lambda: self._store.confirm(self.head, draft))
+        self._in_doubt = False
+        return confirmed
 
     async def _find(self, ids: list[bytes]) -> dict[bytes, Decision]:
         """Ask the database what a batch's ids mean already."""

@@ -19,6 +19,8 @@ class Restriction(IntFlag):
     DEBITS_FROZEN = 1
     CREDITS_FROZEN = 2
     CLOSED = 4
+    RESERVED = 8
+    """Only the engine itself moves it (transit accounts); to callers there is no such account."""
 
 
 class Kind(IntEnum):
@@ -267,7 +269,7 @@ class Draft:
         number = chart.transit_account(self.shard_id, peer_id, currency)
         state = self.state(number)
         if state is None:
-            state = AccountState(number, currency, -limits.BALANCE_MINOR_MAX)
+            state = AccountState(number, currency, -limits.BALANCE_MINOR_MAX, Restriction.RESERVED)
             self.touched[number] = state
             self.opened.append(state)
         return state

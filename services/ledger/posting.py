@@ -29,6 +29,8 @@ from services.ledger.books import (
 
 def debit_refusal(debit: AccountState, amount_minor: int, currency: int) -> int:
     """Tell why `debit` may not pay; 0 when it may. Only reasons that concern the payer's account."""
+    if debit.restrictions & Restriction.RESERVED:
+        return Refusal.DEBIT_ACCOUNT_NOT_FOUND
     if debit.currency != currency:
         return Refusal.DEBIT_CURRENCY_MISMATCH
     if debit.restrictions:
@@ -43,7 +45,7 @@ def debit_refusal(debit: AccountState, amount_minor: int, currency: int) -> int:
 
 def credit_refusal(credit: AccountState | None, amount_minor: int, currency: int) -> int:
     """Tell why `credit` may not be paid; 0 when it may. Only reasons that concern the payee's account."""
-    if credit is None:
+    if credit is None or credit.restrictions & Restriction.RESERVED:
         return Refusal.CREDIT_ACCOUNT_NOT_FOUND
     if credit.currency != currency:
         return Refusal.CREDIT_CURRENCY_MISMATCH
@@ -53,6 +55,13 @@ def credit_refusal(credit: AccountState | None, amount_minor: int, currency: int
         if credit.restrictions & Restriction.CREDITS_FROZEN:
             return Refusal.CREDITS_FROZEN
     if credit.balance_minor + amount_minor > limits.BALANCE_MINOR_MAX:
+        return Refusal.CREDIT_BALANCE_LIMIT
+    return 0
+
+
+def transit_refusal(transit: AccountState, change_minor: int) -> int:
+    """Tell why money may not pass a transit account; 0 when it may, as it does for centuries."""
+    if abs(transit.balance_minor + change_minor) > limits.BALANCE_MINOR_MAX:
         return Refusal.CREDIT_BALANCE_LIMIT
     return 0
 
@@ -108,7 +117,7 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
                 refusal = first_refusal(refusal, credit_refusal(credit, amount, currency))
             elif not refusal:
                 credit = draft.transit(peer_id, currency)
-                refusal = credit_refusal(credit, amount, currency)
+                refusal = transit_refusal(credit, amount)
             if not refusal:
                 assert credit is not None
                 if further is None:
@@ -214,7 +223,7 @@ def land(draft: Draft, crossings: Crossings) -> None:
         amount, currency = crossings.amounts_minor[place], crossings.currencies[place]
         credit = draft.state(crossings.credit_accounts[place])
         transit = draft.transit(crossings.peer_id, currency)
-        refusal = credit_refusal(credit, amount, currency) or debit_refusal(transit, amount, currency)
+        refusal = credit_refusal(credit, amount, currency) or transit_refusal(transit, -amount)
         if not refusal and draft.meaning(transfer_id) is not None:
             refusal = Refusal.TRANSFER_ID_TAKEN
         if refusal:

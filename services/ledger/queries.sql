@@ -11,9 +11,6 @@ SELECT a.account_number, a.currency, a.floor_minor, a.restrictions,
                       WHERE entry.account_number = wanted.account_number
                       ORDER BY version DESC LIMIT 1) e ON true;
 
--- load_head --
-SELECT last_sequence, writer_epoch, booking_time FROM ledger.journal_head;
-
 -- lock_head --
 -- Waits until no transaction is about to change the head; what it then says is final.
 SELECT last_sequence, writer_epoch, booking_time FROM ledger.journal_head FOR UPDATE;
@@ -32,9 +29,6 @@ RETURNING true;
 
 -- release_lease --
 UPDATE ledger.writer_lease SET expire_time = 'epoch' WHERE instance = $1;
-
--- read_lease --
-SELECT instance, expire_time > clock_timestamp() AS held FROM ledger.writer_lease;
 
 -- next_epoch --
 -- From here on no earlier writer can commit.
@@ -80,9 +74,6 @@ SELECT c.number, t.transfer_id, t.debit_account, t.credit_account, t.amount_mino
 -- refused_crossings --
 SELECT number, refusal FROM ledger.crossing_refused
  WHERE peer_id = $1 AND number BETWEEN $2 AND $3 ORDER BY number;
-
--- returned_crossings --
-SELECT number, refusal FROM ledger.crossing_returned WHERE peer_id = $1 AND number = ANY ($2::bigint[]);
 
 -- check_payees --
 SELECT account_number, currency, restrictions FROM ledger.account WHERE account_number = ANY ($1::bigint[]);

@@ -25,8 +25,6 @@ REST_SECONDS: Final = 0.5
 
 RENEWALS_PER_LEASE: Final = 3
 
-LEASE_ERRORS: Final[tuple[type[Exception], ...]] = (*postgres.ERRORS, TimeoutError)
-
 _log = logs.get(__name__)
 
 
@@ -139,7 +137,7 @@ class Shard:
             try:
                 if not await lease.renew():
                     raise FenceLost
-            except LEASE_ERRORS as error:
+            except postgres.ERRORS as error:
                 _log.warning("lease_not_renewed", shard=self.shard_id, error=type(error).__name__)
                 lease.drop()
 
@@ -147,7 +145,7 @@ class Shard:
         """Give up lease and connections."""
         try:
             await lease.release()
-        except LEASE_ERRORS as error:
+        except postgres.ERRORS as error:
             _log.warning("lease_not_released", shard=self.shard_id, error=type(error).__name__)
         lease.drop()
         if self._reader is not None:

@@ -12,7 +12,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from services.chassis import binary_copy, postgres, queries
+from services.chassis import binary_copy, logs, postgres, queries
+from services.domain import errors
 from services.domain.outcomes import Outcome
 from services.ledger import rows
 from services.ledger.books import AccountState, Creditor, Crossing, Decision, Draft, Leg, Watermarks
@@ -21,6 +22,11 @@ SQL: Final = queries.load("services.ledger")
 
 POOL_CONNECTIONS: Final = 4
 """Readers of one shard at a time; each answer is an index seek or a page."""
+
+
+READ_SECONDS_MAX: Final = 10.0
+
+_log = logs.get(__name__)
 
 
 class FenceLost(Exception):
@@ -104,23 +110,35 @@ class Reader:
         """Give the connections back."""
         await self._pool.close()
 
+    async def _ask(self, query: str, *arguments: Any) -> list[Any]:
+        """Fetch rows. Raises `Unavailable` when the database does not answer."""
+        try:
+            rows: list[Any] = await self._pool.fetch(SQL[query], *arguments, timeout=READ_SECONDS_MAX)
+        except postgres.ERRORS as error:
+            if postgres.is_connection_lost(error):
+                await self._pool.expire_connections()
+            _log.warning("read_failed", query=query, error=type(error).__name__)
+            raise errors.Unavailable("SHARD_DATABASE_UNREACHABLE", "the shard's database does not answer") from None
+        return rows
+
     async def balances(self, numbers: Sequence[int]) -> dict[int, AccountState]:
         """Return the state of those of the accounts that are in the books."""
-        return _states(await self._pool.fetch(SQL["load_accounts"], numbers))
+        return _states(await self._ask("load_accounts", numbers))
 
     async def facts(self, numbers: Sequence[int]) -> dict[int, AccountState]:
         """Return the slow-changing facts of accounts, without their balances."""
-        rows = await self._pool.fetch(SQL["check_payees"], numbers)
-        return {number: AccountState(number, currency, 0, restrictions) for number, currency, restrictions in rows}
+        found = await self._ask("check_payees", numbers)
+        return {number: AccountState(number, currency, 0, restrictions) for number, currency, restrictions in found}
 
     async def transfer(self, transfer_id: bytes) -> TransferRecord | None:
         """Return a transfer asked for or landed here."""
-        row = await self._pool.fetchrow(SQL["get_transfer"], transfer_id)
-        if row is None:
+        found = await self._ask("get_transfer", transfer_id)
+        if not found:
             return None
+        row = found[0]
         legs = [Leg(row["debit_account"], row["credit_account"], row["amount_minor"], row["currency"])]
         if row["leg_count"] > 1:
-            further = await self._pool.fetch(SQL["further_legs"], row["sequence"], row["leg_count"])
+            further = await self._ask("further_legs", row["sequence"], row["leg_count"])
             legs.extend(Leg(*leg) for leg in further)
         outcome, refusal = _ended(row)
         creditor = None
@@ -145,19 +163,19 @@ class Reader:
         self, account_number: int, *, descending: bool, after_version: int, limit: int
     ) -> tuple[int | None, list[Any]]:
         """Return the account's currency, None when it is not in the books, and a page of its entries."""
-        currency = await self._pool.fetchval(SQL["account_facts"], account_number)
-        if currency is None:
+        facts = await self._ask("account_facts", account_number)
+        if not facts:
             return None, []
-        query = SQL["entries_descending" if descending else "entries_ascending"]
-        return currency, await self._pool.fetch(query, account_number, after_version, limit)
+        query = "entries_descending" if descending else "entries_ascending"
+        return facts[0]["currency"], await self._ask(query, account_number, after_version, limit)
 
     async def refused_crossings(self, peer_id: int, first: int, last: int) -> list[tuple[int, int]]:
         """Return numbers, first to last, of a peer's crossings that were refused here, with reasons."""
-        return [tuple(row) for row in await self._pool.fetch(SQL["refused_crossings"], peer_id, first, last)]
+        return [(number, refusal) for number, refusal in await self._ask("refused_crossings", peer_id, first, last)]
 
     async def status(self) -> Status:
         """Return how far the books are."""
-        return Status(*await self._pool.fetchrow(SQL["shard_status"]))
+        return Status(*(await self._ask("shard_status"))[0])
 
 
 class Store:

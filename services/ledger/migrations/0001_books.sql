@@ -26,7 +26,7 @@ CREATE TABLE ledger.account (
     floor_minor    bigint      NOT NULL CHECK (floor_minor BETWEEN -9000000000000000000 AND 0),  -- balance - held stays at or above
     open_time      timestamptz NOT NULL,
     currency       smallint    NOT NULL CHECK (currency BETWEEN 1 AND 999),  -- ISO 4217 numeric
-    restrictions   smallint    NOT NULL DEFAULT 0  -- bits: 1 debits frozen, 2 credits frozen, 4 closed
+    restrictions   smallint    NOT NULL DEFAULT 0  -- bits: 1 debits frozen, 2 credits frozen, 4 closed, 8 only the engine moves it
 );
 
 -- Every decision, refusals included, with the first leg; each leg has a sequence of its own, and a
