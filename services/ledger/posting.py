@@ -8,6 +8,7 @@ Never here: PostgreSQL, gRPC, queues, customers, tokens.
 """
 
 from collections.abc import Sequence
+from typing import Final
 
 from services.domain import limits
 from services.domain.outcomes import Outcome, Refusal
@@ -26,10 +27,17 @@ from services.ledger.books import (
     Transfers,
 )
 
+# Plain integers: an operator of an IntFlag, or an attribute of an IntEnum, costs as much as a rule.
+_RESERVED: Final = int(Restriction.RESERVED)
+_ASKED: Final = int(Kind.ASKED)
+_POSTED: Final = int(Outcome.POSTED)
+_REFUSED: Final = int(Outcome.REFUSED)
+_IN_TRANSIT: Final = int(Outcome.IN_TRANSIT)
+
 
 def debit_refusal(debit: AccountState, amount_minor: int, currency: int) -> int:
     """Tell why `debit` may not pay; 0 when it may. Only reasons that concern the payer's account."""
-    if debit.restrictions & Restriction.RESERVED:
+    if debit.restrictions & _RESERVED:
         return Refusal.DEBIT_ACCOUNT_NOT_FOUND
     if debit.currency != currency:
         return Refusal.DEBIT_CURRENCY_MISMATCH
@@ -45,7 +53,7 @@ def debit_refusal(debit: AccountState, amount_minor: int, currency: int) -> int:
 
 def credit_refusal(credit: AccountState | None, amount_minor: int, currency: int) -> int:
     """Tell why `credit` may not be paid; 0 when it may. Only reasons that concern the payee's account."""
-    if credit is None or credit.restrictions & Restriction.RESERVED:
+    if credit is None or credit.restrictions & _RESERVED:
         return Refusal.CREDIT_ACCOUNT_NOT_FOUND
     if credit.currency != currency:
         return Refusal.CREDIT_CURRENCY_MISMATCH
@@ -126,16 +134,16 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
                     refusal = _post_legs(draft, debit, credit, amount, sequence, further)
         number = 0
         if refusal:
-            outcome: int = Outcome.REFUSED
+            outcome = _REFUSED
             peer_id = 0
         elif peer_id:
-            outcome = Outcome.IN_TRANSIT
+            outcome = _IN_TRANSIT
             marks = draft.own_watermarks(peer_id)
             marks.sent_through = number = marks.sent_through + 1
             draft.crossings_out.append((number, sequence, peer_id))
             answers.crossings[place] = (peer_id, number)
         else:
-            outcome = Outcome.POSTED
+            outcome = _POSTED
         append(
             TransferRow(
                 sequence,
@@ -146,7 +154,7 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
                 fingerprint,
                 (value_dates[place] if value_dates is not None else 0) or business_date,
                 currency,
-                Kind.ASKED,
+                _ASKED,
                 outcome,
                 refusal,
                 1 if further is None else 1 + len(further),
@@ -158,7 +166,7 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
             draft.sequence += len(further)
         if creditors and place in creditors:
             draft.creditors.append((sequence, creditors[place]))
-        decisions[transfer_id] = Decision(fingerprint, Kind.ASKED, outcome, refusal, now, peer_id, number)
+        decisions[transfer_id] = Decision(fingerprint, _ASKED, outcome, refusal, now, peer_id, number)
         outcomes[place], refusals[place], times[place] = outcome, refusal, now
     return answers
 
