@@ -32,6 +32,11 @@ def _with_check_digits(number: int) -> int:
     return number * 100 + 98 - number * 100 % 97
 
 
+def _is_checked(number: int) -> bool:
+    """Tell whether the check digits are right; 00, 01 and 99 leave the same remainders as 97, 98 and 02."""
+    return number % 97 == 1 and 2 <= number % 100 <= 98
+
+
 def account_number(slot: int, serial: int) -> AccountNumber:
     """Build the number of the account with `serial` (from 1) in `slot`."""
     assert 0 <= slot < SLOTS and 1 <= serial <= ACCOUNT_SERIAL_MAX
@@ -68,7 +73,7 @@ def parse_account_number(text: str, field: str = "account_number") -> AccountNum
     """Read 16 digits. Raises `Malformed` (ACCOUNT_NUMBER_INVALID), naming `field`."""
     if len(text) == 16 and text.isascii() and text.isdigit():
         number = int(text)
-        if number % 97 == 1 and number // 100 % 10**10:
+        if _is_checked(number) and number // 100 % 10**10:
             return AccountNumber(number)
     raise errors.Malformed("ACCOUNT_NUMBER_INVALID", field, "not an account number: 16 digits with two check digits")
 
@@ -77,7 +82,7 @@ def parse_customer_number(text: str, field: str = "customer_number") -> Customer
     """Read 14 digits. Raises `Malformed` (CUSTOMER_NUMBER_INVALID), naming `field`."""
     if len(text) == 14 and text.isascii() and text.isdigit():
         number = int(text)
-        if number % 97 == 1 and number // 100 % 10**8:
+        if _is_checked(number) and number // 100 % 10**8:
             return CustomerNumber(number)
     raise errors.Malformed("CUSTOMER_NUMBER_INVALID", field, "not a customer number: 14 digits with two check digits")
 

@@ -1,0 +1,200 @@
+"""Channels to other rooms, and a client of one shard's ledger that finds the writer.
+
+Retrying is safe only because every request carries its caller's ids, minted before the first
+attempt. Doubt is sticky: once an attempt may have been carried out, only an answer clears it.
+Never here: which shard a request belongs to.
+"""
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from random import SystemRandom
+from typing import Any, Final, NoReturn
+
+import grpc
+from hivecore.ledger.v1 import ledger_pb2_grpc
+
+from services.chassis import status
+from services.domain import errors, limits
+from services.domain.errors import BankError
+
+KEEPALIVE_MS: Final = 5_000
+"""A silent connection is pinged this often; servers allow it (`server.PING_INTERVAL_MS_MIN`)."""
+
+KEEPALIVE_ANSWER_MS: Final = 3_000
+"""A peer that leaves a ping unanswered this long is gone."""
+
+CHANNEL_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", limits.MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", limits.MESSAGE_BYTES_MAX),
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_ANSWER_MS),
+    ("grpc.http2.ping_timeout_ms", KEEPALIVE_ANSWER_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+)
+
+PAUSE_SECONDS_MIN: Final = 0.020
+PAUSE_SECONDS_MAX: Final = 0.500
+CONNECT_SECONDS_MAX: Final = 1.0
+
+WRITING_METHODS: Final = frozenset({"PostTransfers", "OpenAccounts", "LandCrossings"})
+"""Methods of the ledger whose lost answer leaves doubt."""
+
+_chance = SystemRandom()
+
+
+def channel(address: str) -> grpc.aio.Channel:
+    """Open a channel to host:port (or dns:///name:port); connects when first used.
+
+    Made inside the running event loop; close it when done.
+    """
+    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+
+
+class LedgerClient:
+    """Calls the ledger of one shard, wherever its writer is. Channels open when first needed."""
+
+    def __init__(self, shard_id: int, addresses: Sequence[str]) -> None:
+        self.shard_id = shard_id
+        self._peers: tuple[_Peer, ...] = ()
+        """The one that answered last stands first."""
+        self.move_to(addresses)
+
+    @property
+    def addresses(self) -> frozenset[str]:
+        """Where the ledgers of this shard are."""
+        return frozenset(peer.address for peer in self._peers)
+
+    def move_to(self, addresses: Sequence[str]) -> None:
+        """Use these addresses from now on; calls under way end where they are."""
+        assert addresses, f"shard {self.shard_id} has no ledger"
+        kept = tuple(peer for peer in self._peers if peer.address in addresses)
+        known = {peer.address for peer in kept}
+        # A peer that is dropped closes its channel when its last call has let go of it.
+        self._peers = kept + tuple(_Peer(address) for address in addresses if address not in known)
+
+    async def call(self, method: str, request: Any, *, deadline_seconds: float) -> Any:
+        """Call a method of the Ledger service by name and return its answer.
+
+        Starts at the address that answered last; while the writer cannot be found, asks all
+        addresses in turn, pausing 20 to 500 ms between rounds, until the deadline. Raises
+        `BankError`: what the ledger raised, `Unavailable` (SHARD_UNAVAILABLE) or `DeadlinePassed`
+        when the deadline came first, `OutcomeUnknown` instead of any of these when a writing
+        request may have been carried out by an attempt whose answer got lost.
+        """
+        attempts = _Attempts(self.shard_id, method, deadline_seconds)
+        while True:
+            for peer in self._peers:
+                if await peer.is_connected(attempts.remaining()):
+                    try:
+                        answer = await peer.method(method)(request, timeout=attempts.remaining())
+                    except grpc.aio.AioRpcError as failure:
+                        attempts.judge(failure)
+                    else:
+                        self._prefer(peer)
+                        return answer
+                if attempts.remaining() <= 0:
+                    attempts.give_up()
+            await attempts.pause()
+
+    async def close(self) -> None:
+        """Close all channels; calls under way are cancelled."""
+        for peer in self._peers:
+            await peer.close()
+
+    def _prefer(self, peer: "_Peer") -> None:
+        if self._peers[0] is not peer and peer in self._peers:
+            self._peers = (peer, *(other for other in self._peers if other is not peer))
+
+
+class _Peer:
+    """One address of a shard's ledger."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._channel: grpc.aio.Channel | None = None
+        self._stub: Any = None
+
+    def method(self, name: str) -> Callable[..., Any]:
+        method: Callable[..., Any] = getattr(self._stub, name)
+        return method
+
+    async def is_connected(self, seconds: float) -> bool:
+        """Tell whether a call can be sent, waiting a little for a connection under way.
+
+        What is not sent leaves no doubt, so this is asked before each attempt.
+        """
+        if self._channel is None:
+            self._channel = channel(self.address)
+            self._stub = ledger_pb2_grpc.LedgerStub(self._channel)
+        state = self._channel.get_state(try_to_connect=True)
+        if state is grpc.ChannelConnectivity.READY:
+            return True
+        try:
+            async with asyncio.timeout(min(seconds, CONNECT_SECONDS_MAX)):
+                while state in {grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING}:
+                    await self._channel.wait_for_state_change(state)
+                    state = self._channel.get_state(try_to_connect=True)
+        except TimeoutError:
+            return False
+        return state is grpc.ChannelConnectivity.READY
+
+    async def close(self) -> None:
+        if self._channel is not None:
+            await self._channel.close()
+
+
+class _Attempts:
+    """What is known after the attempts so far at one call."""
+
+    def __init__(self, shard_id: int, method: str, deadline_seconds: float) -> None:
+        self._shard_id = shard_id
+        self._writes = method in WRITING_METHODS
+        self._loop = asyncio.get_running_loop()
+        self._deadline = self._loop.time() + deadline_seconds
+        self._pause_seconds = PAUSE_SECONDS_MIN
+        self._in_doubt = False
+
+    def remaining(self) -> float:
+        """Tell the seconds left."""
+        return self._deadline - self._loop.time()
+
+    def judge(self, failure: grpc.aio.AioRpcError) -> None:
+        """Return when another attempt is in order; raise otherwise."""
+        error = status.from_rpc_error(failure)
+        # Sticky: a clean failure later does not clear an earlier doubt.
+        self._in_doubt |= self._writes and (
+            not status.is_described(failure) or isinstance(error, errors.OutcomeUnknown)
+        )
+        if isinstance(error, errors.Unavailable | errors.OutcomeUnknown) and error.reason != "PEER_FAILED":
+            return
+        if self._in_doubt and isinstance(error, errors.Overloaded):
+            return
+        raise self._doubt() if self._in_doubt else error
+
+    async def pause(self) -> None:
+        """Wait a little before the next round; raise when the deadline leaves no room for one."""
+        seconds = self._pause_seconds * _chance.uniform(0.5, 1.0)
+        self._pause_seconds = min(self._pause_seconds * 2, PAUSE_SECONDS_MAX)
+        if self.remaining() <= seconds:
+            self.give_up()
+        await asyncio.sleep(seconds)
+
+    def give_up(self) -> NoReturn:
+        """Raise what a deadline after these attempts means."""
+        if self._in_doubt:
+            raise self._doubt()
+        shard = str(self._shard_id)
+        raise errors.Unavailable("SHARD_UNAVAILABLE", f"shard {shard} does not answer", {"shard": shard})
+
+    def _doubt(self) -> BankError:
+        return errors.OutcomeUnknown(
+            status.DOUBT_REASON, "the answer got lost: it may have been carried out; send the same ids again"
+        )

@@ -1,0 +1,164 @@
+"""What happens around every unary call: counted, timed, bounded, and its errors put into words.
+
+Servicers only raise `BankError`; here it becomes its status with google.rpc details. Anything else
+is a bug: INTERNAL with nothing inside, and a traceback in the log. A handler always sees a deadline
+(`context.time_remaining()` is never None), at most `DEADLINE_SECONDS_MAX` away. Streams exist only
+in gRPC's own services (health, reflection) and are left alone.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from time import perf_counter
+from typing import Any, Final, cast
+
+import grpc
+from google.rpc import status_pb2
+from prometheus_client import Counter
+
+from services.chassis import logs, metrics, status
+from services.domain import errors, limits
+from services.domain.errors import BankError
+
+Behaviour = Callable[[Any, Any], Awaitable[Any]]
+
+_log = logs.get(__name__)
+
+CODE_LABELS: Final[dict[grpc.StatusCode, str]] = {
+    code: "".join(word.capitalize() for word in code.name.split("_")) for code in grpc.StatusCode
+} | {grpc.StatusCode.OK: "OK", grpc.StatusCode.CANCELLED: "Canceled"}
+"""Codes as the grpc-ecosystem dashboards spell them."""
+
+
+class _Handled(dict[str, Counter]):
+    """The counters of one method by code label, bound when first needed."""
+
+    def __init__(self, method_labels: tuple[str, str, str]) -> None:
+        super().__init__()
+        self._method_labels = method_labels
+
+    def __missing__(self, code_label: str) -> Counter:
+        child = metrics.GRPC_SERVER_HANDLED.labels(*self._method_labels, code_label)
+        self[code_label] = child
+        return child
+
+
+class _DeadlineContext:
+    """A servicer context whose caller set no deadline, or one too far away."""
+
+    __slots__ = ("_context", "_deadline")
+
+    def __init__(self, context: Any, seconds: float) -> None:
+        self._context = context
+        self._deadline = perf_counter() + seconds
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def time_remaining(self) -> float:
+        """Tell the seconds left."""
+        return max(0.0, self._deadline - perf_counter())
+
+
+class Observe(grpc.aio.ServerInterceptor):
+    """The outermost interceptor of every server; `server.Server` puts it there."""
+
+    def __init__(self) -> None:
+        self._watched: dict[str, tuple[Any, Any]] = {}
+        self._watchers: dict[str, _Watcher] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Wrap the handler of a call; the wrapping is kept for as long as the handler stays the same."""
+        method = handler_call_details.method
+        try:
+            handler = await continuation(handler_call_details)
+        except BankError as error:
+            handler = _raising(error)
+        if handler is None or handler.request_streaming or handler.response_streaming:
+            return handler
+        known = self._watched.get(method)
+        if known is not None and known[0] is handler:
+            return known[1]
+        watcher = self._watchers.get(method)
+        if watcher is None:
+            watcher = self._watchers[method] = _Watcher(method)
+        wrapped = grpc.unary_unary_rpc_method_handler(
+            watcher.around(handler.unary_unary), handler.request_deserializer, handler.response_serializer
+        )
+        self._watched[method] = (handler, wrapped)
+        return wrapped
+
+
+class _Watcher:
+    """Runs calls of one method."""
+
+    def __init__(self, method: str) -> None:
+        service, _, name = method.removeprefix("/").rpartition("/")
+        labels = ("unary", service, name)
+        self._method = method
+        self._started = metrics.GRPC_SERVER_STARTED.labels(*labels)
+        self._seconds = metrics.GRPC_SERVER_HANDLING_SECONDS.labels(*labels)
+        self._handled = _Handled(labels)
+        self._handled["OK"].inc(0)
+
+    def around(self, behaviour: Behaviour) -> Behaviour:
+        """Wrap the servicer's method."""
+        started, seconds, handled = self._started.inc, self._seconds.observe, self._handled
+
+        async def watched(request: Any, context: Any) -> Any:
+            started()
+            began = perf_counter()
+            code_label = "OK"
+            try:
+                remaining = context.time_remaining()
+                if remaining is not None and remaining <= limits.DEADLINE_SECONDS_MAX:
+                    return await behaviour(request, context)
+                return await _bounded(behaviour, request, context, remaining)
+            except BankError as error:
+                code_label = CODE_LABELS[status.CODE_BY_ERROR[type(error)]]
+                await _abort(context, status.CODE_BY_ERROR[type(error)], status.to_status(error))
+            except grpc.aio.AbortError:
+                code_label = CODE_LABELS.get(context.code(), "Unknown")
+                raise
+            except asyncio.CancelledError:
+                code_label = "Canceled"
+                raise
+            except Exception:  # noqa: BLE001
+                code_label = "Internal"
+                _log.exception("call_failed", method=self._method)
+                await _abort(context, grpc.StatusCode.INTERNAL, status.INTERNAL_STATUS)
+            finally:
+                handled[code_label].inc()
+                seconds(perf_counter() - began)
+
+        return watched
+
+
+async def _bounded(behaviour: Behaviour, request: Any, context: Any, remaining: float | None) -> Any:
+    """Run a call that has no deadline, or one too far away, with one of ours."""
+    limit = limits.DEADLINE_SECONDS_DEFAULT if remaining is None else limits.DEADLINE_SECONDS_MAX
+    try:
+        async with asyncio.timeout(limit) as timeout:
+            return await behaviour(request, _DeadlineContext(context, limit))
+    except TimeoutError:
+        if timeout.expired():
+            raise errors.OutcomeUnknown(
+                status.DOUBT_REASON, "no answer within the deadline: send the same ids again"
+            ) from None
+        raise
+
+
+async def _abort(context: Any, code: grpc.StatusCode, described: status_pb2.Status) -> None:
+    await context.abort(code, described.message, ((status.DETAILS_KEY, described.SerializeToString()),))
+
+
+def _raising(error: BankError) -> Any:
+    """Make the handler of a call that an inner interceptor refused."""
+
+    async def refuse(_request: bytes, _context: Any) -> bytes:
+        raise error
+
+    return cast("Any", grpc.unary_unary_rpc_method_handler(cast("Any", refuse)))

@@ -1,0 +1,30 @@
+"""Free TCP ports of this machine, for processes whose address others must know before they listen."""
+
+import random
+import socket
+
+HOST = "127.0.0.1"
+
+PORTS = range(20_000, 32_000)
+"""Below the range from which kernels take ports for outgoing connections (32768 on Linux, 49152 elsewhere):
+otherwise, while a service is down, somebody's connection could sit on the port it wants back, or a
+client that tries to reach the service could connect to itself."""
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on this port of the loopback address now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+def choose_free(taken: frozenset[int] = frozenset()) -> int:
+    """Give a free port that is not among `taken`. Drawn at random, so that two who choose at once rarely collide."""
+    for port in random.sample(PORTS, len(PORTS)):
+        if port not in taken and is_free(port):
+            return port
+    raise OSError(f"no free TCP port among {PORTS.start} to {PORTS.stop - 1}")

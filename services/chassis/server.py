@@ -1,0 +1,174 @@
+"""One gRPC server, from listening to the last answer.
+
+Health and reflection are part of it; /metrics is served beside it. It stops by SIGTERM, SIGINT, the
+end of standard input (when asked to stop with its parent) or `stop()`: first health says
+NOT_SERVING, then calls under way get `GRACE_SECONDS` to end. Never here: what the servicers do.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import stat
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.chassis import addresses, clients, logs, metrics
+from services.chassis.interceptors import Observe
+from services.chassis.settings import ServiceSettings, SettingsError
+from services.domain import limits
+
+GRACE_SECONDS: Final = 5.0
+"""Calls under way when the server stops get this long; less than any supervisor's patience."""
+
+PING_INTERVAL_MS_MIN: Final = 2_000
+"""Clients that ping more often are sent away."""
+
+assert PING_INTERVAL_MS_MIN < clients.KEEPALIVE_MS, "our own clients must not be sent away"
+
+CONNECTION_AGE_MS_MAX: Final = 10 * 60 * 1000
+"""Connections are renewed this often, so that servers started later get their share of calls."""
+
+SERVER_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", limits.MESSAGE_BYTES_MAX),
+    ("grpc.max_send_message_length", limits.MESSAGE_BYTES_MAX),
+    ("grpc.keepalive_time_ms", clients.KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", clients.KEEPALIVE_ANSWER_MS),
+    ("grpc.http2.ping_timeout_ms", clients.KEEPALIVE_ANSWER_MS),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", PING_INTERVAL_MS_MIN),
+    ("grpc.max_connection_age_ms", CONNECTION_AGE_MS_MAX),
+    ("grpc.max_connection_age_grace_ms", round(limits.DEADLINE_SECONDS_MAX * 1000)),
+    ("grpc.so_reuseport", 0),
+)
+"""A second process on the same port fails to start instead of taking half of the calls."""
+
+_log = logs.get(__name__)
+
+
+class Server:
+    """A service's one door. Made inside the running event loop."""
+
+    def __init__(self, settings: ServiceSettings, *, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> None:
+        self.server = grpc.aio.server(interceptors=(Observe(), *interceptors), options=SERVER_OPTIONS)
+        """Servicers are added to this, before `serve`."""
+        self._settings = settings
+        self._started = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._address = ""
+
+    @property
+    def address(self) -> str:
+        """The real host:port, once started."""
+        assert self._address, "not started"
+        return self._address
+
+    async def wait_started(self) -> None:
+        """Return once the server listens."""
+        await self._started.wait()
+
+    def stop(self) -> None:
+        """Ask `serve` to end gracefully. Once is enough."""
+        self._stopping.set()
+
+    async def serve(
+        self, service_names: Sequence[str], *, prepare: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Listen, then serve until told to stop; returns when the last call under way has ended.
+
+        `service_names` are full names (`hivecore.ledger.v1.Ledger`) for health and reflection.
+        Health says NOT_SERVING until `prepare` is through; calls are taken meanwhile. Raises what
+        `prepare` raises, and `SettingsError` when the address cannot be listened on.
+        """
+        servicer = health.aio.HealthServicer()
+        await _set_health(servicer, service_names, health_pb2.HealthCheckResponse.NOT_SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(servicer, self.server)
+        reflection.enable_server_reflection((*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)
+        with metrics.exposed(self._settings.metrics_listen) as metrics_address:
+            async with self._stop_watched():
+                await self._listen(metrics_address)
+                try:
+                    if await self._prepared(prepare):
+                        await _set_health(servicer, service_names, health_pb2.HealthCheckResponse.SERVING)
+                    await self._stopping.wait()
+                finally:
+                    _log.info("stopping", address=self._address)
+                    await servicer.enter_graceful_shutdown()
+                    await self.server.stop(GRACE_SECONDS)
+
+    async def _listen(self, metrics_address: str) -> None:
+        host, _ = addresses.split(self._settings.listen)
+        try:
+            port = self.server.add_insecure_port(self._settings.listen)
+        except RuntimeError as error:
+            raise SettingsError(f"cannot listen on {self._settings.listen}: {error}") from None
+        await self.server.start()
+        self._address = addresses.join(host, port)
+        if self._settings.endpoint_file is not None:
+            endpoint = {"grpc": self._address, "metrics": metrics_address, "pid": os.getpid()}
+            _write_whole(self._settings.endpoint_file, json.dumps(endpoint))
+        self._started.set()
+        _log.info("listening", address=self._address, metrics=metrics_address)
+
+    async def _prepared(self, prepare: Callable[[], Awaitable[None]] | None) -> bool:
+        """Run `prepare` unless told to stop before it is through; tell whether it is."""
+        if prepare is None:
+            return True
+        preparing = asyncio.ensure_future(prepare())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        try:
+            await asyncio.wait((preparing, stopping), return_when=asyncio.FIRST_COMPLETED)
+            if preparing.done():
+                await preparing
+            return preparing.done()
+        finally:
+            preparing.cancel()
+            stopping.cancel()
+            await asyncio.gather(preparing, stopping, return_exceptions=True)
+
+    @asynccontextmanager
+    async def _stop_watched(self) -> AsyncIterator[None]:
+        """Turn signals and, when asked to, the end of standard input into `stop`."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        parent = sys.stdin.fileno() if self._settings.stop_with_parent else None
+        if parent is not None:
+            if not stat.S_ISFIFO(os.fstat(parent).st_mode) and not stat.S_ISSOCK(os.fstat(parent).st_mode):
+                raise SettingsError("HIVECORE_STOP_WITH_PARENT needs a pipe as standard input")
+            loop.add_reader(parent, self._read_parent, parent)
+        try:
+            yield
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+            if parent is not None:
+                loop.remove_reader(parent)
+
+    def _read_parent(self, parent: int) -> None:
+        if not os.read(parent, 4096):
+            asyncio.get_running_loop().remove_reader(parent)
+            self.stop()
+
+
+async def _set_health(
+    servicer: health.aio.HealthServicer,
+    service_names: Sequence[str],
+    serving: int,
+) -> None:
+    for name in ("", *service_names):
+        await servicer.set(name, serving)
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that a reader sees all of it or none."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(text, encoding="utf-8")
+    fresh.replace(path)

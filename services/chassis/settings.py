@@ -1,0 +1,91 @@
+"""Settings: what an operator may change, read once from the environment; a typo is fatal.
+
+A service adds its own fields to `ServiceSettings`. What only a release may change is a limit and
+lives in `services/domain/limits.py`. Never here: `os.environ`; a process passes it in.
+"""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import AfterValidator, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from services.chassis import addresses
+
+PREFIX = "HIVECORE_"
+
+S = TypeVar("S", bound="ServiceSettings")
+
+
+class SettingsError(SystemExit):
+    """The process cannot start like this; left alone, it ends the process with its sentence."""
+
+
+def _checked_address(text: str) -> str:
+    addresses.split(text)
+    return text
+
+
+Address = Annotated[str, AfterValidator(_checked_address)]
+"""host:port."""
+
+
+class ServiceSettings(BaseSettings):
+    """What every service can be told; HIVECORE_LISTEN sets `listen`, and so on."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    listen: Address = "127.0.0.1:0"
+    """Where gRPC listens; port 0 means any free one."""
+    metrics_listen: Address = "127.0.0.1:0"
+    """Where Prometheus finds /metrics; port 0 means any free one."""
+    instance: str = "1"
+    """Tells processes of one service apart, in logs and in leases."""
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    endpoint_file: Path | None = None
+    """Written once the process listens: JSON with `grpc`, `metrics` (host:port) and `pid`."""
+    stop_with_parent: bool = False
+    """Stop gracefully when standard input, then a pipe, reaches its end."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take values from `read` only, never from the process's environment behind its back."""
+        return (init_settings,)
+
+
+def read(cls: type[S], environment: Mapping[str, str]) -> S:
+    """Build `cls` from `environment`. Raises `SettingsError` naming every variable that is wrong.
+
+    Collections are JSON unless the field says otherwise (`pydantic_settings.NoDecode`).
+    """
+    given = {name: value for name, value in environment.items() if name.startswith(PREFIX)}
+    known = {PREFIX + field.upper() for field in cls.model_fields}
+    if unknown := sorted(given.keys() - known):
+        raise SettingsError("; ".join(_unknown(name, known) for name in unknown))
+    try:
+        source = EnvSettingsSource(cls)
+        source.env_vars = {name.lower(): value for name, value in given.items()}
+        return cls(**source())
+    except ValidationError as error:
+        raise SettingsError("; ".join(_wrong(detail["loc"], detail["msg"]) for detail in error.errors())) from None
+    except ValueError as error:
+        raise SettingsError(f"the environment is not readable: {error}") from None
+
+
+def _unknown(name: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"{name} is not a setting" + (f": did you mean {close[0]}?" if close else "")
+
+
+def _wrong(location: tuple[int | str, ...], message: str) -> str:
+    field, *inside = (str(part) for part in location)
+    return f"{PREFIX}{field.upper()}{''.join(f'[{part}]' for part in inside)}: {message}"

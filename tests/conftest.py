@@ -1,0 +1,79 @@
+"""What all tests share: the loop that the services run on, repeatable chance, one real PostgreSQL.
+
+Hypothesis draws the same examples at every run; `--hypothesis-profile=wide` draws ten times as many,
+others each time, and prints how to see a failure again.
+"""
+
+import asyncio
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+from hypothesis import settings
+
+from services.chassis.embedded_postgres import EmbeddedPostgres
+
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=100)
+settings.register_profile("wide", deadline=None, print_blob=True, max_examples=1_000)
+settings.load_profile("repeatable")
+
+MakeDatabase = Callable[[], Awaitable[str]]
+
+_numbers = count(1)
+
+
+def pytest_asyncio_loop_factories(config: Any, item: Any) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Use uvloop, as `services/chassis/process.py` does."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@contextmanager
+def _open_directory() -> Iterator[Path]:
+    directory = Path(tempfile.mkdtemp(prefix="hivecore-test-"))
+    directory.chmod(0o755)
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Give an empty directory that every account can pass through; pytest's own are closed to others."""
+    with _open_directory() as directory:
+        yield directory
+
+
+@pytest.fixture(scope="session")
+async def postgres() -> AsyncIterator[EmbeddedPostgres]:
+    """Run a server with the settings that a bank gets; shared, so never stopped by a test."""
+    with _open_directory() as directory:
+        async with EmbeddedPostgres(directory) as server:
+            yield server
+
+
+@pytest.fixture
+async def make_database(postgres: EmbeddedPostgres) -> AsyncIterator[MakeDatabase]:
+    """Make as many empty databases as a test wants, by DSN; they are dropped when it ends."""
+    names: list[str] = []
+
+    async def make() -> str:
+        names.append(f"test_{next(_numbers)}")
+        await postgres.ensure_database(names[-1])
+        return postgres.dsn(names[-1])
+
+    yield make
+    for name in names:
+        await postgres.drop_database(name)
+
+
+@pytest.fixture
+async def database(make_database: MakeDatabase) -> str:
+    """One fresh empty database, by DSN."""
+    return await make_database()
