@@ -149,6 +149,7 @@ class Writer:
         while True:
             try:
                 await self._load(batch)
+                known |= await self._recall(batch)
                 draft, answers = self._decide(batch, known)
                 if not draft.is_empty():
                     await self._write(draft)
@@ -181,6 +182,11 @@ class Writer:
             self._states.update(await self._store.load_accounts(missing))
             self._meters.load.observe(perf_counter() - started)
             self._meters.cached.set(len(self._states))
+
+    async def _recall(self, batch: list[Job[Any]]) -> dict[bytes, Decision]:
+        """Ask what forgotten ids mean that no index will object to, because they are passed over this time."""
+        ids = [each for job in batch for each in job.passed_over_ids() if self._decisions.get(each) is None]
+        return await self._store.find_decisions(ids) if ids else {}
 
     def _decide(self, batch: list[Job[Any]], known: dict[bytes, Decision]) -> tuple[Draft, list[Any]]:
         """Decide all jobs, in order, on one draft."""

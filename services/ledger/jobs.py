@@ -40,6 +40,10 @@ class Job(ABC, Generic[T]):
         """Return the ids that deciding asks about."""
         return ()
 
+    def passed_over_ids(self) -> Sequence[bytes]:
+        """Return the ids that get no outcome now; only the books know whether they have one already."""
+        return ()
+
     @abstractmethod
     def decide(self, draft: Draft) -> T:
         """Decide on a draft; may be called again on another draft."""
@@ -69,6 +73,10 @@ class PostJob(Job[Answers]):
     def transfer_ids(self) -> Sequence[bytes]:
         """Return the transfers' ids."""
         return self.transfers.transfer_ids
+
+    def passed_over_ids(self) -> Sequence[bytes]:
+        """Return the ids at places with an error."""
+        return [self.transfers.transfer_ids[place] for place in self.transfers.errors]
 
     def decide(self, draft: Draft) -> Answers:
         """Post."""

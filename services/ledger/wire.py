@@ -13,7 +13,7 @@ from typing import Any, Final
 from hivecore.ledger.v1 import ledger_pb2
 
 from services.domain import errors, limits
-from services.domain.identifiers import account_text
+from services.domain.identifiers import SHARD_ID_MAX, account_text
 from services.domain.outcomes import Refusal
 from services.ledger.books import (
     AccountState,
@@ -30,6 +30,9 @@ from services.ledger.store import TransferRecord
 SLOT_DIVISOR: Final = 10**12
 """An account number divided by this is its slot."""
 
+DAYS_MAX: Final = 2_932_896
+"""9999-12-31 in days since 1970-01-01."""
+
 _BODY = Struct("<qqqii").pack
 
 
@@ -42,19 +45,21 @@ def transfers(request: ledger_pb2.PostTransfersRequest, shard_by_slot: Sequence[
     references, value_dates = list(request.references) or None, list(request.value_dates) or None
     count = len(ids)
     _check_columns(count, (payers, payees, amounts, currencies), (references, value_dates))
-    _check_legs(payers, payees, amounts)
+    _check_legs(payers, payees, amounts, currencies)
+    _check_texts_and_dates(references or (), value_dates or ())
     read = Transfers(ids, payers, payees, amounts, currencies, [], references, value_dates)
     for creditor in request.creditors:
         _check_place(creditor.place, count, "creditors")
-        read.creditors[creditor.place] = Creditor(
-            creditor.bank_code, creditor.account, creditor.creditor_name, creditor.remittance_text
-        )
+        texts = (creditor.bank_code, creditor.account, creditor.creditor_name, creditor.remittance_text)
+        _check_texts_and_dates(texts, ())
+        read.creditors[creditor.place] = Creditor(*texts)
     for leg in request.further_legs:
         _check_place(leg.place, count, "further_legs")
-        _check_legs((leg.debit_account,), (leg.credit_account,), (leg.amount_minor,))
-        read.further_legs.setdefault(leg.place, []).append(
-            Leg(leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency)
-        )
+        _check_legs((leg.debit_account,), (leg.credit_account,), (leg.amount_minor,), (leg.currency,))
+        legs = read.further_legs.setdefault(leg.place, [])
+        legs.append(Leg(leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency))
+        if len(legs) >= limits.LEGS_PER_TRANSFER_MAX:
+            raise errors.Malformed("LEGS_TOO_MANY", "further_legs", f"at most {limits.LEGS_PER_TRANSFER_MAX} legs")
     read.fingerprints = _fingerprints(read)
     _route(read, shard_id, shard_by_slot)
     return read
@@ -118,8 +123,9 @@ def crossings(request: ledger_pb2.LandCrossingsRequest) -> Crossings:
         ),
         (),
     )
-    _check_legs(read.debit_accounts, read.credit_accounts, read.amounts_minor)
-    if read.first_number < 1 or read.peer_id == request.shard_id:
+    _check_legs(read.debit_accounts, read.credit_accounts, read.amounts_minor, read.currencies)
+    _check_texts_and_dates(read.references, read.value_dates)
+    if read.first_number < 1 or read.peer_id == request.shard_id or not 1 <= read.peer_id <= SHARD_ID_MAX:
         raise errors.Malformed(
             "CROSSINGS_INVALID", "first_number", "crossings come from another shard, numbered from 1"
         )
@@ -215,7 +221,18 @@ def _check_place(place: int, count: int, field: str) -> None:
         raise errors.Malformed("PLACE_INVALID", field, f"place {place} is not in the call")
 
 
-def _check_legs(payers: Sequence[int], payees: Sequence[int], amounts: Sequence[int]) -> None:
+def _check_texts_and_dates(texts: Sequence[str], dates: Sequence[int]) -> None:
+    if any("\0" in text for text in texts):
+        raise errors.Malformed("TEXT_INVALID", "references", "a text contains NUL")
+    if dates and not 0 <= min(dates) <= max(dates) <= DAYS_MAX:
+        raise errors.Malformed("DATE_INVALID", "value_dates", f"from 0 to {DAYS_MAX} days since 1970-01-01")
+
+
+def _check_legs(
+    payers: Sequence[int], payees: Sequence[int], amounts: Sequence[int], currencies: Sequence[int]
+) -> None:
+    if not 0 < min(currencies) <= max(currencies) < 1000:
+        raise errors.Malformed("CURRENCY_UNKNOWN", "currencies", "not an ISO 4217 number")
     if min(amounts) < 1 or max(amounts) > limits.AMOUNT_MINOR_MAX:
         raise errors.Malformed("AMOUNT_INVALID", "amounts_minor", f"from 1 to {limits.AMOUNT_MINOR_MAX}")
     for column in (payers, payees):

@@ -5,7 +5,8 @@ The bank's only public door: customers, accounts, transfers and statements.
 
 Every call needs a bearer token in the metadata key `authorization` and should carry a deadline.
 Every error carries one google.rpc.ErrorInfo whose `domain` is "hivecore" and whose `reason` is
-stable; malformed requests carry google.rpc.BadRequest, overload carries google.rpc.RetryInfo.
+stable; malformed requests carry google.rpc.BadRequest, overload carries google.rpc.RetryInfo. One
+exception is gRPC's own: a message of more than 4 MiB is RESOURCE_EXHAUSTED without details.
 """
 
 from collections import abc as _abc
