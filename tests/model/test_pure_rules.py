@@ -114,4 +114,4 @@ class PureRules(BankMachine):
 
 def test_the_pure_rules_do_what_the_model_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "BALANCE_MINOR_MAX", BALANCE_MAX)
-    run_state_machine_as_test(PureRules, settings=settings(max_examples=100, stateful_step_count=25))
+    run_state_machine_as_test(PureRules, settings=settings(stateful_step_count=25))

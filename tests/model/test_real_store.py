@@ -66,8 +66,9 @@ async def test_the_writer_does_what_the_model_does(
 
 
 def _compare(dsns: dict[int, str]) -> None:
+    examples = settings.default.max_examples * 15 // 100  # Each takes a hundred times as long as one in memory.
     bank = RealStore.store_bank = StoreBank(dsns)
     try:
-        run_state_machine_as_test(RealStore, settings=settings(max_examples=15, stateful_step_count=12))
+        run_state_machine_as_test(RealStore, settings=settings(max_examples=examples, stateful_step_count=12))
     finally:
         bank.close()
