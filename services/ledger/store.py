@@ -16,7 +16,24 @@ from services.chassis import binary_copy, logs, postgres, queries
 from services.domain import errors
 from services.domain.outcomes import Outcome
 from services.ledger import rows
-from services.ledger.books import AccountState, Creditor, Crossing, Decision, Draft, Leg, Watermarks
+from services.ledger.books import (
+    AccountState,
+    Actor,
+    Allowance,
+    Cap,
+    CapKey,
+    ChangeDecision,
+    ChangeRow,
+    Creditor,
+    Crossing,
+    Decision,
+    Hold,
+    Leg,
+    Original,
+    Spent,
+    Watermarks,
+)
+from services.ledger.draft import Draft
 
 SQL: Final = queries.load("services.ledger")
 
@@ -60,8 +77,11 @@ class TransferRecord:
     booking_time_us: int
     business_date: int
     value_date: int
-    peer_id: int
-    number: int
+    flags: int
+    actor: Actor | None
+    relation: int
+    """How it refers to `target_id`; 0 when it does not."""
+    target_id: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +148,10 @@ class Reader:
     async def facts(self, numbers: Sequence[int]) -> dict[int, AccountState]:
         """Return the slow-changing facts of accounts, without their balances."""
         found = await self._ask("check_payees", numbers)
-        return {number: AccountState(number, currency, 0, restrictions) for number, currency, restrictions in found}
+        return {
+            number: AccountState(number, currency, 0, restrictions, allowance=_allowance(ceiling))
+            for number, currency, restrictions, ceiling in found
+        }
 
     async def transfer(self, transfer_id: bytes) -> TransferRecord | None:
         """Return a transfer asked for or landed here."""
@@ -155,23 +178,38 @@ class Reader:
             row["booking_time"],
             row["business_date"],
             row["value_date"],
-            row["peer_id"],
-            row["number"],
+            row["flags"],
+            None if row["subject"] is None else Actor(row["channel"], row["subject"]),
+            row["relation"] or 0,
+            row["target_id"] or b"",
         )
 
     async def entries(
-        self, account_number: int, *, descending: bool, after_version: int, limit: int
+        self, account_number: int, *, descending: bool, after_sequence: int, limit: int
     ) -> tuple[int | None, list[Any]]:
         """Return the account's currency, None when it is not in the books, and a page of its entries."""
         facts = await self._ask("account_facts", account_number)
         if not facts:
             return None, []
         query = "entries_descending" if descending else "entries_ascending"
-        return facts[0]["currency"], await self._ask(query, account_number, after_version, limit)
+        return facts[0]["currency"], await self._ask(query, account_number, after_sequence, limit)
 
     async def refused_crossings(self, peer_id: int, first: int, last: int) -> list[tuple[int, int]]:
         """Return numbers, first to last, of a peer's crossings that were refused here, with reasons."""
         return [(number, refusal) for number, refusal in await self._ask("refused_crossings", peer_id, first, last)]
+
+    async def due_holds(self, limit: int) -> list[bytes]:
+        """Return open holds whose time has come, the oldest first."""
+        return [row[0] for row in await self._ask("due_holds", limit)]
+
+    async def hold(self, hold_id: bytes) -> Hold | None:
+        """Return a hold."""
+        found = await self._ask("get_hold", hold_id)
+        return Hold(*found[0]) if found else None
+
+    async def open_holds(self, account_number: int, limit: int) -> list[Hold]:
+        """Return an account's open holds, those that expire first first."""
+        return [Hold(*row) for row in await self._ask("open_holds", account_number, limit)]
 
     async def status(self) -> Status:
         """Return how far the books are."""
@@ -219,6 +257,52 @@ class Store:
         """Return the state of those of the accounts that are in the books."""
         return _states(await self._connection.fetch(SQL["load_accounts"], numbers))
 
+    async def load_holds(self, hold_ids: Sequence[bytes]) -> dict[bytes, Hold]:
+        """Return those of the holds that there are."""
+        return {row[0]: Hold(*row) for row in await self._connection.fetch(SQL["load_holds"], hold_ids)}
+
+    async def load_caps(self, keys: Sequence[CapKey]) -> dict[CapKey, Cap]:
+        """Return those of the caps that there are, with what was spent of them."""
+        customers, currencies = zip(*keys, strict=True)
+        found = {}
+        for customer, currency, day_max, *spent in await self._connection.fetch(
+            SQL["load_caps"], customers, currencies
+        ):
+            found[CapKey(customer, currency)] = Cap(day_max, _spent(*spent) or Spent())
+        return found
+
+    async def load_originals(self, transfer_ids: Sequence[bytes]) -> dict[bytes, Original]:
+        """Return those of the transfers that are in the books, with what reversals gave back."""
+        found: dict[bytes, Original] = {}
+        for row in await self._connection.fetch(SQL["load_originals"], transfer_ids):
+            leg = Leg(row["debit_account"], row["credit_account"], row["amount_minor"], row["currency"])
+            before = found.get(row["transfer_id"])
+            if before is not None:
+                found[row["transfer_id"]] = before._replace(legs=(*before.legs, leg))
+                continue
+            outcome = Outcome.POSTED if row["is_posted_crossing"] else row["outcome"]
+            found[row["transfer_id"]] = Original(row["transfer_id"], outcome, (leg,), row["reversed_minor"])
+        return found
+
+    async def load_changes(self, change_ids: Sequence[bytes]) -> dict[bytes, ChangeDecision]:
+        """Return what those of the changes' ids mean that mean something already."""
+        rows = await self._connection.fetch(SQL["load_changes"], change_ids)
+        return {change_id: ChangeDecision(fingerprint, refusal) for change_id, fingerprint, refusal in rows}
+
+    async def load_siblings(self, numbers: Sequence[int]) -> dict[int, list[int]]:
+        """Return, for each account, those of its customer in its currency, itself included."""
+        found: dict[int, list[int]] = {}
+        for number, sibling in await self._connection.fetch(SQL["load_siblings"], numbers):
+            found.setdefault(number, []).append(sibling)
+        return found
+
+    async def name_actors(self, actors: Sequence[Actor]) -> dict[Actor, int]:
+        """Return everybody's number, giving numbers to those who have none."""
+        channels, subjects = zip(*actors, strict=True)
+        await self._connection.execute(SQL["put_actors"], channels, subjects)
+        found = await self._connection.fetch(SQL["find_actors"], channels, subjects)
+        return {Actor(channel, subject): actor_id for channel, subject, actor_id in found}
+
     async def find_decisions(self, transfer_ids: Sequence[bytes]) -> dict[bytes, Decision]:
         """Return what those of the ids mean that mean something already."""
         found = {}
@@ -231,8 +315,8 @@ class Store:
 
     async def unacknowledged_crossings(self, peer_id: int, after: int, limit: int) -> list[Crossing]:
         """Return crossings sent to a peer, in order, after a number."""
-        rows = await self._connection.fetch(SQL["unacknowledged_crossings"], peer_id, after, limit)
-        return [Crossing(*row) for row in rows]
+        found = await self._connection.fetch(SQL["unacknowledged_crossings"], peer_id, after, limit)
+        return [Crossing(*row)._replace(further=tuple(Leg(*leg) for leg in row[8])) for row in found]
 
     async def write(self, head: Head, draft: Draft) -> Head:
         """Commit a draft on top of `head` and return the new one.
@@ -275,6 +359,28 @@ class Store:
                 [mark.acknowledged_through for mark in marks],
                 [mark.landed_through for mark in marks],
             )
+
+        if draft.holds or draft.changes or draft.altered:
+            await self._update(draft)
+
+    async def _update(self, draft: Draft) -> None:
+        """Bring holds, accounts' slow facts and caps up to date, and record who changed what."""
+        execute = self._connection.execute
+        if draft.holds:
+            await execute(SQL["write_holds"], *map(list, zip(*draft.holds.values(), strict=True)))
+        if draft.altered:
+            facts = [_facts(draft.touched[number]) for number in draft.altered]
+            await execute(SQL["write_account_facts"], *map(list, zip(*facts, strict=True)))
+        if draft.cap_changes:
+            kept = [(*key, day_max) for key, day_max in draft.cap_changes.items() if day_max >= 0]
+            lifted = [key for key, day_max in draft.cap_changes.items() if day_max < 0]
+            if kept:
+                await execute(SQL["write_caps"], *map(list, zip(*kept, strict=True)))
+            if lifted:
+                await execute(SQL["lift_caps"], *map(list, zip(*lifted, strict=True)))
+        if draft.changes:
+            values = [_change_values(row, draft.booking_time_us) for row in draft.changes]
+            await self._connection.executemany(SQL["write_change"], values)
 
     async def confirm(self, head: Head, draft: Draft) -> Head | None:
         """Find out, on a new connection, whether a draft was committed: the new head, or None if not.
@@ -323,11 +429,47 @@ class Lease:
             self._connection = None
 
 
-def _states(rows: Iterable[Any]) -> dict[int, AccountState]:
-    return {
-        number: AccountState(number, currency, floor, restrictions, version, balance, held)
-        for number, currency, floor, restrictions, version, balance, held in rows
-    }
+def _states(found: Iterable[Any]) -> dict[int, AccountState]:
+    states = {}
+    for row in found:
+        state = AccountState(*row[:8])
+        state.allowance, state.is_capped, state.spent = _allowance(*row[8:12]), row[12], _spent(*row[13:])
+        states[state.number] = state
+    return states
+
+
+def _allowance(*limits: int | None) -> Allowance | None:
+    """Return an account's allowance; None when nothing is limited."""
+    return Allowance(*limits) if any(limit is not None for limit in limits) else None
+
+
+def _spent(date: int | None, minor: int, count: int) -> Spent | None:
+    return None if date is None else Spent(date, minor, count)
+
+
+def _facts(account: AccountState) -> tuple[int | None, ...]:
+    return (account.number, account.restrictions, account.floor_minor, *(account.allowance or Allowance()))
+
+
+def _change_values(row: ChangeRow, time_us: int) -> tuple[Any, ...]:
+    asked = row.change
+    return (
+        row.sequence,
+        asked.change_id,
+        asked.account_number,
+        time_us,
+        asked.fingerprint,
+        row.restrictions_before,
+        asked.restrictions,
+        row.floor_before_minor,
+        asked.floor_minor,
+        asked.allowance is not None,
+        *(asked.allowance or Allowance()),
+        asked.customer_day_minor_max,
+        row.actor_id,
+        row.refusal,
+        asked.reason,
+    )
 
 
 def _ended(row: Any) -> tuple[int, int]:

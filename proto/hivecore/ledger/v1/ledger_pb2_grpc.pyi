@@ -46,6 +46,20 @@ class LedgerStub:
     """Decides transfers in the order given and answers when each has an outcome, or shortly before the
     deadline with IN_TRANSIT for crossings that the payee's shard has not answered.
     """
+    CommandHolds: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.CommandHoldsRequest, _ledger_pb2.PostTransfersResponse]
+    """Places, increases and releases holds in the order given. Capturing one is a transfer."""
+    GetHold: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetHoldRequest, _ledger_pb2.Hold]
+    """Returns a hold. NOT_FOUND when this shard has no such hold."""
+    ListHolds: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListHoldsRequest, _ledger_pb2.ListHoldsResponse]
+    """Lists an account's open holds, those that expire first first."""
+    ChangeAccount: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ChangeAccountRequest, _ledger_pb2.ChangeAccountResponse]
+    """Changes an account's state of life, floor, allowance or its customer's cap. Idempotent by
+    `change_id`, refusals included.
+    """
+    BuryTransfer: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.BuryTransferRequest, _ledger_pb2.BuryTransferResponse]
+    """Refuses beforehand whatever may come under an id that means nothing yet. For a reversal that
+    arrives before its original.
+    """
     GetTransfer: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetTransferRequest, _ledger_pb2.TransferRecord]
     """Returns a transfer by its id. NOT_FOUND when this shard never decided it."""
     GetBalances: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetBalancesRequest, _ledger_pb2.GetBalancesResponse]
@@ -71,6 +85,20 @@ class LedgerAsyncStub(LedgerStub):
     PostTransfers: _aio.UnaryUnaryMultiCallable[_ledger_pb2.PostTransfersRequest, _ledger_pb2.PostTransfersResponse]  # type: ignore[assignment]
     """Decides transfers in the order given and answers when each has an outcome, or shortly before the
     deadline with IN_TRANSIT for crossings that the payee's shard has not answered.
+    """
+    CommandHolds: _aio.UnaryUnaryMultiCallable[_ledger_pb2.CommandHoldsRequest, _ledger_pb2.PostTransfersResponse]  # type: ignore[assignment]
+    """Places, increases and releases holds in the order given. Capturing one is a transfer."""
+    GetHold: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetHoldRequest, _ledger_pb2.Hold]  # type: ignore[assignment]
+    """Returns a hold. NOT_FOUND when this shard has no such hold."""
+    ListHolds: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListHoldsRequest, _ledger_pb2.ListHoldsResponse]  # type: ignore[assignment]
+    """Lists an account's open holds, those that expire first first."""
+    ChangeAccount: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ChangeAccountRequest, _ledger_pb2.ChangeAccountResponse]  # type: ignore[assignment]
+    """Changes an account's state of life, floor, allowance or its customer's cap. Idempotent by
+    `change_id`, refusals included.
+    """
+    BuryTransfer: _aio.UnaryUnaryMultiCallable[_ledger_pb2.BuryTransferRequest, _ledger_pb2.BuryTransferResponse]  # type: ignore[assignment]
+    """Refuses beforehand whatever may come under an id that means nothing yet. For a reversal that
+    arrives before its original.
     """
     GetTransfer: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetTransferRequest, _ledger_pb2.TransferRecord]  # type: ignore[assignment]
     """Returns a transfer by its id. NOT_FOUND when this shard never decided it."""
@@ -106,6 +134,50 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ledger_pb2.PostTransfersResponse, _abc.Awaitable[_ledger_pb2.PostTransfersResponse]]:
         """Decides transfers in the order given and answers when each has an outcome, or shortly before the
         deadline with IN_TRANSIT for crossings that the payee's shard has not answered.
+        """
+
+    @_abc_1.abstractmethod
+    def CommandHolds(
+        self,
+        request: _ledger_pb2.CommandHoldsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.PostTransfersResponse, _abc.Awaitable[_ledger_pb2.PostTransfersResponse]]:
+        """Places, increases and releases holds in the order given. Capturing one is a transfer."""
+
+    @_abc_1.abstractmethod
+    def GetHold(
+        self,
+        request: _ledger_pb2.GetHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.Hold, _abc.Awaitable[_ledger_pb2.Hold]]:
+        """Returns a hold. NOT_FOUND when this shard has no such hold."""
+
+    @_abc_1.abstractmethod
+    def ListHolds(
+        self,
+        request: _ledger_pb2.ListHoldsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ListHoldsResponse, _abc.Awaitable[_ledger_pb2.ListHoldsResponse]]:
+        """Lists an account's open holds, those that expire first first."""
+
+    @_abc_1.abstractmethod
+    def ChangeAccount(
+        self,
+        request: _ledger_pb2.ChangeAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ChangeAccountResponse, _abc.Awaitable[_ledger_pb2.ChangeAccountResponse]]:
+        """Changes an account's state of life, floor, allowance or its customer's cap. Idempotent by
+        `change_id`, refusals included.
+        """
+
+    @_abc_1.abstractmethod
+    def BuryTransfer(
+        self,
+        request: _ledger_pb2.BuryTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.BuryTransferResponse, _abc.Awaitable[_ledger_pb2.BuryTransferResponse]]:
+        """Refuses beforehand whatever may come under an id that means nothing yet. For a reversal that
+        arrives before its original.
         """
 
     @_abc_1.abstractmethod

@@ -1,0 +1,559 @@
+-- What the audit asks of a shard, always inside one REPEATABLE READ READ ONLY snapshot of it.
+-- A question about something broken answers rows (broken, evidence, found): which check of
+-- audit_rules.CHECKS, one row of the books as text, and how many there are in all; at most $1 rows
+-- per check. No row is the good answer.
+
+-- settle --
+-- Sorts and hash tables in memory where possible; one core per shard, so that traffic keeps the
+-- others; and nothing here is hurried.
+SET LOCAL work_mem = '64MB';
+SET LOCAL max_parallel_workers_per_gather = 0;
+SET LOCAL statement_timeout = 0;
+SET LOCAL jit = off;
+
+-- watermarks --
+SELECT peer_id, sent_through, acknowledged_through, landed_through FROM ledger.peer;
+
+-- streams --
+-- How far each stream goes, by the watermark or by the rows, whichever says more.
+SELECT peer_id,
+       greatest(p.sent_through, o.last_number, 0) AS sent_through,
+       coalesce(p.acknowledged_through, 0) AS acknowledged_through,
+       greatest(p.landed_through, l.last_number, 0) AS landed_through
+  FROM ledger.peer p
+  FULL JOIN (SELECT peer_id, max(number) AS last_number FROM ledger.crossing_out GROUP BY peer_id) o USING (peer_id)
+  FULL JOIN (SELECT peer_id, max(last_number) AS last_number FROM ledger.crossing_landed GROUP BY peer_id) l
+      USING (peer_id)
+ ORDER BY peer_id;
+
+-- counts --
+SELECT count(*) AS transfers,
+       count(*) FILTER (WHERE kind = 1) AS asked,
+       count(*) FILTER (WHERE kind = 2) AS landings,
+       (SELECT count(*) FROM ledger.entry) AS entries,
+       (SELECT count(*) FROM ledger.account) AS accounts,
+       (SELECT count(*) FROM ledger.crossing_out) AS crossings_out,
+       (SELECT count(*) FROM ledger.crossing_refused) AS crossings_refused,
+       (SELECT count(*) FROM ledger.crossing_returned) AS crossings_returned
+  FROM ledger.transfer;
+
+-- currencies --
+SELECT DISTINCT currency FROM ledger.account ORDER BY currency;
+
+-- balances --
+-- Last balances by slot and currency, with one account of each group to name; 0 for an account
+-- that is not in the books and so has no currency.
+SELECT (e.account_number / 1000000000000)::integer AS slot,
+       coalesce(a.currency, 0)::integer AS currency,
+       count(*) AS account_count,
+       min(e.account_number) AS account_number,
+       sum(e.balance_after_minor)::text AS balance_minor
+  FROM (SELECT account_number, max(version) AS version FROM ledger.entry GROUP BY account_number) last_entry
+  JOIN ledger.entry e USING (account_number, version)
+  LEFT JOIN ledger.account a USING (account_number)
+ GROUP BY 1, 2;
+
+-- check_histories --
+-- Each account's entries in order of version: what one says must follow from the one before.
+-- Held money has no source yet, so the sum of open holds is 0 at every version.
+WITH stepped AS (
+    SELECT account_number, version, sequence, amount_minor, balance_after_minor, held_after_minor,
+           0::bigint AS open_holds_minor,
+           lag(version, 1, 0::bigint) OVER history AS version_before,
+           lag(sequence, 1, 0::bigint) OVER history AS sequence_before,
+           lag(balance_after_minor, 1, 0::bigint) OVER history AS balance_before_minor
+      FROM ledger.entry
+    WINDOW history AS (PARTITION BY account_number ORDER BY version)
+), judged AS (
+    SELECT s.*, a.floor_minor,
+           a.account_number IS NULL AND version_before = 0 AS account_missing,
+           version - 1 <> version_before AS version_broken,
+           sequence <= sequence_before AS order_broken,
+           CASE WHEN balance_before_minor BETWEEN -$2::bigint AND $2 AND amount_minor BETWEEN -$3::bigint AND $3
+                THEN balance_after_minor <> balance_before_minor + amount_minor
+                ELSE true END AS balance_broken,
+           held_after_minor <> open_holds_minor AS held_broken,
+           balance_after_minor < a.floor_minor + held_after_minor AS floor_broken
+      FROM stepped s LEFT JOIN ledger.account a USING (account_number)
+), broken AS (
+    SELECT check_name, j.account_number, j.version,
+           format('account %s version %s (sequence %s): %s',
+                  lpad(j.account_number::text, 16, '0'), j.version, j.sequence, complaint) AS evidence
+      FROM judged j
+     CROSS JOIN LATERAL (VALUES
+           ('account_missing', account_missing, 'no such account in the books'),
+           ('version_broken', version_broken, format('follows version %s', version_before)),
+           ('order_broken', order_broken, format('follows sequence %s', sequence_before)),
+           ('balance_broken', balance_broken,
+            format('balance %s after %s and amount %s', balance_after_minor, balance_before_minor, amount_minor)),
+           ('held_broken', held_broken, format('held %s, open holds %s', held_after_minor, open_holds_minor)),
+           ('floor_broken', floor_broken,
+            format('balance %s less held %s is below floor %s', balance_after_minor, held_after_minor, floor_minor))
+           ) AS complaints (check_name, applies, complaint)
+     WHERE (account_missing OR version_broken OR order_broken OR balance_broken OR held_broken OR floor_broken)
+       AND applies
+)
+SELECT check_name AS broken, evidence, found
+  FROM (SELECT check_name, evidence, count(*) OVER (PARTITION BY check_name) AS found,
+               row_number() OVER (PARTITION BY check_name ORDER BY account_number, version) AS place
+          FROM broken) numbered
+ WHERE place <= $1;
+
+-- check_legs --
+-- Every leg that moved money against the two entries under its sequence. $2, $3 and $4 are peers,
+-- currencies and the transit accounts they have here; a leg whose transit account cannot be told
+-- (its crossing lacks a number, which is reported as that) is compared without it. No range of landed
+-- numbers is believed to be longer than $5.
+WITH transit AS (
+    SELECT peer_id, currency, account_number
+      FROM unnest($2::smallint[], $3::smallint[], $4::bigint[]) AS transit (peer_id, currency, account_number)
+), arrived AS (
+    SELECT l.peer_id, l.first_sequence + (n.number - l.first_number) AS sequence
+      FROM ledger.crossing_landed l
+     CROSS JOIN LATERAL generate_series(l.first_number, least(l.last_number, l.first_number + $5::bigint)) AS n (number)
+), leg AS (
+    SELECT sequence, debit_account, credit_account, amount_minor, currency
+      FROM ledger.transfer WHERE kind = 1 AND outcome = 1
+     UNION ALL
+    SELECT f.sequence, f.debit_account, f.credit_account, f.amount_minor, f.currency
+      FROM ledger.further_leg f JOIN ledger.transfer t ON t.sequence = f.transfer_sequence
+     WHERE t.outcome = 1
+     UNION ALL
+    SELECT t.sequence, t.debit_account, x.account_number, t.amount_minor, t.currency
+      FROM ledger.transfer t
+      LEFT JOIN ledger.crossing_out c USING (sequence)
+      LEFT JOIN transit x ON x.peer_id = c.peer_id AND x.currency = t.currency
+     WHERE t.kind = 1 AND t.outcome = 3
+     UNION ALL
+    SELECT t.sequence, x.account_number, t.credit_account, t.amount_minor, t.currency
+      FROM ledger.transfer t
+      LEFT JOIN arrived a USING (sequence)
+      LEFT JOIN transit x ON x.peer_id = a.peer_id AND x.currency = t.currency
+     WHERE t.kind = 2 AND t.outcome = 1
+     UNION ALL
+    SELECT t.sequence, x.account_number, t.credit_account, t.amount_minor, t.currency
+      FROM ledger.transfer t
+      LEFT JOIN ledger.crossing_returned r ON r.return_sequence = t.sequence
+      LEFT JOIN transit x ON x.peer_id = r.peer_id AND x.currency = t.currency
+     WHERE t.kind = 3 AND t.outcome = 1
+), pair AS (
+    SELECT sequence, count(*) AS entry_count, sum(amount_minor) AS sum_minor, max(amount_minor) AS amount_minor,
+           min(account_number) FILTER (WHERE amount_minor < 0) AS debit_account,
+           min(account_number) FILTER (WHERE amount_minor > 0) AS credit_account
+      FROM ledger.entry
+     GROUP BY sequence
+), judged AS (
+    SELECT coalesce(leg.sequence, pair.sequence) AS sequence, leg.amount_minor, leg.currency,
+           leg.debit_account, leg.credit_account,
+           coalesce(pair.entry_count, 0) AS entry_count, coalesce(pair.sum_minor, 0) AS sum_minor,
+           pair.debit_account AS debited, pair.credit_account AS credited, pair.amount_minor AS moved_minor,
+           d.currency AS debit_currency, c.currency AS credit_currency,
+           leg.sequence IS NULL AS leg_missing,
+           pair.sequence IS NULL AS entries_missing,
+           pair.sum_minor <> 0 AS leg_unbalanced,
+           pair.sum_minor = 0 AND (pair.entry_count <> 2
+                                   OR pair.amount_minor <> leg.amount_minor
+                                   OR pair.debit_account <> leg.debit_account
+                                   OR pair.credit_account <> leg.credit_account) AS entries_differ,
+           d.currency <> leg.currency OR c.currency <> leg.currency AS currency_differs
+      FROM leg
+      FULL JOIN pair ON pair.sequence = leg.sequence
+      LEFT JOIN ledger.account d ON d.account_number = pair.debit_account
+      LEFT JOIN ledger.account c ON c.account_number = pair.credit_account
+), suspect AS MATERIALIZED (
+    SELECT * FROM judged
+     WHERE leg_missing OR entries_missing OR leg_unbalanced OR entries_differ OR currency_differs
+), explained AS (
+    SELECT s.*,
+           coalesce(t.outcome, of_leg.outcome) AS outcome,
+           coalesce(t.transfer_id, of_leg.transfer_id) AS transfer_id
+      FROM suspect s
+      LEFT JOIN ledger.transfer t ON t.sequence = s.sequence
+      LEFT JOIN ledger.further_leg f ON f.sequence = s.sequence
+      LEFT JOIN ledger.transfer of_leg ON of_leg.sequence = f.transfer_sequence
+), broken AS (
+    SELECT check_name, e.sequence,
+           format('sequence %s (transfer %s): %s', e.sequence, coalesce(transfer_id::text, 'none'), complaint) AS evidence
+      FROM explained e
+     CROSS JOIN LATERAL (VALUES
+           ('refused_has_entries', leg_missing AND outcome = 2, format('refused, but has %s entries', entry_count)),
+           ('entries_without_leg', leg_missing AND outcome IS DISTINCT FROM 2,
+            format('%s entries that no leg asked for add up to %s', entry_count, sum_minor)),
+           ('entries_missing', entries_missing, format('amount %s was posted without entries', e.amount_minor)),
+           ('leg_unbalanced', leg_unbalanced AND NOT leg_missing, format('%s entries add up to %s', entry_count, sum_minor)),
+           ('entries_differ', entries_differ AND NOT leg_missing,
+            format('%s entries move %s from %s to %s, the leg says %s from %s to %s', entry_count,
+                   moved_minor, lpad(debited::text, 16, '0'), lpad(credited::text, 16, '0'),
+                   e.amount_minor, lpad(debit_account::text, 16, '0'), lpad(credit_account::text, 16, '0'))),
+           ('currency_differs', currency_differs,
+            format('currency %s between accounts of %s and %s', currency, debit_currency, credit_currency))
+           ) AS complaints (check_name, applies, complaint)
+     WHERE applies
+)
+SELECT check_name AS broken, evidence, found
+  FROM (SELECT check_name, evidence, count(*) OVER (PARTITION BY check_name) AS found,
+               row_number() OVER (PARTITION BY check_name ORDER BY sequence) AS place
+          FROM broken) numbered
+ WHERE place <= $1;
+
+-- check_transfers --
+-- One outcome per id (a return has its crossing's), all legs of what was posted, and landings and
+-- returns that are nothing but that.
+WITH complaint AS (
+    SELECT 'id_repeated' AS check_name, min(sequence) AS sequence,
+           format('transfer %s has %s outcomes, at sequences %s and %s',
+                  transfer_id, count(*), min(sequence), max(sequence)) AS evidence
+      FROM ledger.transfer WHERE kind <> 3 GROUP BY transfer_id HAVING count(*) > 1
+     UNION ALL
+    SELECT 'legs_incomplete', t.sequence,
+           format('sequence %s (transfer %s): %s legs, but %s are there',
+                  t.sequence, t.transfer_id, t.leg_count, 1 + count(f.sequence))
+      FROM ledger.transfer t
+      LEFT JOIN ledger.further_leg f ON f.transfer_sequence = t.sequence AND f.sequence < t.sequence + t.leg_count
+     WHERE t.leg_count > 1
+     GROUP BY t.sequence, t.transfer_id, t.leg_count HAVING count(f.sequence) <> t.leg_count - 1
+     UNION ALL
+    SELECT 'legs_incomplete', f.sequence,
+           format('sequence %s: a leg of sequence %s, which has no such leg', f.sequence, f.transfer_sequence)
+      FROM ledger.further_leg f
+      LEFT JOIN ledger.transfer t ON t.sequence = f.transfer_sequence AND f.sequence < t.sequence + t.leg_count
+     WHERE t.sequence IS NULL
+     UNION ALL
+    SELECT 'crossing_misshapen', sequence,
+           format('sequence %s (transfer %s): kind %s with outcome %s and %s legs',
+                  sequence, transfer_id, kind, outcome, leg_count)
+      FROM ledger.transfer
+     WHERE (kind <> 1 AND (outcome <> 1 OR leg_count <> 1)) OR (outcome = 3 AND leg_count <> 1)
+)
+SELECT check_name AS broken, evidence, found
+  FROM (SELECT check_name, evidence, count(*) OVER (PARTITION BY check_name) AS found,
+               row_number() OVER (PARTITION BY check_name ORDER BY sequence) AS place
+          FROM complaint) numbered
+ WHERE place <= $1;
+
+-- check_sequences --
+-- The journal has every sequence up to its head, each once: as a transfer, as a further leg, or as
+-- a crossing that was refused here.
+WITH used AS (
+    SELECT sequence FROM ledger.transfer
+     UNION ALL
+    SELECT sequence FROM ledger.further_leg
+     UNION ALL
+    SELECT l.first_sequence + (r.number - l.first_number)
+      FROM ledger.crossing_refused r
+     CROSS JOIN LATERAL (SELECT * FROM ledger.crossing_landed l
+                          WHERE l.peer_id = r.peer_id AND l.first_number <= r.number
+                          ORDER BY l.first_number DESC LIMIT 1) l
+     WHERE r.number <= l.last_number
+), stepped AS (
+    SELECT sequence, lag(sequence, 1, 0::bigint) OVER (ORDER BY sequence) AS sequence_before FROM used
+), complaint AS (
+    SELECT 'sequence_missing' AS check_name, sequence,
+           format('nothing is written at sequences %s to %s', sequence_before + 1, sequence - 1) AS evidence
+      FROM stepped WHERE sequence - 1 > sequence_before
+     UNION ALL
+    SELECT 'sequence_repeated', sequence, format('sequence %s stands for two things', sequence)
+      FROM stepped WHERE sequence <= sequence_before
+     UNION ALL
+    SELECT 'head_wrong', h.last_sequence,
+           format('the head is at sequence %s, the last one written is %s', h.last_sequence, u.last_sequence)
+      FROM ledger.journal_head h, (SELECT coalesce(max(sequence), 0) AS last_sequence FROM used) u
+     WHERE h.last_sequence <> u.last_sequence
+)
+SELECT check_name AS broken, evidence, found
+  FROM (SELECT check_name, evidence, count(*) OVER (PARTITION BY check_name) AS found,
+               row_number() OVER (PARTITION BY check_name ORDER BY sequence) AS place
+          FROM complaint) numbered
+ WHERE place <= $1;
+
+-- check_sent --
+-- Every crossing has a number, numbers are gapless from 1, and the watermarks are where the rows end.
+WITH numbered AS (
+    SELECT peer_id, number, sequence, lag(number, 1, 0::bigint) OVER (PARTITION BY peer_id ORDER BY number) AS number_before
+      FROM ledger.crossing_out
+), complaint AS (
+    SELECT 'sent_gap' AS check_name, number,
+           format('crossing %s to shard %s (sequence %s) follows number %s', number, peer_id, sequence, number_before)
+               AS evidence
+      FROM numbered WHERE number - 1 <> number_before
+     UNION ALL
+    SELECT 'crossing_unnumbered', t.sequence,
+           format('sequence %s (transfer %s): a crossing without a number', t.sequence, t.transfer_id)
+      FROM ledger.transfer t
+     WHERE t.outcome = 3 AND NOT EXISTS (SELECT FROM ledger.crossing_out c WHERE c.sequence = t.sequence)
+     UNION ALL
+    SELECT 'number_without_crossing', c.number,
+           format('crossing %s to shard %s: sequence %s is no crossing', c.number, c.peer_id, c.sequence)
+      FROM ledger.crossing_out c
+     WHERE NOT EXISTS (SELECT FROM ledger.transfer t WHERE t.sequence = c.sequence AND t.outcome = 3)
+     UNION ALL
+    SELECT 'watermark_wrong', 0,
+           format('crossings to shard %s: sent through %s, the last number is %s, acknowledged through %s',
+                  peer_id, coalesce(p.sent_through, 0), coalesce(o.last_number, 0), coalesce(p.acknowledged_through, 0))
+      FROM ledger.peer p
+      FULL JOIN (SELECT peer_id, max(number) AS last_number FROM ledger.crossing_out GROUP BY peer_id) o USING (peer_id)
+     WHERE coalesce(p.sent_through, 0) <> coalesce(o.last_number, 0)
+        OR p.acknowledged_through NOT BETWEEN 0 AND p.sent_through
+)
+SELECT check_name AS broken, evidence, found
+  FROM (SELECT check_name, evidence, count(*) OVER (PARTITION BY check_name) AS found,
+               row_number() OVER (PARTITION BY check_name ORDER BY number) AS place
+          FROM complaint) listed
+ WHERE place <= $1;
+
+-- check_landed --
+-- Ranges of landed numbers are gapless from 1 up to the watermark, and each number in them is
+-- exactly one of a landing and a refusal. No range is believed to be longer than $2.
+WITH ranged AS (
+    SELECT l.*, lag(last_number, 1, 0::bigint) OVER (PARTITION BY peer_id ORDER BY first_number) AS number_before
+      FROM ledger.crossing_landed l
+), arrived AS MATERIALIZED (
+    SELECT l.peer_id, n.number, l.first_sequence + (n.number - l.first_number) AS sequence
+      FROM ledger.crossing_landed l
+     CROSS JOIN LATERAL generate_series(l.first_number, least(l.last_number, l.first_number + $2::bigint)) AS n (number)
+), judged AS MATERIALIZED (
+    SELECT peer_id, number, sequence, t.sequence IS NOT NULL AS has_landed
+      FROM arrived
+      LEFT JOIN (SELECT sequence FROM ledger.transfer WHERE kind = 2) t USING (sequence)
+      LEFT JOIN ledger.crossing_refused r USING (peer_id, number)
+     WHERE (t.sequence IS NULL) = (r.refusal IS NULL)
+), complaint AS (
+    SELECT 'landed_gap' AS check_name, first_number AS number,
+           format('crossings %s to %s from shard %s follow number %s', first_number, last_number, peer_id, number_before)
+               AS evidence
+      FROM ranged WHERE first_number - 1 <> number_before
+     UNION ALL
+    SELECT 'landing_missing', number,
+           format('crossing %s from shard %s (sequence %s) neither landed nor was refused', number, peer_id, sequence)
+      FROM judged WHERE NOT has_landed
+     UNION ALL
+    SELECT 'landing_refused', number,
+           format('crossing %s from shard %s landed (sequence %s) and was refused', number, peer_id, sequence)
+      FROM judged WHERE has_landed
+     UNION ALL
+    SELECT 'landing_unnumbered', t.sequence,
+           format('sequence %s (transfer %s): a landing without a number', t.sequence, t.transfer_id)
+      FROM ledger.transfer t
+     WHERE t.kind = 2 AND NOT EXISTS (SELECT FROM arrived WHERE arrived.sequence = t.sequence)
+     UNION ALL
+    SELECT 'landing_renumbered', sequence, format('sequence %s belongs to %s numbers', sequence, count(*))
+      FROM arrived GROUP BY sequence HAVING count(*) > 1
+     UNION ALL
+    SELECT 'refusal_unnumbered', r.number,
+           format('crossing %s from shard %s was refused, but never arrived', r.number, r.peer_id)
+      FROM ledger.crossing_refused r
+     WHERE NOT EXISTS (SELECT FROM arrived WHERE arrived.peer_id = r.peer_id AND arrived.number = r.number)
+     UNION ALL
+    SELECT 'watermark_wrong', 0,
+           format('crossings from shard %s: landed through %s, the last number is %s',
+                  peer_id, coalesce(p.landed_through, 0), coalesce(l.last_number, 0))
+      FROM ledger.peer p
+      FULL JOIN (SELECT peer_id, max(last_number) AS last_number FROM ledger.crossing_landed GROUP BY peer_id) l
+          USING (peer_id)
+     WHERE coalesce(p.landed_through, 0) <> coalesce(l.last_number, 0)
+)
+SELECT check_name AS broken, evidence, found
+  FROM (SELECT check_name, evidence, count(*) OVER (PARTITION BY check_name) AS found,
+               row_number() OVER (PARTITION BY check_name ORDER BY number) AS place
+          FROM complaint) listed
+ WHERE place <= $1;
+
+-- check_returned --
+-- Every return gives back exactly one acknowledged crossing, whole and to its payer.
+WITH pair AS (
+    SELECT r.peer_id, r.number, r.return_sequence, b.sequence IS NULL AS return_missing,
+           o.sequence IS NULL AS crossing_missing,
+           r.number > p.acknowledged_through AS unacknowledged,
+           (b.transfer_id, b.debit_account, b.credit_account, b.amount_minor, b.currency)
+               IS DISTINCT FROM (o.transfer_id, o.credit_account, o.debit_account, o.amount_minor, o.currency) AS differs,
+           format('%s, %s %s from %s to %s', b.transfer_id, b.amount_minor, b.currency,
+                  lpad(b.debit_account::text, 16, '0'), lpad(b.credit_account::text, 16, '0')) AS given,
+           format('%s, %s %s from %s to %s', o.transfer_id, o.amount_minor, o.currency,
+                  lpad(o.debit_account::text, 16, '0'), lpad(o.credit_account::text, 16, '0')) AS taken,
+           count(*) OVER (PARTITION BY r.return_sequence) AS uses
+      FROM ledger.crossing_returned r
+      LEFT JOIN ledger.peer p ON p.peer_id = r.peer_id
+      LEFT JOIN ledger.crossing_out c ON c.peer_id = r.peer_id AND c.number = r.number
+      LEFT JOIN ledger.transfer o ON o.sequence = c.sequence AND o.outcome = 3
+      LEFT JOIN ledger.transfer b ON b.sequence = r.return_sequence AND b.kind = 3
+), complaint AS (
+    SELECT check_name, number,
+           format('crossing %s to shard %s returned at sequence %s: %s', number, peer_id, return_sequence, complaint)
+               AS evidence
+      FROM pair
+     CROSS JOIN LATERAL (VALUES
+           ('return_missing', return_missing, 'no such return in the books'),
+           ('return_of_nothing', crossing_missing, 'no such crossing left'),
+           ('return_early', unacknowledged, 'not acknowledged yet'),
+           ('return_differs', differs AND NOT (return_missing OR crossing_missing),
+            format('gives back (%s) what left as (%s)', given, taken)),
+           ('return_repeated', uses > 1, format('the same return serves %s crossings', uses))
+           ) AS complaints (check_name, applies, complaint)
+     WHERE applies
+     UNION ALL
+    SELECT 'return_unnumbered', t.sequence,
+           format('sequence %s (transfer %s): a return of no crossing', t.sequence, t.transfer_id)
+      FROM ledger.transfer t
+     WHERE t.kind = 3
+       AND NOT EXISTS (SELECT FROM ledger.crossing_returned r WHERE r.return_sequence = t.sequence)
+)
+SELECT check_name AS broken, evidence, found
+  FROM (SELECT check_name, evidence, count(*) OVER (PARTITION BY check_name) AS found,
+               row_number() OVER (PARTITION BY check_name ORDER BY number) AS place
+          FROM complaint) listed
+ WHERE place <= $1;
+
+-- sent_digests --
+-- What left for each peer ($1), up to the number that both snapshots have ($2), in blocks of $3
+-- numbers: a digest of what must have landed and one of what was returned. Digests only have to
+-- differ where rows do; where they differ for another reason the rows are compared in vain.
+SELECT c.peer_id::integer, (c.number - 1) / $3 AS block,
+       count(*) FILTER (WHERE r.number IS NULL) AS landed_count,
+       coalesce(bit_xor(hash_record_extended(ROW (c.number, t.transfer_id, t.debit_account, t.credit_account,
+                                                  t.amount_minor, t.currency, t.value_date, t.reference), 0))
+                FILTER (WHERE r.number IS NULL), 0) AS landed_digest,
+       count(r.number) AS refused_count,
+       coalesce(bit_xor(hash_record_extended(ROW (c.number, r.refusal), 0))
+                FILTER (WHERE r.number IS NOT NULL), 0) AS refused_digest
+  FROM unnest($1::smallint[], $2::bigint[]) AS stream (peer_id, through)
+  JOIN ledger.crossing_out c ON c.peer_id = stream.peer_id AND c.number BETWEEN 1 AND stream.through
+  JOIN ledger.transfer t ON t.sequence = c.sequence
+  LEFT JOIN ledger.crossing_returned r ON r.peer_id = c.peer_id AND r.number = c.number
+ GROUP BY 1, 2;
+
+-- landed_digests --
+-- The same of what landed from each peer.
+SELECT l.peer_id::integer, (n.number - 1) / $3 AS block, count(*) AS landed_count,
+       bit_xor(hash_record_extended(ROW (n.number, t.transfer_id, t.debit_account, t.credit_account,
+                                         t.amount_minor, t.currency, t.value_date, t.reference), 0)) AS landed_digest
+  FROM unnest($1::smallint[], $2::bigint[]) AS stream (peer_id, through)
+  JOIN ledger.crossing_landed l ON l.peer_id = stream.peer_id
+ CROSS JOIN LATERAL generate_series(l.first_number, least(l.last_number, stream.through)) AS n (number)
+  JOIN ledger.transfer t ON t.sequence = l.first_sequence + (n.number - l.first_number)
+ WHERE t.kind = 2
+ GROUP BY 1, 2;
+
+-- refused_digests --
+-- The same of what arrived from each peer and was refused.
+SELECT r.peer_id::integer, (r.number - 1) / $3 AS block, count(*) AS refused_count,
+       bit_xor(hash_record_extended(ROW (r.number, r.refusal), 0)) AS refused_digest
+  FROM unnest($1::smallint[], $2::bigint[]) AS stream (peer_id, through)
+  JOIN ledger.crossing_refused r ON r.peer_id = stream.peer_id AND r.number <= stream.through
+ GROUP BY 1, 2;
+
+-- sent_rows --
+-- Crossings to a peer ($1) by number, from $2 to $3, with the reason of those that came back.
+SELECT c.number, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.currency, t.value_date,
+       t.reference, coalesce(r.refusal, 0) AS refusal
+  FROM ledger.crossing_out c
+  JOIN ledger.transfer t ON t.sequence = c.sequence
+  LEFT JOIN ledger.crossing_returned r ON r.peer_id = c.peer_id AND r.number = c.number
+ WHERE c.peer_id = $1 AND c.number BETWEEN $2 AND $3;
+
+-- landed_rows --
+-- Crossings from a peer ($1) that landed, by number, from $2 to $3.
+SELECT n.number, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.currency, t.value_date, t.reference
+  FROM ledger.crossing_landed l
+ CROSS JOIN LATERAL generate_series(greatest(l.first_number, $2), least(l.last_number, $3)) AS n (number)
+  JOIN ledger.transfer t ON t.sequence = l.first_sequence + (n.number - l.first_number)
+ WHERE l.peer_id = $1 AND l.first_number <= $3 AND l.last_number >= $2 AND t.kind = 2;
+
+-- refused_rows --
+-- Crossings from a peer ($1) that were refused, by number, from $2 to $3.
+SELECT number, refusal FROM ledger.crossing_refused WHERE peer_id = $1 AND number BETWEEN $2 AND $3;
+
+-- in_flight --
+-- Money on its way to each peer ($1): crossings above what the peer has landed ($2) and those below
+-- that the peer refused ($3 and $4: peers and numbers), as long as they are not returned.
+WITH moving AS (
+    SELECT c.peer_id, c.number, c.sequence
+      FROM unnest($1::smallint[], $2::bigint[]) AS stream (peer_id, through)
+      JOIN ledger.crossing_out c ON c.peer_id = stream.peer_id AND c.number > stream.through
+     UNION
+    SELECT c.peer_id, c.number, c.sequence
+      FROM unnest($3::smallint[], $4::bigint[]) AS refused (peer_id, number)
+      JOIN ledger.crossing_out c USING (peer_id, number)
+)
+SELECT m.peer_id::integer, t.currency::integer, count(*) AS crossing_count, sum(t.amount_minor)::text AS amount_minor,
+       min(m.number) AS first_number,
+       extract(epoch FROM clock_timestamp() - min(t.booking_time))::double precision AS age_seconds
+  FROM moving m
+  JOIN ledger.transfer t ON t.sequence = m.sequence
+  LEFT JOIN ledger.crossing_returned r ON r.peer_id = m.peer_id AND r.number = m.number
+ WHERE r.number IS NULL
+ GROUP BY 1, 2;
+
+-- landed_ahead --
+-- What landed from each peer ($1) above what the peer's older snapshot had sent ($2). No range is
+-- believed to be longer than $3.
+SELECT l.peer_id::integer, t.currency::integer, sum(t.amount_minor)::text AS amount_minor
+  FROM unnest($1::smallint[], $2::bigint[]) AS stream (peer_id, through)
+  JOIN ledger.crossing_landed l ON l.peer_id = stream.peer_id AND l.last_number > stream.through
+ CROSS JOIN LATERAL generate_series(greatest(l.first_number, stream.through + 1),
+                                    least(l.last_number, l.first_number + $3::bigint)) AS n (number)
+  JOIN ledger.transfer t ON t.sequence = l.first_sequence + (n.number - l.first_number)
+ WHERE t.kind = 2
+ GROUP BY 1, 2;
+
+-- refused_numbers --
+-- Crossings from each peer ($1) that were refused, above what the peer knows to have landed ($2).
+SELECT r.peer_id::integer, r.number
+  FROM unnest($1::smallint[], $2::bigint[]) AS stream (peer_id, through)
+  JOIN ledger.crossing_refused r ON r.peer_id = stream.peer_id AND r.number > stream.through;
+
+-- transit_balances --
+-- The last balance of each transit account ($1) that has one.
+SELECT wanted.account_number, e.balance_after_minor AS balance_minor
+  FROM unnest($1::bigint[]) AS wanted (account_number)
+ CROSS JOIN LATERAL (SELECT balance_after_minor FROM ledger.entry
+                      WHERE entry.account_number = wanted.account_number
+                      ORDER BY version DESC LIMIT 1) e;
+
+-- accounts_of_slot --
+-- Accounts with entries above account $1 and up to $2, at most $3 of them.
+SELECT DISTINCT account_number FROM ledger.entry
+ WHERE account_number > $1 AND account_number <= $2 ORDER BY account_number LIMIT $3;
+
+-- accounts_with_entries --
+SELECT wanted.account_number
+  FROM unnest($1::bigint[]) AS wanted (account_number)
+ WHERE EXISTS (SELECT FROM ledger.entry e WHERE e.account_number = wanted.account_number)
+ ORDER BY 1;
+
+-- compare_answers --
+-- What callers were told of ids ($1: ids, $2: outcomes, $3: refusals or 0) against what the books
+-- say: places that agree and places that do not, with what the books say of them. Ids unknown here
+-- are absent. An answer of 3, in transit, is true of a crossing for ever. A crossing counts as
+-- posted once the peer ($4) has landed it ($5), even before that is acknowledged here.
+WITH told AS (
+    SELECT place, transfer_id, outcome, refusal
+      FROM unnest($1::uuid[], $2::smallint[], $3::smallint[]) WITH ORDINALITY AS told (transfer_id, outcome, refusal, place)
+), landed AS (
+    SELECT peer_id, through FROM unnest($4::smallint[], $5::bigint[]) AS landed (peer_id, through)
+), meaning AS (
+    SELECT told.place, told.outcome AS told_outcome, told.refusal AS told_refusal, t.outcome = 3 AS crosses,
+           CASE WHEN t.outcome <> 3 THEN t.outcome
+                WHEN r.number IS NOT NULL THEN 4
+                WHEN c.number <= greatest(p.acknowledged_through, landed.through) THEN 1
+                ELSE 3 END AS outcome,
+           coalesce(r.refusal, t.refusal) AS refusal
+      FROM told
+      JOIN ledger.transfer t ON t.transfer_id = told.transfer_id AND t.kind = 1
+      LEFT JOIN ledger.crossing_out c ON t.outcome = 3 AND c.sequence = t.sequence
+      LEFT JOIN ledger.peer p ON p.peer_id = c.peer_id
+      LEFT JOIN landed ON landed.peer_id = c.peer_id
+      LEFT JOIN ledger.crossing_returned r ON r.peer_id = c.peer_id AND r.number = c.number
+), judged AS (
+    SELECT place, outcome, refusal,
+           CASE told_outcome WHEN 3 THEN crosses
+                ELSE outcome = told_outcome AND told_refusal IN (0, refusal) END AS agrees
+      FROM meaning
+)
+SELECT agrees, array_agg(place - 1) AS places, array_agg(outcome) AS outcomes, array_agg(refusal) AS refusals
+  FROM judged GROUP BY agrees;
+
+-- directory --
+-- Asked of the control database: its shards and the slots of each.
+SELECT shard.shard_id::integer, coalesce(array_agg(slot.slot) FILTER (WHERE slot.slot IS NOT NULL), '{}') AS slots
+  FROM control.shard LEFT JOIN control.slot USING (shard_id)
+ GROUP BY shard.shard_id ORDER BY shard.shard_id;

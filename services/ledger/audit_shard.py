@@ -1,0 +1,176 @@
+"""One shard's books as one snapshot shows them: asks the questions of `audit.sql`, keeps the answers.
+
+Never here: what the answers must be (`audit.sql` says so itself for one shard, `audit_rules.py` for
+several), the order of the audit (`audit.py`).
+"""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import Any, Final
+from uuid import UUID
+
+import asyncpg
+
+from services.chassis import queries
+from services.domain import chart, limits
+from services.domain.outcomes import Outcome
+from services.ledger import audit_rules
+from services.ledger.audit_report import EVIDENCE_ROWS_MAX, Acknowledged, Finding
+from services.ledger.audit_rules import Block, Content, Digest, Group, Side, Snapshot, Stream
+
+SQL: Final = queries.parse(__package__, resources.files(__package__).joinpath("audit.sql").read_text(encoding="utf-8"))
+
+BLOCK_NUMBERS: Final = 4_096
+"""Crossings under one digest: what is drawn row by row when a single one differs."""
+
+
+class AuditedShard:
+    """A connection to one shard and what its snapshot has said so far."""
+
+    def __init__(self, shard_id: int, connection: asyncpg.Connection) -> None:
+        self.shard_id = shard_id
+        self.snapshot = Snapshot(shard_id)
+        self.findings: list[Finding] = []
+        self._connection = connection
+
+    @property
+    def _range_max(self) -> int:
+        """More numbers than any sound range of landed crossings can have: every one takes a sequence."""
+        return self.snapshot.counts["transfers"] + self.snapshot.counts["crossings_refused"]
+
+    async def fetch(self, query: str, *arguments: Any) -> list[asyncpg.Record]:
+        """Ask one question."""
+        return await self._connection.fetch(SQL[query], *arguments)
+
+    async def read_watermarks(self) -> dict[int, Stream]:
+        """Read the watermarks as they are now, before the snapshot."""
+        return {row["peer_id"]: Stream(*row[1:]) for row in await self.fetch("watermarks")}
+
+    async def open_snapshot(self) -> None:
+        """Begin the transaction whose snapshot every later question sees; closing the connection ends it."""
+        await self._connection.transaction(isolation="repeatable_read", readonly=True).start()
+        await self._connection.execute(SQL["settle"])
+        self.snapshot.streams = {row["peer_id"]: Stream(*row[1:]) for row in await self.fetch("streams")}
+
+    async def check(self) -> None:
+        """Make all checks within the shard."""
+        currencies = [row["currency"] for row in await self.fetch("currencies")]
+        transit = {
+            chart.transit_account(self.shard_id, peer_id, currency): (peer_id, currency)
+            for peer_id in self.snapshot.streams
+            for currency in currencies
+        }
+        peers, currencies = [peer for peer, _ in transit.values()], [currency for _, currency in transit.values()]
+        self.snapshot.counts = dict((await self.fetch("counts"))[0])
+        await self._find("check_histories", limits.BALANCE_MINOR_MAX, limits.AMOUNT_MINOR_MAX)
+        await self._find("check_legs", peers, currencies, list(transit), self._range_max)
+        await self._find("check_landed", self._range_max)
+        for name in ("check_transfers", "check_sequences", "check_sent", "check_returned"):
+            await self._find(name)
+        self.snapshot.groups = [
+            Group(row["slot"], row["currency"], row["account_count"], row["account_number"], int(row["balance_minor"]))
+            for row in await self.fetch("balances")
+        ]
+        for row in await self.fetch("transit_balances", list(transit)):
+            self.snapshot.transit_minor[transit[row["account_number"]]] = row["balance_minor"]
+
+    async def _find(self, query: str, *arguments: Any) -> None:
+        """Make one group of checks and keep what it finds."""
+        evidence: dict[tuple[str, int], list[str]] = defaultdict(list)
+        for row in await self.fetch(query, EVIDENCE_ROWS_MAX, *arguments):
+            evidence[row["broken"], row["found"]].append(row["evidence"])
+        self.findings += [
+            Finding(check, self.shard_id, tuple(rows), found) for (check, found), rows in evidence.items()
+        ]
+
+    async def read_streams(self, snapshots: Mapping[int, Snapshot]) -> None:
+        """Read what left for each peer and what arrived from it, in digests, and what either side alone knows."""
+        here, own = self.shard_id, self.snapshot
+        peers = self._peers(snapshots)
+        numbers = [peer.shard_id for peer in peers]
+        common = [audit_rules.through(own, peer) for peer in peers]
+        for row in await self.fetch("sent_digests", numbers, common, BLOCK_NUMBERS):
+            block = here, row["peer_id"], row["block"]
+            _keep(own.sent, block, row["landed_count"], row["landed_digest"])
+            _keep(own.returned, block, row["refused_count"], row["refused_digest"])
+        common = [audit_rules.through(peer, own) for peer in peers]
+        for row in await self.fetch("landed_digests", numbers, common, BLOCK_NUMBERS):
+            _keep(own.landed, (row["peer_id"], here, row["block"]), row["landed_count"], row["landed_digest"])
+        for row in await self.fetch("refused_digests", numbers, common, BLOCK_NUMBERS):
+            _keep(own.refused, (row["peer_id"], here, row["block"]), row["refused_count"], row["refused_digest"])
+        sent = [audit_rules.sent_through(peer, here) for peer in peers]
+        for row in await self.fetch("landed_ahead", numbers, sent, self._range_max):
+            own.landed_ahead[row["peer_id"], here, row["currency"]] = int(row["amount_minor"])
+        acknowledged = [audit_rules.acknowledged_through(peer, here) for peer in peers]
+        for row in await self.fetch("refused_numbers", numbers, acknowledged):
+            own.refused_numbers.setdefault(row["peer_id"], []).append(row["number"])
+
+    async def read_moving(self, snapshots: Mapping[int, Snapshot]) -> None:
+        """Read what left and has not arrived, by what the payees' snapshots say."""
+        here, peers = self.shard_id, self._peers(snapshots)
+        numbers = [peer.shard_id for peer in peers]
+        landed = [audit_rules.landed_through(peer, here) for peer in peers]
+        refused = [(peer.shard_id, number) for peer in peers for number in peer.refused_numbers.get(here, ())]
+        refusers, refused_numbers = [peer for peer, _ in refused], [number for _, number in refused]
+        for row in await self.fetch("in_flight", numbers, landed, refusers, refused_numbers):
+            money = here, row["peer_id"], row["currency"]
+            self.snapshot.moving[money] = row["crossing_count"], int(row["amount_minor"]), row["age_seconds"]
+
+    async def compare_answers(
+        self, snapshots: Mapping[int, Snapshot], answers: Sequence[Acknowledged]
+    ) -> tuple[list[int], dict[int, str]]:
+        """Hold what callers were told against this shard's books.
+
+        Returns the places that agree, and of those that do not what the books say; ids that are not
+        in these books are in neither.
+        """
+        ids = [UUID(bytes=answer.transfer_id) for answer in answers]
+        outcomes, refusals = [answer.outcome for answer in answers], [answer.refusal for answer in answers]
+        peers = self._peers(snapshots)
+        landed = [audit_rules.landed_through(peer, self.shard_id) for peer in peers]
+        agreed: list[int] = []
+        contradicted: dict[int, str] = {}
+        numbers = [peer.shard_id for peer in peers]
+        for row in await self.fetch("compare_answers", ids, outcomes, refusals, numbers, landed):
+            if row["agrees"]:
+                agreed = row["places"]
+                continue
+            for place, outcome, refusal in zip(row["places"], row["outcomes"], row["refusals"], strict=True):
+                reason = f" ({audit_rules.refusal_text(refusal)})" if refusal else ""
+                contradicted[place] = f"shard {self.shard_id} has {Outcome(outcome).name}{reason}"
+        return agreed, contradicted
+
+    def _peers(self, snapshots: Mapping[int, Snapshot]) -> list[Snapshot]:
+        return [snapshot for shard_id, snapshot in snapshots.items() if shard_id != self.shard_id]
+
+    async def left(self, block: Block) -> Side:
+        """Draw a block of crossings that left here, row by row."""
+        rows = await self.fetch("sent_rows", block[1], *_bounds(block))
+        return Side(
+            {row["number"]: Content(*row[1:8]) for row in rows},
+            {row["number"]: row["refusal"] for row in rows if row["refusal"]},
+        )
+
+    async def arrived(self, block: Block) -> Side:
+        """Draw a block of crossings that arrived here, row by row."""
+        landed = await self.fetch("landed_rows", block[0], *_bounds(block))
+        refused = await self.fetch("refused_rows", block[0], *_bounds(block))
+        return Side(
+            {row["number"]: Content(*row[1:8]) for row in landed}, {row["number"]: row["refusal"] for row in refused}
+        )
+
+
+def numbers_of(block: Block, through: int) -> range:
+    """Tell the crossings of a block, up to the last one that both snapshots have."""
+    first, last = _bounds(block)
+    return range(first, min(last, through) + 1)
+
+
+def _bounds(block: Block) -> tuple[int, int]:
+    return block[2] * BLOCK_NUMBERS + 1, (block[2] + 1) * BLOCK_NUMBERS
+
+
+def _keep(digests: dict[Block, Digest], block: Block, count: int, digest: int) -> None:
+    if count:
+        digests[block] = Digest(count, digest)
