@@ -51,8 +51,9 @@ READY: Final = "ready"
 PORT_TAKEN: Final = "Address already in use"
 MEMORY_IN_USE: Final = "pre-existing shared memory block"
 
-STOP_WITH_OWNER: Final = 'read -r _; kill -INT "$1"'
-"""A shell that reads a pipe to its end, which comes when the owner is gone, and then asks for a fast stop."""
+STOP_WITH_OWNER: Final = 'read -r _; kill -TERM "$1"; sleep 5; kill -INT "$1"'
+"""A shell that reads a pipe to its end, which comes when the owner is gone. It first asks for a stop that
+lets clients finish, since the owner's services stop for the same reason, then for a fast one."""
 
 
 class EmbeddedPostgres:

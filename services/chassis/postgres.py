@@ -101,10 +101,11 @@ def is_connection_lost(error: BaseException) -> bool:
     """Tell whether an error means that the connection is of no more use: drop it, open another.
 
     True also when the server now only reads (a demoted primary), and when a statement ran out of
-    time here: whether it was carried out is unknown. Of a pool, expire all connections then.
+    time here: whether it was carried out is unknown. Of a pool, expire all connections then. Also
+    when its only user is told that it is busy: the driver says that after a COPY that was cut off.
     """
     if isinstance(error, asyncpg.InterfaceError):
-        return "closed" in str(error)
+        return "closed" in str(error) or "another operation is in progress" in str(error)
     return isinstance(error, _LOST) and not isinstance(error, asyncpg.QueryCanceledError)
 
 

@@ -87,5 +87,7 @@ def _unknown(name: str, known: set[str]) -> str:
 
 
 def _wrong(location: tuple[int | str, ...], message: str) -> str:
+    if not location:  # Of all settings together.
+        return message
     field, *inside = (str(part) for part in location)
     return f"{PREFIX}{field.upper()}{''.join(f'[{part}]' for part in inside)}: {message}"

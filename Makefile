@@ -1,0 +1,55 @@
+# Everything happens in .venv, made on first use and brought up to date when pyproject.toml changes.
+# ARGS goes to the command behind a target:  make up ARGS="--shards 8"    make test ARGS="tests/unit -k money"
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ARGS :=
+
+.DEFAULT_GOAL := help
+.PHONY: help up demo test lint venv generate bench-baseline clean
+.DELETE_ON_ERROR:
+
+help:  ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+up: $(VENV)/.runtime  ## open a bank on this machine, until Ctrl-C
+	@$(BIN)/hivecore up $(ARGS)
+
+demo: $(VENV)/.runtime  ## open a bank, move money in it, audit it, close it
+	@$(BIN)/hivecore demo $(ARGS)
+
+test: $(VENV)/.complete  ## run all tests: lint, types and import contracts are among them
+	@$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.complete  ## check style, types and import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+venv: $(VENV)/.complete  ## make .venv with everything for development
+
+generate: $(VENV)/.complete  ## make the gRPC code again from proto/
+	PYTHON=$(BIN)/python tools/generate.sh
+
+bench-baseline: $(VENV)/.complete  ## measure transfers per second beside pgbench
+	@$(BIN)/python -m loadtest.baseline $(ARGS)
+
+clean:  ## remove .venv and what tools leave behind; no bank's data is touched
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.made:
+	@tools/venv.sh $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: pyproject.toml $(VENV)/.made
+	@echo "Installing what the bank needs ..."
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.complete: pyproject.toml $(VENV)/.made
+	@echo "Installing what the bank and its tests need ..."
+	@$(PIP) install --editable '.[dev,loadtest]'
+	@touch $(VENV)/.runtime $@

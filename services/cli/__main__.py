@@ -1,0 +1,37 @@
+"""`hivecore`: the command, and the list of its commands.
+
+Never here: what a command does.
+"""
+
+import typer
+
+from services.cli.commands import files, money, records, running
+
+app = typer.Typer(
+    name="hivecore",
+    help="A core bank: open one on this machine, or use any through its gateway.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.command("up")(running.up)
+app.command("demo")(running.demo)
+app.command("token")(running.token)
+app.add_typer(records.customer, name="customer")
+app.add_typer(records.account, name="account")
+app.command("transfer")(money.transfer)
+app.command("balance")(money.balance)
+app.command("statement")(money.statement)
+app.command("import")(files.import_)
+app.command("pay")(files.pay)
+app.command("shards")(running.shards)
+app.command("audit")(running.audit)
+
+
+def run() -> None:
+    """Carry out the command line: status 0 when done, 1 with a reason on standard error, 2 for wrong usage."""
+    app()
+
+
+if __name__ == "__main__":
+    run()

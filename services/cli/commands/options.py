@@ -1,0 +1,68 @@
+"""Options that many commands share, and how a command is carried out.
+
+Never here: one command's own options.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
+
+import typer
+
+from services.cli.finding import Where
+from services.cli.output import Failure, fail
+from services.domain.errors import BankError
+
+if TYPE_CHECKING:
+    from services.cli.session import Session
+
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
+Data: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--data",
+        envvar="HIVECORE_DATA",
+        help="Data directory of a bank on this machine; this user's own bank when not given.",
+        file_okay=False,
+    ),
+]
+Gateway: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--gateway", envvar="HIVECORE_GATEWAY", help="host:port of a gateway, instead of --data."),
+]
+Token: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--token",
+        envvar="HIVECORE_TOKEN",
+        help="Bearer token; minted from the bank's own secret when not given, except with --gateway.",
+    ),
+]
+
+Result = TypeVar("Result")
+
+
+def with_bank(where: Where, work: Callable[["Session"], Awaitable[Result]]) -> Result:
+    """Carry out `work` over a session with the bank; ends the command with a sentence when it cannot be."""
+    from services.cli.session import Session, find
+
+    async def main() -> Result:
+        async with Session(find(where)) as bank:
+            return await work(bank)
+
+    return carry_out(main())
+
+
+def carry_out(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run `work`; a circumstance ends the command with status 1 and one sentence."""
+    try:
+        return asyncio.run(work)
+    except Failure as error:
+        fail(str(error))
+    except BankError as error:
+        from services.cli.session import sentence_of
+
+        fail(sentence_of(error))
+    except KeyboardInterrupt:
+        fail("interrupted: what was sent may have been done; the same command again does it once", 130)

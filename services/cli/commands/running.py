@@ -1,0 +1,198 @@
+"""`hivecore up`, `demo`, `token`, `shards` and `audit`: the bank itself, its state and its soundness."""
+
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from services.cli import topology
+from services.cli.commands.options import AsJson, Data, Gateway, Token, carry_out, with_bank
+from services.cli.data_directory import default_data_directory
+from services.cli.finding import Where, read_bank_file
+from services.cli.output import Failure, fail, show_json, show_line, show_table
+from services.domain.errors import Malformed
+from services.domain.identifiers import parse_customer_number
+
+if TYPE_CHECKING:
+    from hivecore.gateway.v1 import bank_pb2
+
+    from services.cli.session import Session
+
+
+def up(
+    data: Data = None,
+    shards: Annotated[
+        int | None, typer.Option("--shards", help="Shards; as many as the bank has, 4 when it is new.")
+    ] = None,
+    standbys: Annotated[int, typer.Option("--standbys", help="Further ledgers per shard that stand by.")] = 0,
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="The gateway's port; 0: any free one.")
+    ] = topology.GATEWAY_PORT_DEFAULT,
+    customer_quota: Annotated[
+        int | None, typer.Option("--customer-quota", help="Customers that one shard takes; 5,000,000 when new.")
+    ] = None,
+    currencies: Annotated[
+        str | None, typer.Option("--currencies", help="Comma separated ISO 4217 codes; CZK,EUR,USD when new.")
+    ] = None,
+    log_level: Annotated[str, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+    postgres_programs: Annotated[
+        Path | None, typer.Option("--postgres-programs", help="Directory of other PostgreSQL programs.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Open a bank on this machine, until Ctrl-C; its data stays."""
+    from services.cli.up import up as open_bank
+
+    options = topology.BankOptions(
+        data=data or default_data_directory(),
+        shards=shards,
+        standbys=standbys,
+        port=port,
+        customer_quota=customer_quota,
+        currencies=tuple(code.strip() for code in currencies.split(",")) if currencies else None,
+        log_level=log_level,
+        postgres_programs=postgres_programs,
+    )
+    try:
+        open_bank(options, as_json=as_json)
+    except Failure as error:
+        fail(str(error))
+
+
+def token(
+    scopes: Annotated[
+        list[str] | None,
+        typer.Option("--scope", help="What it allows; may be repeated. Everything when not given."),
+    ] = None,
+    customer: Annotated[
+        str | None, typer.Option("--customer", help="Limit it to this customer (14 digits), without operator scope.")
+    ] = None,
+    subject: Annotated[str, typer.Option("--subject", help="Whose token it is.")] = "developer",
+    channel: Annotated[str, typer.Option("--channel", help="Through which channel its calls come.")] = "cli",
+    lifetime_seconds: Annotated[
+        int, typer.Option("--lifetime", min=1, max=366 * 86_400, help="Seconds until it expires.")
+    ] = 12 * 3600,
+    data: Data = None,
+    as_json: AsJson = False,
+) -> None:
+    """Mint a development token for a bank on this machine."""
+    from services.cli import tokens
+
+    wanted = list(scopes or (tokens.SCOPES if customer is None else tokens.SCOPES_OF_CUSTOMER))
+    if unknown := sorted(set(wanted) - set(tokens.SCOPES)):
+        raise typer.BadParameter(f"{', '.join(unknown)}: not one of {', '.join(tokens.SCOPES)}", param_hint="--scope")
+    if customer is not None:
+        try:
+            parse_customer_number(customer, "--customer")
+        except Malformed as error:
+            raise typer.BadParameter(error.description, param_hint="--customer") from error
+    directory = data or default_data_directory()
+    try:
+        secret = tokens.read_secret(topology.Places(directory).jwt_secret_file)
+    except FileNotFoundError:
+        fail(f"there is no bank in {directory}: open one with `hivecore up`")
+    except OSError as error:
+        fail(f"{topology.Places(directory).jwt_secret_file}: {error.strerror}")
+    minted = tokens.mint(
+        secret, subject=subject, scopes=wanted, channel=channel, customer=customer, lifetime_seconds=lifetime_seconds
+    )
+    if as_json:
+        expires = datetime.fromtimestamp(int(time.time()) + lifetime_seconds, UTC)
+        expire_time = expires.isoformat().replace("+00:00", "Z")
+        show_json({"token": minted, "scopes": wanted, "customer": customer, "expire_time": expire_time})
+    else:
+        show_line(minted)
+
+
+def shards(data: Data = None, gateway: Gateway = None, token: Token = None, as_json: AsJson = False) -> None:
+    """Show how full the shards are and who writes them."""
+
+    async def work(bank: "Session") -> "list[bank_pb2.Shard]":
+        from hivecore.gateway.v1 import bank_pb2
+
+        return list((await bank.call(bank.stub.ListShards, bank_pb2.ListShardsRequest())).shards)
+
+    found = with_bank(Where(data, gateway, token), work)
+    from services.cli.views import shard_view
+
+    views = [shard_view(shard) for shard in found]
+    if as_json:
+        show_json({"shards": views})
+        return
+    columns = (
+        "shard_id",
+        "customer_count",
+        "customer_quota",
+        "slot_count",
+        "writer",
+        "writer_epoch",
+        "last_sequence",
+        "crossings_in_flight_count",
+        "ledger_addresses",
+    )
+    titles = ("shard", "customers", "quota", "slots", "writer", "epoch", "last sequence", "in flight", "ledgers")
+    show_table("", titles, [[view[column] for column in columns] for view in views])
+
+
+def audit(
+    data: Data = None,
+    control_dsn: Annotated[
+        str | None, typer.Option("--control-dsn", help="The control database of a bank elsewhere.")
+    ] = None,
+    shard_dsns: Annotated[
+        list[str] | None,
+        typer.Option("--shard-dsn", metavar="SHARD=DSN", help="A shard of a bank elsewhere; repeat for every shard."),
+    ] = None,
+    in_flight_seconds_max: Annotated[
+        float | None,
+        typer.Option("--in-flight-seconds-max", min=0, help="How long money may be on its way between shards."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Prove the invariants over the books of all shards.
+
+    Works while traffic flows. Exit status 1 when one does not hold, after showing the evidence.
+    """
+    from services.cli.auditing import audit_bank, report_view, show_report
+
+    given = _shard_dsns(shard_dsns or [])
+    if control_dsn and not given:
+        raise typer.BadParameter("--control-dsn needs --shard-dsn for every shard")
+    if not given:
+        try:
+            bank = read_bank_file(Where(data))
+        except Failure as error:
+            fail(str(error))
+        control_dsn, given = bank.control_dsn, bank.shard_dsns
+    report = carry_out(audit_bank(control_dsn, given, in_flight_seconds_max))
+    if as_json:
+        show_json(report_view(report))
+    else:
+        show_report(report)
+    if not report.clean:
+        raise typer.Exit(1)
+
+
+def demo(data: Data = None, as_json: AsJson = False) -> None:
+    """Open a bank, move money in it, audit it, and end.
+
+    Four shards; money moves in every way there is. Without --data the bank is temporary. Exit status 1 when anything is not as expected.
+    """
+    from services.cli.demo import run_demo
+    from services.cli.up import inherited_environment
+
+    if not carry_out(run_demo(data, inherited_environment(), as_json=as_json)):
+        raise typer.Exit(1)
+
+
+def _shard_dsns(texts: list[str]) -> dict[int, str]:
+    """Read SHARD=DSN as often as it was given."""
+    found: dict[int, str] = {}
+    for text in texts:
+        shard_id, equals, dsn = text.partition("=")
+        if not (equals and dsn and shard_id.isascii() and shard_id.isdigit()):
+            raise typer.BadParameter("needs the form 1=postgresql://...", param_hint="--shard-dsn")
+        found[int(shard_id)] = dsn
+    return found

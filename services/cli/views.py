@@ -1,0 +1,132 @@
+"""The bank's answers as plain values, for `--json` and for tables.
+
+Money appears twice: as `..._minor`, an integer for programs, and as a decimal text for people.
+Never here: printing (`output.py`), asking (`session.py`).
+"""
+
+from datetime import UTC
+from typing import TypeAlias
+
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.type.date_pb2 import Date
+from hivecore.gateway.v1 import bank_pb2
+
+from services.cli.amounts import format_amount
+
+View: TypeAlias = dict[str, object]
+
+
+def time_text(time: Timestamp) -> str:
+    """Write a time as RFC 3339 in UTC, to the millisecond."""
+    return time.ToDatetime(tzinfo=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def day_text(day: Date) -> str:
+    """Write a day as ISO 8601; empty when it is not set."""
+    return f"{day.year:04d}-{day.month:02d}-{day.day:02d}" if day.year else ""
+
+
+def customer_view(customer: bank_pb2.Customer) -> View:
+    """Show a customer."""
+    return {
+        "customer_number": customer.customer_number,
+        "external_reference": customer.external_reference,
+        "display_name": customer.display_name,
+        "create_time": time_text(customer.create_time),
+    }
+
+
+def account_view(account: bank_pb2.Account) -> View:
+    """Show an account."""
+    return {
+        "account_number": account.account_number,
+        "customer_number": account.customer.removeprefix("customers/"),
+        "currency_code": account.currency_code,
+        "external_reference": account.external_reference,
+        "state": bank_pb2.Account.State.Name(account.state),
+        "create_time": time_text(account.create_time),
+    }
+
+
+def balance_view(account_number: str, balance: bank_pb2.Balance) -> View:
+    """Show a balance."""
+    code = balance.currency_code
+    return {
+        "account_number": account_number,
+        "currency_code": code,
+        "balance": format_amount(balance.balance_minor, code),
+        "held": format_amount(balance.held_minor, code),
+        "available": format_amount(balance.available_minor, code),
+        "balance_minor": balance.balance_minor,
+        "held_minor": balance.held_minor,
+        "available_minor": balance.available_minor,
+        "version": balance.version,
+    }
+
+
+def transfer_view(transfer: bank_pb2.Transfer) -> View:
+    """Show a transfer with its outcome."""
+    legs: list[View] = [
+        {
+            "debit_account": leg.debit_account,
+            "credit_account": leg.credit_account,
+            "amount": format_amount(leg.amount_minor, leg.currency_code),
+            "amount_minor": leg.amount_minor,
+            "currency_code": leg.currency_code,
+        }
+        for leg in transfer.legs
+    ]
+    creditor = transfer.creditor
+    external: View = {
+        "bank_code": creditor.bank_code,
+        "account": creditor.account,
+        "creditor_name": creditor.creditor_name,
+        "remittance_text": creditor.remittance_text,
+    }
+    return {
+        "transfer_id": transfer.transfer_id,
+        "state": bank_pb2.Transfer.State.Name(transfer.state),
+        "reason": transfer.reason,
+        "legs": legs,
+        "reference": transfer.reference,
+        "creditor": external if transfer.HasField("creditor") else None,
+        "booking_time": time_text(transfer.booking_time),
+        "business_date": day_text(transfer.business_date),
+    }
+
+
+def entry_view(entry: bank_pb2.Entry) -> View:
+    """Show one line of a statement."""
+    code = entry.currency_code
+    return {
+        "version": entry.version,
+        "booking_time": time_text(entry.booking_time),
+        "business_date": day_text(entry.business_date),
+        "value_date": day_text(entry.value_date),
+        "amount": format_amount(entry.amount_minor, code),
+        "balance_after": format_amount(entry.balance_after_minor, code),
+        "held_after": format_amount(entry.held_after_minor, code),
+        "currency_code": code,
+        "amount_minor": entry.amount_minor,
+        "balance_after_minor": entry.balance_after_minor,
+        "held_after_minor": entry.held_after_minor,
+        "counterparty_account": entry.counterparty_account,
+        "transfer_id": entry.transfer.rpartition("/")[2],
+        "reference": entry.reference,
+        "is_return": entry.is_return,
+    }
+
+
+def shard_view(shard: bank_pb2.Shard) -> View:
+    """Show a shard."""
+    return {
+        "shard_id": shard.shard_id,
+        "customer_count": shard.customer_count,
+        "customer_quota": shard.customer_quota,
+        "slot_count": shard.slot_count,
+        "writer": shard.writer,
+        "writer_epoch": shard.writer_epoch,
+        "last_sequence": shard.last_sequence,
+        "crossings_in_flight_count": shard.crossings_in_flight_count,
+        "ledger_addresses": list(shard.ledger_addresses),
+    }

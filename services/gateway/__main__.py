@@ -1,0 +1,114 @@
+"""A gateway process: `python -m services.gateway`.
+
+Here everything is put together, and only here are the environment and the secrets read.
+"""
+
+import hmac
+import os
+import secrets
+import time
+from pathlib import Path
+
+from hivecore.gateway.v1 import bank_pb2_grpc
+
+from services.chassis import logs, process, settings
+from services.chassis.directory_cache import DirectoryCache
+from services.chassis.server import Server
+from services.chassis.settings import SettingsError
+from services.domain import errors
+from services.gateway import metrics
+from services.gateway.authentication import Authenticator, Keys
+from services.gateway.coalescing import Bounds
+from services.gateway.customers import Customers
+from services.gateway.ownership import Ownership
+from services.gateway.pages import PageTokens
+from services.gateway.peers import AccountService
+from services.gateway.reading import Books
+from services.gateway.service import BankService
+from services.gateway.settings import GatewaySettings
+from services.gateway.transfers import Posting
+
+
+async def main() -> None:
+    """Serve until told to stop."""
+    options = settings.read(GatewaySettings, os.environ)
+    logs.configure(options.log_level, "gateway", options.instance)
+    authenticator = _authenticator(options)
+    page_tokens = PageTokens(_page_token_secret(options))
+    bounds = Bounds(
+        options.queue_transfers_max,
+        options.call_transfers_max,
+        options.full_call_transfers,
+        options.calls_in_flight_max,
+    )
+
+    server = Server(options)
+    directory = DirectoryCache(options.account_address)
+    metrics.DIRECTORY_VERSION.set_function(lambda: _version(directory))
+    account_service = AccountService(options.account_address)
+    ownership = Ownership(account_service, options.owners_cached_max)
+    posting = Posting(directory, ownership, bounds)
+    books = Books(directory, account_service, ownership, page_tokens, bounds)
+    service = BankService(authenticator, ownership, Customers(account_service, directory, page_tokens), posting, books)
+    bank_pb2_grpc.add_BankServicer_to_server(service, server.server)
+    try:
+        await server.serve(["hivecore.gateway.v1.Bank"], prepare=directory.start)
+    finally:
+        await posting.close()
+        await books.close()
+        await account_service.close()
+        await directory.close()
+
+
+def _version(directory: DirectoryCache) -> int:
+    """Tell the version of the directory at hand; 0 before there is one."""
+    try:
+        return directory.current.version
+    except errors.Unavailable:
+        return 0
+
+
+def _authenticator(options: GatewaySettings) -> Authenticator:
+    try:
+        if options.jwt_secret_file is not None:
+            keys = Keys.of_secret(_secret(options.jwt_secret_file))
+        else:
+            assert options.jwks_file is not None, "the settings check this"
+            keys = Keys.of_jwks(_read(options.jwks_file).decode())
+    except ValueError as error:
+        raise SettingsError(f"{options.jwt_secret_file or options.jwks_file}: {error}") from None
+    return Authenticator(
+        keys,
+        issuer=options.jwt_issuer,
+        audience=options.jwt_audience,
+        clock_skew_seconds=options.jwt_clock_skew_seconds,
+        tokens_max=options.tokens_cached_max,
+        now=time.time,
+    )
+
+
+def _page_token_secret(options: GatewaySettings) -> bytes:
+    if options.page_token_secret_file is not None:
+        secret = _secret(options.page_token_secret_file)
+        if len(secret) < 16:
+            raise SettingsError(f"{options.page_token_secret_file}: the secret needs at least 16 bytes")
+        return secret
+    if options.jwt_secret_file is not None:
+        return hmac.digest(_secret(options.jwt_secret_file), b"hivecore page tokens", "sha256")
+    return secrets.token_bytes(32)
+
+
+def _secret(path: Path) -> bytes:
+    """Read a secret; white space around it is not part of it."""
+    return _read(path).strip()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"cannot read {path}: {error.strerror}") from None
+
+
+if __name__ == "__main__":
+    process.run(main)

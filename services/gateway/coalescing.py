@@ -1,0 +1,236 @@
+"""Concurrent calls share one call to a ledger, so that a shard's cost is paid per batch.
+
+Each shard has lanes. What arrives while nothing of its lane is under way leaves at once; what arrives
+meanwhile leaves together, in the order of arrival, when the call under way is answered or when enough
+of it waits to fill a call of its own. There is no timer: an idle bank sends a single transfer alone.
+Lanes keep what waits for a peer shard from holding up what does not. Every wait is bounded: a full
+queue refuses at once, a caller's deadline answers that caller even when a call to the ledger hangs.
+
+Never here: what is carried, or which errors are worth another attempt.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from time import perf_counter
+from typing import Final, Generic, TypeVar
+
+from services.domain import errors
+from services.gateway import metrics
+
+Load = TypeVar("Load")
+Answer = TypeVar("Answer")
+
+RETRY_AFTER_SECONDS_MIN: Final = 0.05
+RETRY_AFTER_SECONDS_MAX: Final = 5.0
+
+Send = Callable[[int, list[Load], float], Awaitable[Sequence[Answer | errors.BankError]]]
+"""Carries loads to a shard by a deadline (loop time): one answer or error for each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How much may wait and travel, for each shard."""
+
+    queued_items_max: int
+    """Items that wait for a call slot of one shard; beyond, callers are refused at once."""
+    call_items_max: int
+    """Items put together into one call; a single larger load still travels, alone."""
+    full_call_items: int
+    """Items that are worth a call of their own while others are under way."""
+    calls_in_flight_max: int
+    """Calls of one lane at the same time."""
+
+
+class _Parcel(Generic[Load, Answer]):
+    """One caller's load, waiting or under way."""
+
+    __slots__ = ("deadline", "is_sent", "load", "size", "waiter")
+
+    def __init__(self, load: Load, size: int, deadline: float, waiter: "asyncio.Future[Answer | Exception]") -> None:
+        self.load = load
+        self.size = size
+        self.deadline = deadline
+        self.waiter = waiter
+        self.is_sent = False
+
+    def settle(self, answer: Answer | Exception) -> None:
+        if not self.waiter.done():
+            self.waiter.set_result(answer)
+
+
+class _Lane(Generic[Load, Answer]):
+    """What waits in one lane of one shard."""
+
+    __slots__ = ("calls_in_flight", "is_woken", "waiting", "waiting_items")
+
+    def __init__(self) -> None:
+        # Ordered, because callers that give up leave from the middle.
+        self.waiting: OrderedDict[_Parcel[Load, Answer], None] = OrderedDict()
+        self.waiting_items = 0
+        self.calls_in_flight = 0
+        self.is_woken = False
+
+
+class _Shard(Generic[Load, Answer]):
+    """The lanes of one shard, what waits in all of them, and its metrics, bound once."""
+
+    def __init__(self, shard_id: int, method: str) -> None:
+        labels = (method, str(shard_id))
+        self.shard_id = shard_id
+        self.lanes: dict[int, _Lane[Load, Answer]] = {}
+        self.queued_items = 0
+        self.call_seconds = RETRY_AFTER_SECONDS_MIN
+        self.queued_metric = metrics.QUEUED_ITEMS.labels(*labels)
+        self.queued_metric.set_function(lambda: self.queued_items)
+        self.items_metric = metrics.SHARED_CALL_ITEMS.labels(*labels)
+        self.seconds_metric = metrics.SHARED_CALL_SECONDS.labels(*labels)
+        self.full_metric = metrics.DROPPED_ITEMS.labels(*labels, "queue_full")
+        self.deadline_metric = metrics.DROPPED_ITEMS.labels(*labels, "deadline")
+        self.gone_metric = metrics.DROPPED_ITEMS.labels(*labels, "caller_gone")
+
+
+class Coalescer(Generic[Load, Answer]):
+    """Lets concurrent loads share calls of one method. Made inside the running event loop."""
+
+    def __init__(
+        self, method: str, send: Send[Load, Answer], bounds: Bounds, late: Callable[[], errors.BankError]
+    ) -> None:
+        """`late` makes the error of a caller whose deadline comes while its call is under way."""
+        self._method = method
+        self._send = send
+        self._bounds = bounds
+        self._late = late
+        self._loop = asyncio.get_running_loop()
+        self._shards: dict[int, _Shard[Load, Answer]] = {}
+        self._calls: set[asyncio.Task[None]] = set()
+
+    async def submit(self, shard_id: int, lane_id: int, load: Load, size: int, deadline: float) -> Answer:
+        """Carry a load of `size` items to a shard and return its own answer, by `deadline` (loop time).
+
+        Raises what the ledger raised for the call it shared or for this load alone; `Overloaded`
+        (QUEUE_FULL) or `DeadlinePassed` when nothing was sent; `late` when it was sent and the
+        deadline came first.
+        """
+        shard = self._shards.get(shard_id)
+        if shard is None:
+            shard = self._shards[shard_id] = _Shard(shard_id, self._method)
+        if deadline <= self._loop.time():
+            shard.deadline_metric.inc(size)
+            raise _passed()
+        if shard.queued_items and shard.queued_items + size > self._bounds.queued_items_max:
+            shard.full_metric.inc(size)
+            raise self._overloaded(shard)
+        lane = shard.lanes.get(lane_id)
+        if lane is None:
+            lane = shard.lanes[lane_id] = _Lane()
+        parcel: _Parcel[Load, Answer] = _Parcel(load, size, deadline, self._loop.create_future())
+        lane.waiting[parcel] = None
+        lane.waiting_items += size
+        shard.queued_items += size
+        self._wake(shard, lane)
+        timer = self._loop.call_at(deadline, self._expire, parcel)
+        try:
+            answer = await parcel.waiter
+        finally:
+            timer.cancel()
+            if not parcel.is_sent:
+                del lane.waiting[parcel]
+                lane.waiting_items -= size
+                shard.queued_items -= size
+                gave_up = not parcel.waiter.done() or parcel.waiter.cancelled()
+                (shard.gone_metric if gave_up else shard.deadline_metric).inc(size)
+        if isinstance(answer, Exception):
+            raise answer.with_traceback(None)  # Shared by the callers of one call: no tail of theirs.
+        return answer
+
+    async def close(self) -> None:
+        """Give up the calls under way; their callers get `late`."""
+        calls = list(self._calls)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+    def _wake(self, shard: _Shard[Load, Answer], lane: _Lane[Load, Answer]) -> None:
+        """Let what waits leave, once everything that arrives in this turn of the loop is there."""
+        if not lane.is_woken and self._may_depart(lane):
+            lane.is_woken = True
+            self._loop.call_soon(self._depart, shard, lane)
+
+    def _may_depart(self, lane: _Lane[Load, Answer]) -> bool:
+        """Tell whether the lane is idle, or enough waits in it and it has room for one more call."""
+        calls = lane.calls_in_flight
+        return not calls or (
+            calls < self._bounds.calls_in_flight_max and lane.waiting_items >= self._bounds.full_call_items
+        )
+
+    def _depart(self, shard: _Shard[Load, Answer], lane: _Lane[Load, Answer]) -> None:
+        """Send what waits, as far as it may leave now."""
+        lane.is_woken = False
+        while lane.waiting and self._may_depart(lane):
+            parcels = self._load_up(shard, lane)
+            if not parcels:
+                return
+            lane.calls_in_flight += 1
+            call = self._loop.create_task(self._carry(shard, lane, parcels))
+            self._calls.add(call)
+            call.add_done_callback(self._calls.discard)
+
+    def _load_up(self, shard: _Shard[Load, Answer], lane: _Lane[Load, Answer]) -> list[_Parcel[Load, Answer]]:
+        """Take the next parcels that travel together, leaving those whose callers no longer wait."""
+        parcels: list[_Parcel[Load, Answer]] = []
+        size = 0
+        now = self._loop.time()
+        for parcel in lane.waiting:
+            if parcel.waiter.done() or parcel.deadline <= now:
+                continue
+            if parcels and size + parcel.size > self._bounds.call_items_max:
+                break
+            parcels.append(parcel)
+            size += parcel.size
+        for parcel in parcels:
+            del lane.waiting[parcel]
+            parcel.is_sent = True
+        lane.waiting_items -= size
+        shard.queued_items -= size
+        return parcels
+
+    async def _carry(
+        self, shard: _Shard[Load, Answer], lane: _Lane[Load, Answer], parcels: list[_Parcel[Load, Answer]]
+    ) -> None:
+        """Make one call and hand out its answers; whatever it raises is every caller's answer."""
+        began = perf_counter()
+        answers: Sequence[Answer | Exception] = ()
+        try:
+            answers = await self._send(
+                shard.shard_id, [parcel.load for parcel in parcels], max(parcel.deadline for parcel in parcels)
+            )
+            assert len(answers) == len(parcels)
+        except asyncio.CancelledError:
+            answers = [self._late() for _ in parcels]
+            raise
+        except Exception as error:  # noqa: BLE001
+            answers = [error] * len(parcels)
+        finally:
+            for parcel, answer in zip(parcels, answers, strict=True):
+                parcel.settle(answer)
+            seconds = perf_counter() - began
+            shard.call_seconds += (seconds - shard.call_seconds) / 8
+            shard.seconds_metric.observe(seconds)
+            shard.items_metric.observe(sum(parcel.size for parcel in parcels))
+            lane.calls_in_flight -= 1
+            self._wake(shard, lane)
+
+    def _expire(self, parcel: _Parcel[Load, Answer]) -> None:
+        parcel.settle(self._late() if parcel.is_sent else _passed())
+
+    def _overloaded(self, shard: _Shard[Load, Answer]) -> errors.Overloaded:
+        """Refuse, with the time that the calls ahead will roughly take as the retry hint."""
+        calls_ahead = 1 + shard.queued_items / self._bounds.call_items_max / self._bounds.calls_in_flight_max
+        seconds = min(max(calls_ahead * shard.call_seconds, RETRY_AFTER_SECONDS_MIN), RETRY_AFTER_SECONDS_MAX)
+        return errors.Overloaded("QUEUE_FULL", "too much waits for this shard; nothing was sent", seconds)
+
+
+def _passed() -> errors.DeadlinePassed:
+    return errors.DeadlinePassed("DEADLINE_EXCEEDED", "the deadline came before anything was sent")

@@ -1,0 +1,176 @@
+"""What the books say: balances, entries, transfers, and how the shards are.
+
+Never here: changing anything.
+"""
+
+import asyncio
+from typing import Final
+
+from hivecore.account.v1 import account_pb2
+from hivecore.gateway.v1 import bank_pb2
+from hivecore.ledger.v1 import ledger_pb2
+
+from services.chassis import clients, directory_cache
+from services.chassis.directory_cache import DirectoryCache
+from services.domain import errors, identifiers, limits
+from services.domain.directory import Directory, ShardFacts
+from services.gateway import fields, peers, routing, wire
+from services.gateway.authentication import Caller
+from services.gateway.coalescing import Bounds, Coalescer
+from services.gateway.ownership import Ownership, account_of_another_customer
+from services.gateway.pages import PageTokens
+from services.gateway.peers import AccountService, Shards
+
+SHARD_STATUS_SECONDS_MAX: Final = 2.0
+"""A shard that does not answer this fast is shown without a writer."""
+
+BALANCES_LANE: Final = 0
+
+_Balance = tuple[int, int, int, int, int] | None
+"""Currency, balance, held, floor (minor units), version; None for an account not in the books."""
+
+
+class Books:
+    """Reads the ledgers. Deadlines are loop times; all methods raise `BankError`. Made inside the running loop."""
+
+    def __init__(
+        self,
+        directory: DirectoryCache,
+        account_service: AccountService,
+        ownership: Ownership,
+        page_tokens: PageTokens,
+        bounds: Bounds,
+    ) -> None:
+        self._directory = directory
+        self._account_service = account_service
+        self._shards = Shards(directory)
+        self._ownership = ownership
+        self._page_tokens = page_tokens
+        self._balances: Coalescer[int, _Balance] = Coalescer(
+            "GetBalances", self._send_balances, bounds, peers.deadline_passed
+        )
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        await self._balances.close()
+
+    async def get_balance(self, caller: Caller, name: str, deadline: float) -> bank_pb2.Balance:
+        """Return what an account holds now."""
+        number = fields.parse_balance_name(name)
+        if caller.customer_number is not None:
+            await self._ownership.check_account(caller, number, deadline)
+
+        found = await self._shards.ask(
+            number, lambda shard_id: self._balances.submit(shard_id, BALANCES_LANE, number, 1, deadline)
+        )
+        if found is None:
+            raise routing.unknown_account(number)
+        return wire.balance(number, *found)
+
+    async def list_entries(
+        self, caller: Caller, request: bank_pb2.ListEntriesRequest, deadline: float
+    ) -> bank_pb2.ListEntriesResponse:
+        """Return a page of an account's history."""
+        number = fields.parse_account_name(request.parent, "parent")
+        page_size = fields.read_page_size(request.page_size)
+        descending = fields.read_descending(request.order_by)
+        query = ("ListEntries", str(number), str(descending), caller.subject)
+        after = self._page_tokens.open(request.page_token, *query)
+        await self._ownership.check_account(caller, number, deadline)
+        asked = ledger_pb2.ListEntriesRequest(
+            account_number=number,
+            descending=descending,
+            after_version=after,
+            limit=min(page_size + 1, limits.PAGE_SIZE_MAX),
+        )
+        answer: ledger_pb2.ListEntriesResponse = await self._shards.call(number, "ListEntries", asked, deadline)
+        if not answer.found:
+            raise routing.unknown_account(number)
+        page = answer.entries[:page_size]
+        more = len(answer.entries) == asked.limit and not (descending and page[-1].version == 1)
+        return bank_pb2.ListEntriesResponse(
+            entries=[wire.entry(number, answer.currency, row) for row in page],
+            next_page_token=self._page_tokens.seal(page[-1].version, *query) if more else "",
+        )
+
+    async def get_transfer(self, caller: Caller, name: str, deadline: float) -> bank_pb2.Transfer:
+        """Return a transfer that touches the account in its name; limited callers must own one side."""
+        number, transfer_id = fields.parse_transfer_name(name)
+        asked = ledger_pb2.GetTransferRequest(transfer_id=transfer_id)
+        try:
+            record: ledger_pb2.TransferRecord = await self._shards.call(number, "GetTransfer", asked, deadline)
+            sides = {side for leg in record.legs for side in (leg.debit_account, leg.credit_account)}
+            if number not in sides:
+                raise _transfer_not_found(transfer_id)
+        except errors.NotFound:
+            # Whoever may not see the account does not learn what is missing either.
+            await self._ownership.check_account(caller, number, deadline)
+            raise _transfer_not_found(transfer_id) from None
+        if caller.customer_number is not None and not await self._ownership.owns_one(caller, sides, deadline):
+            raise account_of_another_customer()
+        return wire.transfer_of_record(record)
+
+    async def list_shards(self, deadline: float) -> bank_pb2.ListShardsResponse:
+        """Return all shards; one whose ledgers do not answer has no writer."""
+        answer = await self._account_service.call("GetDirectory", account_pb2.GetDirectoryRequest(), deadline)
+        directory = directory_cache.from_wire(answer)
+        deadline = min(deadline, asyncio.get_running_loop().time() + SHARD_STATUS_SECONDS_MAX)
+        statuses = await asyncio.gather(*(self._writer_status(shard, deadline) for shard in directory.shards))
+        return bank_pb2.ListShardsResponse(
+            shards=[_shard(shard, directory, status) for shard, status in zip(directory.shards, statuses, strict=True)]
+        )
+
+    async def _send_balances(self, shard_id: int, numbers: list[int], deadline: float) -> list[_Balance]:
+        request = ledger_pb2.GetBalancesRequest(shard_id=shard_id, account_numbers=numbers)
+        answer: ledger_pb2.GetBalancesResponse = await self._directory.ledger(shard_id).call(
+            "GetBalances", request, deadline_seconds=peers.seconds_until(deadline)
+        )
+        rows = zip(
+            answer.currencies,
+            answer.balances_minor,
+            answer.helds_minor,
+            answer.floors_minor,
+            answer.versions,
+            strict=True,
+        )
+        return [row if found else None for found, row in zip(answer.found, rows, strict=True)]
+
+    async def _writer_status(self, shard: ShardFacts, deadline: float) -> ledger_pb2.ShardStatus | None:
+        """Ask a shard's ledgers one after the other until one says that it writes."""
+        for address in shard.ledger_addresses:
+            client = clients.LedgerClient(shard.shard_id, [address])
+            try:
+                status: ledger_pb2.ShardStatus = await client.call(
+                    "GetShardStatus",
+                    ledger_pb2.GetShardStatusRequest(shard_id=shard.shard_id),
+                    deadline_seconds=peers.seconds_until(deadline) / len(shard.ledger_addresses),
+                )
+            except errors.BankError:
+                continue
+            finally:
+                await client.close()
+            if status.is_writer:
+                return status
+        return None
+
+
+def _shard(facts: ShardFacts, directory: Directory, status: ledger_pb2.ShardStatus | None) -> bank_pb2.Shard:
+    shard = bank_pb2.Shard(
+        name=f"shards/{facts.shard_id}",
+        shard_id=facts.shard_id,
+        customer_quota=facts.customer_quota,
+        customer_count=facts.customer_count,
+        slot_count=directory.shard_by_slot.count(facts.shard_id),
+        ledger_addresses=facts.ledger_addresses,
+    )
+    if status is not None:
+        shard.writer = status.instance
+        shard.writer_epoch = status.writer_epoch
+        shard.last_sequence = status.last_sequence
+        shard.crossings_in_flight_count = status.crossings_in_flight_count
+    return shard
+
+
+def _transfer_not_found(transfer_id: bytes) -> errors.NotFound:
+    text = identifiers.uuid_text(transfer_id)
+    return errors.NotFound("TRANSFER_NOT_FOUND", f"no transfer {text} of this account", {"transfer_id": text})

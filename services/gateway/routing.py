@@ -1,0 +1,167 @@
+"""Which shard decides a transfer, and how a call's transfers are split over shards. Pure.
+
+The home shard is that of the first leg's debit account; all legs must lie there, except that a single
+leg may credit an account on another shard: a crossing. A chart name stands for the bank's own account
+on the other side's shard. Never here: the directory's freshness, or sending anything.
+"""
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from services.domain import chart, errors, identifiers
+from services.domain.directory import Directory
+from services.gateway import wire
+from services.gateway.columns import FurtherLeg, Transfers, code_of_chart_side, pick
+
+LANE_MIXED: Final = 0
+"""The lane of a part whose payees lie on several shards."""
+
+
+@dataclass(slots=True)
+class Part:
+    """The transfers of a call that one shard decides, in the order of the call.
+
+    The lane is the shard of the payees, so that a peer that stands still holds up nobody else's crossings.
+    """
+
+    shard_id: int
+    lane: int
+    places: Sequence[int]
+    """Where in the call they stood."""
+    transfers: Transfers
+
+
+def split(
+    transfers: Transfers, directory: Directory, refused: Container[int], places: Sequence[int] | None = None
+) -> tuple[list[Part], dict[int, errors.BankError]]:
+    """Split a call by shard, leaving out places in `refused`; also tell, by place, what cannot be routed.
+
+    `places` limits the work to some of the call. In the parts, chart names have become account numbers.
+    """
+    places = range(len(transfers)) if places is None else places
+    faults: dict[int, errors.BankError] = {}
+    if min(transfers.debit_accounts) < 0 or min(transfers.credit_accounts) < 0 or transfers.further_legs:
+        transfers = replace(
+            transfers,
+            debit_accounts=list(transfers.debit_accounts),
+            credit_accounts=list(transfers.credit_accounts),
+            further_legs=list(transfers.further_legs),
+        )
+        faults = _resolve_chart_names(transfers, directory, refused, places)
+        faults |= _further_leg_faults(transfers, directory, refused, faults)
+    shard_by_slot = directory.shard_by_slot
+    debits, credits_ = transfers.debit_accounts, transfers.credit_accounts
+    places_by_shard: dict[int, list[int]] = {}
+    lane_by_shard: dict[int, int] = {}
+    for place in places:
+        if place in refused or place in faults:
+            continue
+        home = shard_by_slot[debits[place] // 10**12]
+        payee = shard_by_slot[credits_[place] // 10**12]
+        if not home or not payee:
+            faults[place] = unknown_account(credits_[place] if home else debits[place])
+            continue
+        if home not in places_by_shard:
+            places_by_shard[home] = [place]
+            lane_by_shard[home] = payee
+            continue
+        places_by_shard[home].append(place)
+        if lane_by_shard[home] != payee:
+            lane_by_shard[home] = LANE_MIXED
+    return [
+        Part(
+            shard_id,
+            lane_by_shard[shard_id],
+            theirs,
+            transfers if len(theirs) == len(transfers) else pick(transfers, theirs),
+        )
+        for shard_id, theirs in places_by_shard.items()
+    ], faults
+
+
+def shard_of_account(directory: Directory, number: int) -> int:
+    """Tell the shard of an account. Raises `NotFound` (ACCOUNT_NOT_FOUND) when nobody has its slot."""
+    shard_id = directory.shard_of_account(number)
+    if not shard_id:
+        raise unknown_account(number)
+    return shard_id
+
+
+def unknown_account(number: int) -> errors.NotFound:
+    """Say that there is no such account."""
+    text = identifiers.account_text(number)
+    return errors.NotFound("ACCOUNT_NOT_FOUND", f"there is no account {text}", {"account": text})
+
+
+def _resolve_chart_names(
+    transfers: Transfers, directory: Directory, refused: Container[int], places: Sequence[int]
+) -> dict[int, errors.BankError]:
+    """Put account numbers in the place of the first legs' chart names; tell where that is impossible."""
+    faults: dict[int, errors.BankError] = {}
+    number_by_name: dict[tuple[int, int, int], int] = {}
+    for column, other_column in (
+        (transfers.debit_accounts, transfers.credit_accounts),
+        (transfers.credit_accounts, transfers.debit_accounts),
+    ):
+        if min(column) >= 0:
+            continue
+        for place in places:
+            side = column[place]
+            if side >= 0 or place in refused or place in faults:
+                continue
+            other = other_column[place]
+            shard_id = directory.shard_by_slot[other // 10**12]
+            if not shard_id:
+                faults[place] = unknown_account(other)
+                continue
+            name = (side, shard_id, transfers.currencies[place])
+            number = number_by_name.get(name)
+            if number is None:
+                number = number_by_name[name] = _internal_account(*name)
+            column[place] = number
+            if number == other:
+                faults[place] = _same_account()
+    return faults
+
+
+def _same_account() -> errors.Malformed:
+    """Refuse a chart name that turns out to stand for the account on the other side."""
+    return errors.Malformed("SAME_ACCOUNT", "legs", "a chart name stands for the account on the other side")
+
+
+def _internal_account(side: int, shard_id: int, currency: int) -> int:
+    code, sub_number = code_of_chart_side(side)
+    return chart.internal_account(shard_id, code, currency, sub_number)
+
+
+def _further_leg_faults(
+    transfers: Transfers, directory: Directory, refused: Container[int], faults: Container[int]
+) -> dict[int, errors.BankError]:
+    """Resolve the chart names of legs after the first; tell which transfers leave their home shard."""
+    found: dict[int, errors.BankError] = {}
+    shard_of = directory.shard_of_account
+    for row, leg in enumerate(transfers.further_legs):
+        place = leg.place
+        if place in refused or place in faults or place in found:
+            continue
+        sides = (leg.debit_account, leg.credit_account)
+        known = max(sides)
+        shard_id = shard_of(known)
+        debit, credit = (
+            _internal_account(side, shard_id, leg.currency) if side < 0 and shard_id else side for side in sides
+        )
+        unknown = next((side for side in (debit, credit) if side > 0 and not shard_of(side)), 0)
+        if unknown:
+            found[place] = unknown_account(unknown)
+            continue
+        if debit == credit:
+            found[place] = _same_account()
+            continue
+        transfers.further_legs[row] = FurtherLeg(place, debit, credit, leg.amount_minor, leg.currency)
+        home = shard_of(transfers.debit_accounts[place])
+        first_credit = transfers.credit_accounts[place]
+        touched = {shard_of(debit), shard_of(credit), shard_of(first_credit)}
+        if home and touched - {0, home}:
+            found[place] = wire.legs_on_several_shards()
+    return found

@@ -1,0 +1,152 @@
+"""The public door: `hivecore.gateway.v1.Bank`, one method per call.
+
+Each method admits its caller, then hands on. The order of checks is the same everywhere: token, scope,
+the request's shape, ownership, routing, the books. What they raise becomes a status in the chassis.
+Never here: any of that itself.
+"""
+
+import asyncio
+from typing import Any
+
+from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
+
+from services.domain import errors, limits
+from services.gateway import authentication, customers, fields, metrics, peers, validation
+from services.gateway.authentication import Authenticator, Caller
+from services.gateway.customers import Customers
+from services.gateway.ownership import Ownership
+from services.gateway.reading import Books
+from services.gateway.transfers import Posting
+
+
+class BankService(bank_pb2_grpc.BankServicer):
+    """Admits callers and hands their calls on."""
+
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        ownership: Ownership,
+        customers_: Customers,
+        posting: Posting,
+        books: Books,
+    ) -> None:
+        self._authenticator = authenticator
+        self._ownership = ownership
+        self._customers = customers_
+        self._posting = posting
+        self._books = books
+
+    def _admit(self, call: str, context: Any) -> Caller:
+        """Tell who calls. Raises `Unauthenticated` or `Forbidden` when they may not."""
+        try:
+            caller = self._authenticator.caller_of(context.invocation_metadata() or ())
+        except errors.Unauthenticated as error:
+            metrics.TOKENS_REFUSED.labels(error.reason).inc()
+            raise
+        authentication.check_allowed(caller, call)
+        return caller
+
+    async def OpenCustomer(self, request: bank_pb2.OpenCustomerRequest, context: Any) -> bank_pb2.Customer:
+        """Open a customer."""
+        self._admit("OpenCustomer", context)
+        return customers.only(await self._customers.open_customers([request], lambda _: "", _deadline(context)))
+
+    async def OpenCustomers(
+        self, request: bank_pb2.OpenCustomersRequest, context: Any
+    ) -> bank_pb2.OpenCustomersResponse:
+        """Open customers, each on its own."""
+        self._admit("OpenCustomers", context)
+        _check_requests_count(len(request.requests))
+        return customers.customers_opened(
+            await self._customers.open_customers(request.requests, _request_path, _deadline(context))
+        )
+
+    async def GetCustomer(self, request: bank_pb2.GetCustomerRequest, context: Any) -> bank_pb2.Customer:
+        """Return a customer."""
+        caller = self._admit("GetCustomer", context)
+        return await self._customers.get_customer(caller, request, _deadline(context))
+
+    async def OpenAccount(self, request: bank_pb2.OpenAccountRequest, context: Any) -> bank_pb2.Account:
+        """Open an account."""
+        caller = self._admit("OpenAccount", context)
+        return customers.only(await self._customers.open_accounts(caller, [request], lambda _: "", _deadline(context)))
+
+    async def OpenAccounts(self, request: bank_pb2.OpenAccountsRequest, context: Any) -> bank_pb2.OpenAccountsResponse:
+        """Open accounts, each on its own."""
+        caller = self._admit("OpenAccounts", context)
+        _check_requests_count(len(request.requests))
+        return customers.accounts_opened(
+            await self._customers.open_accounts(caller, request.requests, _request_path, _deadline(context))
+        )
+
+    async def GetAccount(self, request: bank_pb2.GetAccountRequest, context: Any) -> bank_pb2.Account:
+        """Return an account."""
+        caller = self._admit("GetAccount", context)
+        number = fields.parse_account_name(request.name)
+        deadline = _deadline(context)
+        await self._ownership.check_account(caller, number, deadline)
+        return await self._customers.get_account(number, deadline)
+
+    async def FindAccounts(self, request: bank_pb2.FindAccountsRequest, context: Any) -> bank_pb2.FindAccountsResponse:
+        """Find accounts by external reference."""
+        self._admit("FindAccounts", context)
+        found = await self._customers.find_accounts(request.external_references, _deadline(context))
+        return bank_pb2.FindAccountsResponse(accounts=found)
+
+    async def ListAccounts(self, request: bank_pb2.ListAccountsRequest, context: Any) -> bank_pb2.ListAccountsResponse:
+        """List a customer's accounts."""
+        caller = self._admit("ListAccounts", context)
+        return await self._customers.list_accounts(caller, request, _deadline(context))
+
+    async def GetBalance(self, request: bank_pb2.GetBalanceRequest, context: Any) -> bank_pb2.Balance:
+        """Return a balance."""
+        caller = self._admit("GetBalance", context)
+        return await self._books.get_balance(caller, request.name, _deadline(context))
+
+    async def PostTransfer(self, request: bank_pb2.PostTransferRequest, context: Any) -> bank_pb2.Transfer:
+        """Post a transfer."""
+        caller = self._admit("PostTransfer", context)
+        return await self._posting.post_one(caller, request.transfer, _deadline(context))
+
+    async def PostTransfers(
+        self, request: bank_pb2.PostTransfersRequest, context: Any
+    ) -> bank_pb2.PostTransfersResponse:
+        """Post transfers, each on its own."""
+        caller = self._admit("PostTransfers", context)
+        return await self._posting.post_many(caller, request.transfers, _deadline(context))
+
+    async def GetTransfer(self, request: bank_pb2.GetTransferRequest, context: Any) -> bank_pb2.Transfer:
+        """Return a transfer."""
+        caller = self._admit("GetTransfer", context)
+        return await self._books.get_transfer(caller, request.name, _deadline(context))
+
+    async def ListEntries(self, request: bank_pb2.ListEntriesRequest, context: Any) -> bank_pb2.ListEntriesResponse:
+        """List an account's entries."""
+        caller = self._admit("ListEntries", context)
+        return await self._books.list_entries(caller, request, _deadline(context))
+
+    async def RegisterPartnerBanks(
+        self, request: bank_pb2.RegisterPartnerBanksRequest, context: Any
+    ) -> bank_pb2.RegisterPartnerBanksResponse:
+        """Open partner banks' nostro accounts."""
+        self._admit("RegisterPartnerBanks", context)
+        return await self._customers.register_partner_banks(request.bank_codes, _deadline(context))
+
+    async def ListShards(self, request: bank_pb2.ListShardsRequest, context: Any) -> bank_pb2.ListShardsResponse:
+        """List the shards."""
+        self._admit("ListShards", context)
+        return await self._books.list_shards(_deadline(context))
+
+
+def _deadline(context: Any) -> float:
+    """Tell the loop time until which an answer is of use; the server gives every call one."""
+    deadline: float = asyncio.get_running_loop().time() + peers.less_margin(context.time_remaining())
+    return deadline
+
+
+def _request_path(place: int) -> str:
+    return f"requests[{place}]"
+
+
+def _check_requests_count(count: int) -> None:
+    validation.check_count(count, limits.OPENINGS_PER_CALL_MAX, "REQUESTS_COUNT_INVALID", "requests")

@@ -1,0 +1,204 @@
+"""Posting: from transfers as callers sent them to the outcome of each.
+
+Validate, check ownership, split by shard, carry each part to its ledger with what others send there,
+join the answers. A part that fails leaves the others alone. Never here: how any of these is done.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Final
+
+from hivecore.gateway.v1 import bank_pb2
+from hivecore.ledger.v1 import ledger_pb2
+
+from services.chassis.directory_cache import DirectoryCache
+from services.domain import errors, limits
+from services.domain.directory import Directory
+from services.domain.outcomes import Outcome
+from services.gateway import columns, metrics, peers, routing, validation, wire
+from services.gateway.authentication import Caller
+from services.gateway.coalescing import Bounds, Coalescer
+from services.gateway.columns import Outcomes, Transfers
+from services.gateway.ownership import Ownership
+from services.gateway.routing import Part
+
+SLICE_TRANSFERS: Final = 500
+"""Read or worded without letting other calls in between: about a millisecond when all are in order."""
+
+_TRANSFERS_BY_OUTCOME = {outcome.value: metrics.TRANSFERS.labels(outcome.name) for outcome in Outcome}
+_DONE = frozenset({Outcome.POSTED, Outcome.IN_TRANSIT})
+
+
+@dataclass(slots=True)
+class Decided:
+    """What became of the transfers of a call, place by place: an outcome, or an error."""
+
+    outcomes: list[int]
+    refusals: list[int]
+    booking_times_us: list[int]
+    errors: dict[int, errors.BankError]
+    parts: list[Part] = field(default_factory=list)
+    """As routed last."""
+
+
+class Posting:
+    """Posts transfers. Made inside the running event loop."""
+
+    def __init__(self, directory: DirectoryCache, ownership: Ownership, bounds: Bounds) -> None:
+        self._directory = directory
+        self._ownership = ownership
+        self._coalescer: Coalescer[Transfers, Outcomes] = Coalescer(
+            "PostTransfers", self._send, bounds, peers.outcome_unknown
+        )
+
+    async def post_one(self, caller: Caller, asked: bank_pb2.Transfer, deadline: float) -> bank_pb2.Transfer:
+        """Post one transfer by `deadline` (loop time). Raises `BankError`, also when it is refused."""
+        decided = await self._post(caller, (asked,), lambda _: "transfer", deadline)
+        if decided.errors:
+            raise decided.errors[0]
+        transfers = decided.parts[0].transfers
+        outcome = decided.outcomes[0]
+        if outcome not in _DONE:
+            raise wire.refusal_error(transfers.transfer_ids, outcome, decided.refusals[0])
+        return wire.posted_transfer(asked, transfers, outcome, decided.booking_times_us[0])
+
+    async def post_many(
+        self, caller: Caller, asked: Sequence[bank_pb2.Transfer], deadline: float
+    ) -> bank_pb2.PostTransfersResponse:
+        """Post transfers, each on its own, by `deadline` (loop time)."""
+        validation.check_count(len(asked), limits.TRANSFERS_PER_CALL_MAX, "TRANSFERS_COUNT_INVALID", "transfers")
+        decided = await self._post(caller, asked, lambda place: f"transfers[{place}]", deadline)
+        results = list(map(_result, decided.outcomes, decided.refusals))
+        statuses = wire.Statuses()
+        for count, (place, error) in enumerate(decided.errors.items(), start=1):
+            results[place] = bank_pb2.TransferResult(error=statuses.of(error))
+            if not count % SLICE_TRANSFERS:
+                await asyncio.sleep(0)
+        return bank_pb2.PostTransfersResponse(results=results)
+
+    async def close(self) -> None:
+        """Give up what is under way."""
+        await self._coalescer.close()
+
+    async def _post(
+        self, caller: Caller, asked: Sequence[bank_pb2.Transfer], path: Callable[[int], str], deadline: float
+    ) -> Decided:
+        transfers, faults = await self._read(asked, path)
+        if caller.customer_number is not None and len(faults) < len(asked):
+            faults |= await self._ownership.transfer_faults(caller, transfers, faults, deadline)
+        count = len(asked)
+        decided = Decided([0] * count, [0] * count, [0] * count, faults)
+        if len(faults) < count:
+            await self._decide(transfers, decided, deadline)
+        assert decided.outcomes.count(0) == len(decided.errors), "each place has an outcome or an error"
+        for outcome, times in Counter(decided.outcomes).items():
+            if outcome:
+                _TRANSFERS_BY_OUTCOME[outcome].inc(times)
+        for error in decided.errors.values():
+            metrics.REJECTED_TRANSFERS.labels(type(error).__name__).inc()
+        return decided
+
+    async def _read(
+        self, asked: Sequence[bank_pb2.Transfer], path: Callable[[int], str]
+    ) -> tuple[Transfers, dict[int, errors.BankError]]:
+        """Read transfers slice by slice, so that a call of thousands does not hold up the others."""
+        partners = self._directory.current.partner_numbers
+        if len(asked) <= SLICE_TRANSFERS:
+            return validation.read_transfers(asked, partners, path)
+        parts: list[Transfers] = []
+        faults: dict[int, errors.BankError] = {}
+        for first in range(0, len(asked), SLICE_TRANSFERS):
+
+            def path_of(place: int, first: int = first) -> str:
+                return path(first + place)
+
+            part, found = validation.read_transfers(asked[first : first + SLICE_TRANSFERS], partners, path_of)
+            parts.append(part)
+            faults |= {first + place: fault for place, fault in found.items()}
+            await asyncio.sleep(0)
+        return columns.join(parts), faults
+
+    async def _decide(self, transfers: Transfers, decided: Decided, deadline: float) -> None:
+        """Carry transfers to their shards; those that an old directory led astray, once more."""
+        directory = self._directory.current
+        astray = await self._carry(transfers, directory, None, decided, deadline)
+        if not astray:
+            return
+        metrics.REROUTED_TRANSFERS.inc(len(astray))
+        try:
+            directory = await self._directory.refresh(directory.version + 1)
+            astray = await self._carry(transfers, directory, astray, decided, deadline)
+        except errors.BankError as error:
+            decided.errors |= dict.fromkeys(astray, error)
+        else:
+            decided.errors |= dict.fromkeys(astray, peers.directory_changing())
+
+    async def _carry(
+        self,
+        transfers: Transfers,
+        directory: Directory,
+        places: Sequence[int] | None,
+        decided: Decided,
+        deadline: float,
+    ) -> list[int]:
+        """Carry transfers to the shards that the directory names; return those that are not there."""
+        decided.parts, unroutable = routing.split(transfers, directory, decided.errors, places)
+        decided.errors |= unroutable
+        if len(decided.parts) == 1:
+            answers = [await self._carry_part(decided.parts[0], deadline)]
+        else:
+            answers = await asyncio.gather(*(self._carry_part(part, deadline) for part in decided.parts))
+        astray: list[int] = []
+        for part, answer in zip(decided.parts, answers, strict=True):
+            if isinstance(answer, errors.WrongShard):
+                astray += part.places
+            elif isinstance(answer, errors.BankError):
+                decided.errors |= dict.fromkeys(part.places, answer)
+            else:
+                astray += _join(decided, part, answer)
+        return astray
+
+    async def _carry_part(self, part: Part, deadline: float) -> Outcomes | errors.BankError:
+        size = len(part.transfers) + len(part.transfers.further_legs)
+        try:
+            return await self._coalescer.submit(part.shard_id, part.lane, part.transfers, size, deadline)
+        except errors.BankError as error:
+            return error
+
+    async def _send(self, shard_id: int, parts: list[Transfers], deadline: float) -> list[Outcomes]:
+        """Carry the parts of several calls to their shard together."""
+        request = wire.post_request(shard_id, columns.join(parts), self._directory.current.version)
+        ledger = self._directory.ledger(shard_id)
+        try:
+            response: ledger_pb2.PostTransfersResponse = await ledger.call(
+                "PostTransfers", request, deadline_seconds=peers.seconds_until(deadline)
+            )
+        except errors.Malformed as error:
+            raise AssertionError(f"a ledger finds what was validated here malformed: {error}") from error
+        return columns.cut(wire.outcomes(response), [len(part) for part in parts])
+
+
+def _join(decided: Decided, part: Part, answer: Outcomes) -> list[int]:
+    """Put a shard's answer in its places; return the places that the shard does not have."""
+    astray: list[int] = []
+    for place, outcome, refusal, booking_time_us in zip(
+        part.places, answer.outcomes, answer.refusals, answer.booking_times_us, strict=True
+    ):
+        decided.outcomes[place] = outcome
+        decided.refusals[place] = refusal
+        decided.booking_times_us[place] = booking_time_us
+    for index, error in enumerate(answer.errors):
+        if error == ledger_pb2.PLACE_ERROR_WRONG_SHARD:
+            astray.append(part.places[index])
+        elif error:
+            decided.errors[part.places[index]] = wire.place_error(error, columns.transfer_id(part.transfers, index))
+    return astray
+
+
+@lru_cache(maxsize=256)
+def _result(outcome: int, refusal: int) -> bank_pb2.TransferResult:
+    """Return the result of a transfer with an outcome; shared, so never changed."""
+    return bank_pb2.TransferResult(state=outcome, reason=wire.refusal_name(refusal))  # type: ignore[arg-type]

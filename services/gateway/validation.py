@@ -1,0 +1,323 @@
+"""Whole requests of the public wire, read into columns or refused field by field. Pure.
+
+Transfers are read column by column, because that costs a third of reading them one by one. The
+columns only tell which transfers look suspicious; `_fault` then reads such a transfer alone, is the
+one authority on what is wrong with it, and gathers everything. A test holds the two together.
+
+Never here: whether an account exists, who may use it, or where it lives.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Final
+
+from hivecore.account.v1 import account_pb2
+from hivecore.gateway.v1 import bank_pb2
+
+from services.domain import chart, currencies, errors, identifiers, limits
+from services.gateway import fields
+from services.gateway.columns import Creditor, FurtherLeg, Transfers, chart_side
+from services.gateway.fields import Findings
+
+PARTNER_BANKS_PER_CALL_MAX: Final = 100
+
+_CHART_SIDES: Final = {
+    "CASH": chart_side(chart.Code.CASH),
+    "FEES": chart_side(chart.Code.FEES),
+    "SUSPENSE": chart_side(chart.Code.SUSPENSE),
+}
+_NOSTRO_NAME: Final = re.compile(f"NOSTRO\\.([A-Z0-9]{{1,{limits.BANK_CODE_CHARACTERS_MAX}}})")
+_NOSTRO_SIDE_UNKNOWN: Final = chart_side(chart.Code.NOSTRO)
+"""Nostro of a bank that is no partner; no partner has number 0."""
+_NO_LEG: Final = bank_pb2.Leg()
+_NO_ID: Final = bytes(16)
+_INTERNAL_FIRST: Final = len(identifiers.CUSTOMER_SLOTS) * 10**12
+
+Partners = Mapping[str, int]
+"""Number of each partner bank by its code."""
+
+
+def check_count(count: int, count_max: int, reason: str, field: str) -> None:
+    """Raise `Malformed` with `reason` unless 1 <= count <= count_max."""
+    if not 1 <= count <= count_max:
+        raise errors.Malformed(reason, field, f"from 1 to {count_max}")
+
+
+def read_transfers(
+    messages: Sequence[bank_pb2.Transfer], partners: Partners, path: Callable[[int], str]
+) -> tuple[Transfers, dict[int, errors.BankError]]:
+    """Read transfers; also tell, by place, what is wrong with those that are to be refused.
+
+    The columns of a refused place hold junk. `path` names the field of a place.
+    """
+    suspects: set[int] = set()
+    legs_by_place = [message.legs for message in messages]
+    firsts = [legs[0] if legs else _NO_LEG for legs in legs_by_place]
+    debits = _read_sides([leg.debit_account for leg in firsts], partners, suspects)
+    credits_ = _read_sides([leg.credit_account for leg in firsts], partners, suspects)
+    suspects.update([place for place, debit in enumerate(debits) if debit == credits_[place]])
+    if min(debits) < 0 and min(credits_) < 0:
+        suspects.update([place for place, debit in enumerate(debits) if debit < 0 and credits_[place] < 0])
+    transfers = Transfers(
+        _read_transfer_ids([message.transfer_id for message in messages], suspects),
+        debits,
+        credits_,
+        _read_amounts([leg.amount_minor for leg in firsts], suspects),
+        _read_currencies([leg.currency_code for leg in firsts], suspects),
+        _read_references([message.reference for message in messages], suspects),
+    )
+    suspects.update([place for place, legs in enumerate(legs_by_place) if len(legs) != 1])
+    special = [
+        place
+        for place, message in enumerate(messages)
+        if message.HasField("creditor") or message.HasField("value_date")
+    ]
+    suspects.update(special)
+    faults = {}
+    for place in sorted(suspects):
+        fault = _fault(messages[place], partners, path(place))
+        if fault is not None:
+            faults[place] = fault
+        else:
+            _add_further_legs(transfers, place, legs_by_place[place][1:], partners)
+    _add_creditors_and_value_dates(transfers, messages, [place for place in special if place not in faults])
+    return transfers, faults
+
+
+def _read_sides(texts: list[str], partners: Partners, suspects: set[int]) -> list[int]:
+    joined = "".join(texts)
+    if len(joined) == 16 * len(texts) and max(map(len, texts)) == 16 and joined.isascii() and joined.isdigit():
+        sides = [int(text) for text in texts]
+    else:
+        sides = [_read_side(text, partners) for text in texts]
+    suspects.update(
+        [
+            place
+            for place, side in enumerate(sides)
+            if (
+                side > 0
+                and (side % 97 != 1 or not side // 100 % 10**10 or (side >= _INTERNAL_FIRST and _is_transit(side)))
+            )
+            or side in (0, _NOSTRO_SIDE_UNKNOWN)
+        ]
+    )
+    return sides
+
+
+def _read_side(text: str, partners: Partners) -> int:
+    """Read a number unchecked or a chart name; 0 for neither."""
+    if len(text) == 16 and text.isascii() and text.isdigit():
+        return int(text)
+    side = _CHART_SIDES.get(text, 0)
+    if not side and (match := _NOSTRO_NAME.fullmatch(text)):
+        return chart_side(chart.Code.NOSTRO, partners.get(match[1], 0))
+    return side
+
+
+def _read_transfer_ids(texts: list[str], suspects: set[int]) -> bytes:
+    joined = "".join(texts)
+    count = len(texts)
+    hyphens = "-" * count
+    if (
+        len(joined) == 36 * count
+        and max(map(len, texts)) == 36
+        and all(joined[place::36] == hyphens for place in (8, 13, 18, 23))
+    ):
+        digits = joined.replace("-", "")
+        # `fromhex` skips white space; both lengths together say that there was none.
+        if len(digits) == 32 * count and digits.isascii() and digits.isalnum():
+            try:
+                return bytes.fromhex(digits)
+            except ValueError:
+                pass
+    ids = []
+    for place, text in enumerate(texts):
+        try:
+            ids.append(identifiers.parse_uuid(text, ""))
+        except errors.Malformed:
+            suspects.add(place)
+            ids.append(_NO_ID)
+    return b"".join(ids)
+
+
+def _read_amounts(amounts: list[int], suspects: set[int]) -> list[int]:
+    if min(amounts) < 1 or max(amounts) > limits.AMOUNT_MINOR_MAX:
+        suspects.update([place for place, amount in enumerate(amounts) if not 1 <= amount <= limits.AMOUNT_MINOR_MAX])
+    return amounts
+
+
+def _read_currencies(codes: list[str], suspects: set[int]) -> list[int]:
+    number_of = currencies.NUMBER_BY_CODE.get
+    numbers = [number_of(code, 0) for code in codes]
+    if 0 in numbers:
+        suspects.update([place for place, number in enumerate(numbers) if not number])
+    return numbers
+
+
+def _read_references(texts: list[str], suspects: set[int]) -> list[str]:
+    joined = "".join(texts)
+    if not joined:
+        return []
+    if max(map(len, texts)) > limits.REFERENCE_CHARACTERS_MAX or fields.CONTROL_CHARACTERS.search(joined):
+        suspects.update(
+            [
+                place
+                for place, text in enumerate(texts)
+                if len(text) > limits.REFERENCE_CHARACTERS_MAX or fields.CONTROL_CHARACTERS.search(text)
+            ]
+        )
+    return texts
+
+
+def _fault(message: bank_pb2.Transfer, partners: Partners, path: str) -> errors.BankError | None:
+    """Tell everything that is wrong with one transfer; None when nothing is."""
+    findings = Findings(path)
+    findings.take(identifiers.parse_uuid, message.transfer_id, "transfer_id", _NO_ID)
+    if not message.legs:
+        findings.add("LEGS_MISSING", "legs", "at least one leg")
+    elif len(message.legs) > limits.LEGS_PER_TRANSFER_MAX:
+        findings.add("LEGS_TOO_MANY", "legs", f"at most {limits.LEGS_PER_TRANSFER_MAX} legs")
+    else:
+        for number, leg in enumerate(message.legs):
+            _check_leg(leg, f"legs[{number}]", findings)
+    findings.text(message.reference, "reference", limits.REFERENCE_CHARACTERS_MAX)
+    if message.HasField("creditor"):
+        _check_creditor(message, findings)
+    if message.HasField("value_date"):
+        findings.take(lambda _, name: fields.parse_value_date(message.value_date, name), "", "value_date", 0)
+    return findings.error() or _partner_fault(message.legs, partners)
+
+
+def _check_leg(leg: bank_pb2.Leg, path: str, findings: Findings) -> None:
+    debit = findings.take(_parse_side, leg.debit_account, f"{path}.debit_account", 0)
+    credit = findings.take(_parse_side, leg.credit_account, f"{path}.credit_account", 0)
+    if debit < 0 and credit < 0:
+        findings.add("CHART_NAMES_ON_BOTH_SIDES", f"{path}.credit_account", "name one of the two by its number")
+    elif debit and debit == credit:
+        findings.add("SAME_ACCOUNT", f"{path}.credit_account", "must differ from the debit account")
+    if leg.amount_minor < 1:
+        findings.add("AMOUNT_NOT_POSITIVE", f"{path}.amount_minor", "at least 1")
+    elif leg.amount_minor > limits.AMOUNT_MINOR_MAX:
+        findings.add("AMOUNT_TOO_LARGE", f"{path}.amount_minor", f"at most {limits.AMOUNT_MINOR_MAX}")
+    findings.take(fields.parse_currency, leg.currency_code, f"{path}.currency_code", 0)
+
+
+def _parse_side(text: str, field: str) -> int:
+    """Read an account number that callers may name, or a chart name with any bank code."""
+    side = _read_side(text, {})
+    if side < 0:
+        return side
+    number = identifiers.parse_account_number(text, field)
+    if _is_transit(number):
+        raise errors.Malformed("ACCOUNT_RESERVED", field, "a transit account: only crossings pass through it")
+    return number
+
+
+def _is_transit(number: int) -> bool:
+    return number // 10**8 % 10**4 == chart.Code.TRANSIT and chart.is_internal(number)
+
+
+def _partner_fault(legs: Iterable[bank_pb2.Leg], partners: Partners) -> errors.BankError | None:
+    for leg in legs:
+        for text in (leg.debit_account, leg.credit_account):
+            if (match := _NOSTRO_NAME.fullmatch(text)) and match[1] not in partners:
+                return errors.NotFound("PARTNER_BANK_NOT_FOUND", f"no partner bank {match[1]}", {"bank_code": match[1]})
+    return None
+
+
+def _check_creditor(message: bank_pb2.Transfer, findings: Findings) -> None:
+    creditor = message.creditor
+    code = findings.take(fields.parse_bank_code, creditor.bank_code, "creditor.bank_code", "")
+    if not creditor.account:
+        findings.add("CREDITOR_ACCOUNT_MISSING", "creditor.account", "at least 1 character")
+    findings.text(creditor.account, "creditor.account", limits.CREDITOR_ACCOUNT_CHARACTERS_MAX)
+    findings.text(creditor.creditor_name, "creditor.creditor_name", limits.DISPLAY_NAME_CHARACTERS_MAX)
+    findings.text(creditor.remittance_text, "creditor.remittance_text", limits.REFERENCE_CHARACTERS_MAX)
+    for leg in message.legs[: limits.LEGS_PER_TRANSFER_MAX]:
+        match = _NOSTRO_NAME.fullmatch(leg.credit_account)
+        if code and match and match[1] != code:
+            findings.add("CREDITOR_BANK_MISMATCH", "creditor.bank_code", "must be the bank of the nostro account")
+            return
+
+
+def _add_further_legs(transfers: Transfers, place: int, legs: Iterable[bank_pb2.Leg], partners: Partners) -> None:
+    for leg in legs:
+        transfers.further_legs.append(
+            FurtherLeg(
+                place,
+                _read_side(leg.debit_account, partners),
+                _read_side(leg.credit_account, partners),
+                leg.amount_minor,
+                currencies.NUMBER_BY_CODE[leg.currency_code],
+            )
+        )
+
+
+def _add_creditors_and_value_dates(
+    transfers: Transfers, messages: Sequence[bank_pb2.Transfer], places: Iterable[int]
+) -> None:
+    for place in places:
+        message = messages[place]
+        if message.HasField("creditor"):
+            it = message.creditor
+            transfers.creditors.append(Creditor(place, it.bank_code, it.account, it.creditor_name, it.remittance_text))
+        if message.HasField("value_date"):
+            transfers.value_dates = transfers.value_dates or [0] * len(messages)
+            transfers.value_dates[place] = fields.parse_value_date(message.value_date, "")
+
+
+def read_customer_opening(
+    message: bank_pb2.OpenCustomerRequest, path: str
+) -> account_pb2.OpenCustomersRequest.Item | errors.Malformed:
+    """Read one customer to open, or tell everything that is wrong with it."""
+    findings = Findings(path)
+    item = account_pb2.OpenCustomersRequest.Item(
+        request_id=findings.take(identifiers.parse_uuid, message.request_id, "request_id", _NO_ID),
+        external_reference=findings.text(
+            message.customer.external_reference,
+            "customer.external_reference",
+            limits.EXTERNAL_REFERENCE_CHARACTERS_MAX,
+        ),
+        display_name=findings.text(
+            message.customer.display_name, "customer.display_name", limits.DISPLAY_NAME_CHARACTERS_MAX
+        ),
+    )
+    return findings.error() or item
+
+
+def read_account_opening(
+    message: bank_pb2.OpenAccountRequest, path: str
+) -> account_pb2.OpenAccountsRequest.Item | errors.Malformed:
+    """Read one account to open, or tell everything that is wrong with it."""
+    findings = Findings(path)
+    account = message.account
+    item = account_pb2.OpenAccountsRequest.Item(
+        request_id=findings.take(identifiers.parse_uuid, message.request_id, "request_id", _NO_ID),
+        customer_number=findings.take(fields.parse_customer_name, account.customer, "account.customer", 0),
+        currency=findings.take(fields.parse_currency, account.currency_code, "account.currency_code", 0),
+        external_reference=findings.text(
+            account.external_reference, "account.external_reference", limits.EXTERNAL_REFERENCE_CHARACTERS_MAX
+        ),
+    )
+    return findings.error() or item
+
+
+def read_references(texts: Sequence[str], field: str) -> list[str]:
+    """Read external references to look for. Raises `Malformed`, naming each bad place."""
+    findings = Findings()
+    for place, text in enumerate(texts):
+        if not text:
+            findings.add("EXTERNAL_REFERENCE_MISSING", f"{field}[{place}]", "at least 1 character")
+        findings.text(text, f"{field}[{place}]", limits.EXTERNAL_REFERENCE_CHARACTERS_MAX)
+    findings.raise_if_any()
+    return list(texts)
+
+
+def read_bank_codes(codes: Sequence[str]) -> list[str]:
+    """Read the codes of partner banks. Raises `Malformed`, naming each bad place."""
+    check_count(len(codes), PARTNER_BANKS_PER_CALL_MAX, "BANK_CODES_COUNT_INVALID", "bank_codes")
+    findings = Findings()
+    for place, code in enumerate(codes):
+        findings.take(fields.parse_bank_code, code, f"bank_codes[{place}]", "")
+    findings.raise_if_any()
+    return list(codes)

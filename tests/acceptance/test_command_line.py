@@ -1,0 +1,344 @@
+"""The `hivecore` command against a whole bank: every process over its sockets, the command as its own process."""
+
+import asyncio
+import csv
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from services.cli import tokens
+from services.cli.bank import Bank
+from services.cli.ids import new_id
+from services.cli.topology import BankOptions
+
+REAL_FILES = Path(__file__).parents[3] / "shared" / "data" / "czech_bank"
+CUSTOMERS = "customer_ref,birth_date,gender,district\n"
+ACCOUNTS = "account_ref,customer_ref,currency,opened_on,branch_district\n"
+PAYMENTS = "payment_ref,debit_account_ref,creditor_bank,creditor_account,amount,currency,category\n"
+
+
+class Run(NamedTuple):
+    """How a command ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+async def hivecore(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Run:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "services.cli",
+        *map(str, arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, **(environment or {})},
+    )
+    stdout, stderr = await process.communicate()
+    assert process.returncode is not None
+    return Run(process.returncode, stdout.decode(), stderr.decode())
+
+
+class User:
+    """Uses one bank by the command line."""
+
+    def __init__(self, bank: Bank) -> None:
+        self.bank = bank
+
+    async def run(self, *arguments: str | Path) -> Run:
+        """Run a command and return how it ended."""
+        return await hivecore(*arguments, "--data", self.bank.places.data)
+
+    async def get(self, *arguments: str | Path) -> Any:
+        """Run a command that must succeed and return its JSON."""
+        run = await self.run(*arguments, "--json")
+        assert run.status == 0, run.stderr
+        return run.json
+
+    async def refused(self, *arguments: str | Path) -> str:
+        """Run a command that must fail with one sentence and return that."""
+        run = await self.run(*arguments)
+        assert (run.status, run.stdout) == (1, ""), run
+        assert len(run.stderr.splitlines()) == 1
+        return run.stderr
+
+    async def open_account(self, currency: str = "CZK") -> str:
+        """Open a customer with one account."""
+        customer = (await self.get("customer", "open"))["customer_number"]
+        number: str = (await self.get("account", "open", customer, "--currency", currency))["account_number"]
+        return number
+
+    async def transfer(self, debit: str, credit: str, amount: str, *more: str) -> Any:
+        """Move money that must move."""
+        return await self.get(
+            "transfer", "--from", debit, "--to", credit, "--amount", amount, "--currency", "CZK", *more
+        )
+
+    async def balance_minor(self, number: str) -> int:
+        """Read a balance."""
+        balance: int = (await self.get("balance", number))["balance_minor"]
+        return balance
+
+
+@pytest.fixture(scope="module")
+async def user(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[User]:
+    async with open_bank(tmp_path_factory.mktemp("bank")) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def open_bank(data: Path) -> AsyncIterator[User]:
+    async with Bank.open(BankOptions(data=data, shards=4, port=0)) as bank:
+        yield User(bank)
+
+
+async def test_customers_and_accounts_are_opened_shown_and_listed(user: User) -> None:
+    customer = await user.get("customer", "open", "--reference", "L-1", "--name", "Jana Nováková")
+    number = customer["customer_number"]
+    assert (customer["external_reference"], customer["display_name"]) == ("L-1", "Jana Nováková")
+    assert await user.get("customer", "show", number) == customer
+    assert await user.get("customer", "show", "--reference", "L-1") == customer
+    first = await user.get("account", "open", number, "--currency", "CZK", "--reference", "L-1-A")
+    second = await user.get("account", "open", number, "--currency", "EUR")
+    assert (first["state"], first["customer_number"], first["currency_code"]) == ("ACTIVE", number, "CZK")
+    assert await user.get("account", "show", first["account_number"]) == first
+    assert await user.get("account", "show", "--reference", "L-1-A") == first
+    assert await user.get("account", "list", number) == {"accounts": [first, second]}
+    shown = await user.run("account", "list", number)
+    assert first["account_number"] in shown.stdout
+    assert "L-1-A" in shown.stdout
+
+
+async def test_opening_again_under_the_same_id_opens_nothing_new(user: User) -> None:
+    request = new_id()
+    first = await user.get("customer", "open", "--id", request)
+    assert await user.get("customer", "open", "--id", request) == first
+    assert "REQUEST_ID_REUSED" in await user.refused("customer", "open", "--id", request, "--name", "Somebody else")
+
+
+async def test_money_moves_once_per_id_and_the_statement_says_so(user: User) -> None:
+    payer, payee = await user.open_account(), await user.open_account()
+    await user.transfer("CASH", payer, "100.00", "--reference", "opening")
+    transfer_id = new_id()
+    moved = await user.transfer(payer, payee, "12.5", "--id", transfer_id, "--reference", "rent")
+    assert (moved["state"], moved["transfer_id"], moved["legs"][0]["amount_minor"]) == ("POSTED", transfer_id, 1_250)
+    assert (await user.transfer(payer, payee, "12.5", "--id", transfer_id, "--reference", "rent"))["state"] == "POSTED"
+    assert (await user.balance_minor(payer), await user.balance_minor(payee)) == (8_750, 1_250)
+
+    newest = await user.get("statement", payer, "--page-size", "1")
+    assert [entry["amount"] for entry in newest["entries"]] == ["-12.50"]
+    assert newest["entries"][0]["transfer_id"] == transfer_id
+    rest = await user.get("statement", payer, "--page-size", "1", "--page-token", newest["next_page_token"])
+    assert [(entry["amount"], entry["reference"]) for entry in rest["entries"]] == [("100.00", "opening")]
+    assert rest["next_page_token"] == ""
+    whole = await user.get("statement", payer, "--oldest-first", "--all", "--page-size", "1")
+    assert [entry["version"] for entry in whole["entries"]] == [1, 2]
+    shown = await user.run("transfer", "--from", payer, "--to", payee, "--amount", ".50", "--currency", "CZK")
+    assert "POSTED" in shown.stdout
+    assert "0.50 CZK" in shown.stdout
+    assert "87.00" in (await user.run("balance", payer)).stdout
+    assert "rent" in (await user.run("statement", payee)).stdout
+
+
+async def test_every_no_is_one_sentence_with_its_reason(user: User) -> None:
+    payer, payee, euros = await user.open_account(), await user.open_account(), await user.open_account("EUR")
+
+    async def no(debit: str, credit: str, amount: str = "1.00", *more: str) -> str:
+        leg = ("--from", debit, "--to", credit, "--amount", amount, "--currency", "CZK")
+        return await user.refused("transfer", *leg, *more)
+
+    assert "INSUFFICIENT_FUNDS" in await no(payer, payee)
+    assert "CREDIT_CURRENCY_MISMATCH" in await no("CASH", euros)
+    assert "ACCOUNT_NUMBER_INVALID" in await no("CASH", payee[:-1] + str((int(payee[-1]) + 1) % 10))
+    assert "SAME_ACCOUNT" in await no(payer, payer)
+    assert "UUID_INVALID" in await no("CASH", payee, "1.00", "--id", "not-a-uuid")
+    several = await no("x", "y")
+    assert "debit_account" in several
+    assert "credit_account" in several
+    transfer_id = new_id()
+    await user.transfer("CASH", payee, "5.00", "--id", transfer_id)
+    assert "TRANSFER_ID_REUSED" in await no("CASH", payee, "6.00", "--id", transfer_id)
+    assert "NOT_FOUND" in await user.refused("customer", "show", "--reference", "nobody")
+    assert "ACCOUNT_REFERENCE_NOT_FOUND" in await user.refused("account", "show", "--reference", "nothing")
+    assert await user.balance_minor(payee) == 500
+
+
+async def test_a_token_that_is_old_or_too_narrow_is_refused_with_its_reason(user: User) -> None:
+    async def refused(token: str) -> str:
+        run = await hivecore("shards", "--gateway", user.bank.gateway, environment={"HIVECORE_TOKEN": token})
+        assert run.status == 1
+        return run.stderr
+
+    expired = tokens.mint(user.bank.secret(), subject="test", lifetime_seconds=-3_600)
+    narrow = (await user.get("token", "--scope", "accounts.read"))["token"]
+    assert "TOKEN_EXPIRED" in await refused(expired)
+    assert "SCOPE_MISSING" in await refused(narrow)
+    assert "TOKEN_INVALID" in await refused("nonsense")
+
+
+async def test_files_are_imported_and_paid_once_and_bad_rows_are_told_by_line(user: User, tmp_path: Path) -> None:
+    (tmp_path / "customers.csv").write_text(
+        CUSTOMERS + "T-C1,1990-12-13,F,18\nT-C2,1965-02-30,M,1\nT-C3,,,\nT-C1,1990-12-13,F,18\n"
+    )
+    (tmp_path / "accounts.csv").write_text(
+        ACCOUNTS
+        + "T-A1,T-C1,CZK,2015-03-24,18\nT-A2,T-C2,CZK,2013-02-26,1\nT-A3,T-C3,KCS,2013-02-26,1\n"
+        + "T-A4,T-C3,EUR,,\nT-A5,T-C3\nT-A6,,EUR,,\n"
+    )
+    (tmp_path / "payments.csv").write_text(
+        PAYMENTS
+        + "T-P1,T-A1,TA,111,60.00,CZK,household\nT-P2,T-A1,TB,222,60.00,CZK,\nT-P3,T-A4,TA,333,10.25,EUR,loan\n"
+        + "T-P4,T-A9,TA,444,1.00,CZK,\nT-P5,T-A1,TA,555,1.005,CZK,\nT-P6,T-A1,TB,666,39.99,CZK,loan\n"
+    )
+    reports = []
+    for _ in range(2):
+        imported = await user.run("import", tmp_path, "--fund", "100.00", "--json")
+        paid = await user.run("pay", tmp_path, "--json")
+        assert (imported.status, paid.status) == (1, 1)
+        check_import(imported.json)
+        check_payments(paid.json)
+        reports.append((paid.json["totals"], await balances_of(user, "T-A1", "T-A4")))
+    assert reports[0] == reports[1]
+    assert reports[1][1] == {"T-A1": 1, "T-A4": 8_975}
+    shown = await user.run("pay", tmp_path / "payments.csv")
+    assert "INSUFFICIENT_FUNDS" in shown.stdout
+    assert "T-P4" in shown.stdout
+
+
+def check_import(report: Any) -> None:
+    def lines(what: str) -> list[tuple[int, str]]:
+        assert report[what]["undecided"] == 0
+        return [(row["line"], row["reason"]) for row in report[what]["refused_rows"]]
+
+    assert (report["customers"]["rows"], report["customers"]["done"]) == (4, 2)
+    assert lines("customers") == [(3, "FIELD_INVALID"), (5, "REFERENCE_REPEATED")]
+    assert (report["accounts"]["rows"], report["accounts"]["done"]) == (6, 2)
+    assert lines("accounts") == [
+        (3, "CUSTOMER_REFERENCE_NOT_FOUND"),
+        (4, "FIELD_INVALID"),
+        (6, "ROW_MALFORMED"),
+        (7, "FIELD_INVALID"),
+    ]
+    assert (report["funding"]["rows"], report["funding"]["done"]) == (2, 2)
+
+
+def check_payments(report: Any) -> None:
+    payments = report["payments"]
+    assert (payments["rows"], payments["done"], payments["undecided"]) == (6, 3, 0)
+    assert [(row["line"], row["reason"]) for row in payments["refused_rows"]] == [
+        (3, "INSUFFICIENT_FUNDS"),
+        (5, "ACCOUNT_REFERENCE_NOT_FOUND"),
+        (6, "FIELD_INVALID"),
+    ]
+    totals = {(total["bank_code"], total["currency_code"]): total for total in report["totals"]}
+    assert {key: (total["file"], total["posted"], total["nostro"]) for key, total in totals.items()} == {
+        ("TA", "CZK"): ("61.00", "60.00", "60.00"),
+        ("TA", "EUR"): ("10.25", "10.25", "10.25"),
+        ("TB", "CZK"): ("99.99", "39.99", "39.99"),
+    }
+
+
+async def balances_of(user: User, *references: str) -> dict[str, int]:
+    found = {}
+    for reference in references:
+        account = await user.get("account", "show", "--reference", reference)
+        found[reference] = await user.balance_minor(account["account_number"])
+    return found
+
+
+async def test_a_payment_run_waits_for_a_ledger_that_was_killed(user: User, tmp_path: Path) -> None:
+    (tmp_path / "customers.csv").write_text(CUSTOMERS + "".join(f"K-C{number},,,\n" for number in range(8)))
+    (tmp_path / "accounts.csv").write_text(ACCOUNTS + "".join(f"K-A{n},K-C{n},CZK,,\n" for n in range(8)))
+    (tmp_path / "payments.csv").write_text(PAYMENTS + "".join(f"K-P{n},K-A{n % 8},KA,1,1.00,CZK,\n" for n in range(80)))
+    await user.get("import", tmp_path, "--fund", "10.00")
+    user.bank.kill("ledger-2")
+    paid = await user.get("pay", tmp_path)
+    assert (paid["payments"]["done"], paid["totals"][0]["nostro"]) == (80, "80.00")
+
+
+async def test_accounts_are_imported_for_customers_that_are_in_no_file(user: User, tmp_path: Path) -> None:
+    await user.get("customer", "open", "--reference", "U-C1")
+    (tmp_path / "more.csv").write_text(ACCOUNTS + "U-A1,U-C1,CZK,,\nU-A2,U-C9,CZK,,\n")
+    run = await user.run("import", "--accounts", tmp_path / "more.csv", "--json")
+    assert run.status == 1
+    assert (run.json["accounts"]["done"], list(run.json)) == (1, ["accounts"])
+    assert [row["line"] for row in run.json["accounts"]["refused_rows"]] == [3]
+
+
+async def test_an_account_that_was_funded_is_not_funded_with_another_amount(user: User, tmp_path: Path) -> None:
+    (tmp_path / "customers.csv").write_text(CUSTOMERS + "V-C1,,,\n")
+    (tmp_path / "accounts.csv").write_text(ACCOUNTS + "V-A1,V-C1,CZK,,\n")
+    assert (await user.run("import", tmp_path, "--fund", "5.00")).status == 0
+    again = await user.run("import", tmp_path, "--fund", "6.00", "--json")
+    assert again.status == 1
+    assert again.json["funding"]["count_by_reason"] == {"TRANSFER_ID_REUSED": 1}
+    assert await balances_of(user, "V-A1") == {"V-A1": 500}
+
+
+async def test_a_token_without_the_scope_ends_an_import_with_one_sentence(user: User, tmp_path: Path) -> None:
+    (tmp_path / "customers.csv").write_text(CUSTOMERS + "W-C1,,,\n")
+    token = (await user.get("token", "--scope", "accounts.read"))["token"]
+    run = await user.run("import", tmp_path, "--token", token)
+    assert (run.status, run.stdout) == (1, "")
+    assert "SCOPE_MISSING" in run.stderr
+
+
+async def test_shards_and_audit_show_the_whole_bank(user: User) -> None:
+    shards = (await user.get("shards"))["shards"]
+    assert [shard["shard_id"] for shard in shards] == [1, 2, 3, 4]
+    assert all(shard["writer"] for shard in shards)
+    report = await user.get("audit", "--in-flight-seconds-max", "5")
+    assert report["is_clean"]
+    assert [each["verdict"] for each in report["invariants"]] == ["holds"] * 8
+    shown = await user.run("audit")
+    assert shown.status == 0
+    assert "the books are sound" in shown.stdout
+
+
+async def test_the_demonstration_ends_by_itself_as_expected(tmp_path: Path) -> None:
+    run = await hivecore("demo", "--data", tmp_path / "demo", "--json")
+    assert run.status == 0, run.stdout + run.stderr
+    assert run.json["is_as_expected"]
+    assert {step["found"] for step in run.json["steps"]} >= {
+        "POSTED",
+        "INSUFFICIENT_FUNDS",
+        "TRANSFER_ID_REUSED",
+        "clean",
+    }
+
+
+@pytest.mark.skipif(not REAL_FILES.is_dir(), reason="the files of the Czech bank are not beside the repository")
+async def test_the_czech_bank_is_imported_and_paid_twice_without_a_second_effect(tmp_path: Path) -> None:
+    async with open_bank(tmp_path / "bank") as user:
+        totals = []
+        for _ in range(2):
+            imported = await user.get("import", REAL_FILES, "--fund", "10000.00")
+            assert [imported[what]["done"] for what in ("customers", "accounts", "funding")] == [5_369, 4_500, 4_500]
+            paid = await user.get("pay", REAL_FILES)
+            assert paid["payments"]["done"] == 6_471
+            assert all(total["nostro_minor"] == total["posted_minor"] for total in paid["totals"])
+            totals.append(paid["totals"])
+            (everything,) = paid["grand_totals"]
+            assert everything["file_minor"] == sum_of_amounts(REAL_FILES / "payments.csv")
+            assert everything["posted_minor"] == everything["file_minor"]
+        assert totals[0] == totals[1]
+        assert len(totals[0]) == 13
+        assert (await user.get("audit", "--in-flight-seconds-max", "0"))["is_clean"]
+
+
+def sum_of_amounts(file: Path) -> int:
+    """Add up a file's amounts another way than the command does, in minor units."""
+    with file.open(newline="") as lines:
+        return int(sum(Decimal(row["amount"]) for row in csv.DictReader(lines)) * 100)

@@ -1,0 +1,369 @@
+"""What is wrong with a request is found whole, named by field, and before anything else is asked."""
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from google.type.date_pb2 import Date
+from hivecore.gateway.v1 import bank_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.chassis import status
+from services.domain import chart, errors, identifiers, limits
+from services.domain.errors import BankError, Malformed
+from services.gateway import fields, validation
+from services.gateway.columns import Creditor, FurtherLeg, Transfers, chart_side, join, pick
+
+PARTNERS = {"AB": 7, "XYZ": 8}
+PAYER, PAYEE, OTHER = (identifiers.account_number(slot, serial) for slot, serial in ((1, 1), (2, 2), (1, 3)))
+CZK = 203
+TRANSIT = chart.transit_account(1, 2, CZK)
+CASH_OF_SHARD_1 = chart.internal_account(1, chart.Code.CASH, CZK)
+ID = "01234567-89ab-cdef-0123-456789ABCDEF"
+
+
+def _leg(**changes: Any) -> bank_pb2.Leg:
+    return bank_pb2.Leg(
+        **{
+            "debit_account": identifiers.account_text(PAYER),
+            "credit_account": identifiers.account_text(PAYEE),
+            "amount_minor": 100,
+            "currency_code": "CZK",
+        }
+        | changes
+    )
+
+
+def _transfer(*legs: bank_pb2.Leg, **changes: Any) -> bank_pb2.Transfer:
+    return bank_pb2.Transfer(**({"transfer_id": ID, "legs": list(legs) or [_leg()]} | changes))
+
+
+def _read(*messages: bank_pb2.Transfer) -> tuple[Transfers, dict[int, BankError]]:
+    return validation.read_transfers(messages, PARTNERS, lambda place: f"transfers[{place}]")
+
+
+def _faults(message: bank_pb2.Transfer) -> list[tuple[str, str]]:
+    _, faults = _read(message)
+    if not faults:
+        return []
+    error = faults[0]
+    if not isinstance(error, Malformed):
+        return [(error.reason, "")]
+    return [(each.reason, each.field.removeprefix("transfers[0].")) for each in (error, *error.further)]
+
+
+def test_transfers_become_columns() -> None:
+    transfers, faults = _read(
+        _transfer(reference="rent"),
+        _transfer(_leg(debit_account="CASH", amount_minor=limits.AMOUNT_MINOR_MAX, currency_code="EUR")),
+        _transfer(_leg(), _leg(credit_account="NOSTRO.AB", amount_minor=1)),
+        _transfer(
+            _leg(credit_account="NOSTRO.XYZ"),
+            creditor={"bank_code": "XYZ", "account": "123", "remittance_text": "thanks"},
+            value_date={"year": 1970, "month": 1, "day": 2},
+        ),
+    )
+    assert faults == {}
+    assert transfers.transfer_ids == bytes.fromhex(ID.replace("-", "")) * 4
+    assert transfers.debit_accounts == [PAYER, chart_side(chart.Code.CASH), PAYER, PAYER]
+    assert transfers.credit_accounts == [PAYEE, PAYEE, PAYEE, chart_side(chart.Code.NOSTRO, 8)]
+    assert transfers.amounts_minor == [100, limits.AMOUNT_MINOR_MAX, 100, 100]
+    assert transfers.currencies == [CZK, 978, CZK, CZK]
+    assert transfers.references == ["rent", "", "", ""]
+    assert transfers.value_dates == [0, 0, 0, 1]
+    assert transfers.creditors == [Creditor(3, "XYZ", "123", "", "thanks")]
+    assert transfers.further_legs == [FurtherLeg(2, PAYER, chart_side(chart.Code.NOSTRO, 7), 1, CZK)]
+
+
+def test_columns_that_nobody_uses_stay_empty() -> None:
+    transfers, _ = _read(_transfer(), _transfer())
+    assert (transfers.references, transfers.value_dates, transfers.creditors, transfers.further_legs) == (
+        [],
+        [],
+        [],
+        [],
+    )
+
+
+def test_what_the_bank_fills_in_is_ignored_when_a_caller_does() -> None:
+    plain, _ = _read(_transfer())
+    filled, faults = _read(_transfer(name="accounts/x", state="REFUSED", reason="x", business_date={"year": 1}))
+    assert faults == {}
+    assert filled == plain
+
+
+NUMBER = identifiers.account_text(PAYER)
+FAULTY = [
+    (_transfer(transfer_id=""), "UUID_INVALID", "transfer_id"),
+    (_transfer(transfer_id=ID.replace("-", "")), "UUID_INVALID", "transfer_id"),
+    (_transfer(transfer_id=ID[:-2] + " 1"), "UUID_INVALID", "transfer_id"),
+    (_transfer(transfer_id=ID[:-1] + "g"), "UUID_INVALID", "transfer_id"),
+    (_transfer(transfer_id=ID[:-1] + "\uff11"), "UUID_INVALID", "transfer_id"),
+    (_transfer(transfer_id="0-234567-89ab-cdef-0123-456789abcdef"), "UUID_INVALID", "transfer_id"),
+    (_transfer(legs=[]), "LEGS_MISSING", "legs"),
+    (_transfer(legs=[_leg()] * (limits.LEGS_PER_TRANSFER_MAX + 1)), "LEGS_TOO_MANY", "legs"),
+    (_transfer(_leg(debit_account="")), "ACCOUNT_NUMBER_INVALID", "legs[0].debit_account"),
+    (_transfer(_leg(debit_account=NUMBER[:-1])), "ACCOUNT_NUMBER_INVALID", "legs[0].debit_account"),
+    (_transfer(_leg(debit_account=NUMBER[:-1] + "x")), "ACCOUNT_NUMBER_INVALID", "legs[0].debit_account"),
+    (_transfer(_leg(debit_account=NUMBER[:-1] + "\uff11")), "ACCOUNT_NUMBER_INVALID", "legs[0].debit_account"),
+    (_transfer(_leg(debit_account=f"{PAYER + 1:016d}")), "ACCOUNT_NUMBER_INVALID", "legs[0].debit_account"),
+    (_transfer(_leg(debit_account="0000000000000001")), "ACCOUNT_NUMBER_INVALID", "legs[0].debit_account"),
+    (_transfer(_leg(debit_account="cash")), "ACCOUNT_NUMBER_INVALID", "legs[0].debit_account"),
+    (_transfer(_leg(debit_account="TRANSIT")), "ACCOUNT_NUMBER_INVALID", "legs[0].debit_account"),
+    (_transfer(_leg(credit_account="NOSTRO")), "ACCOUNT_NUMBER_INVALID", "legs[0].credit_account"),
+    (_transfer(_leg(credit_account="NOSTRO.")), "ACCOUNT_NUMBER_INVALID", "legs[0].credit_account"),
+    (_transfer(_leg(credit_account="NOSTRO.ab")), "ACCOUNT_NUMBER_INVALID", "legs[0].credit_account"),
+    (_transfer(_leg(credit_account="NOSTRO.ABCDEFGHIJKL")), "ACCOUNT_NUMBER_INVALID", "legs[0].credit_account"),
+    (_transfer(_leg(credit_account=f"{TRANSIT:016d}")), "ACCOUNT_RESERVED", "legs[0].credit_account"),
+    (_transfer(_leg(debit_account=f"{TRANSIT:016d}")), "ACCOUNT_RESERVED", "legs[0].debit_account"),
+    (_transfer(_leg(credit_account=NUMBER)), "SAME_ACCOUNT", "legs[0].credit_account"),
+    (
+        _transfer(_leg(debit_account="CASH", credit_account="FEES")),
+        "CHART_NAMES_ON_BOTH_SIDES",
+        "legs[0].credit_account",
+    ),
+    (
+        _transfer(_leg(debit_account="CASH", credit_account="CASH")),
+        "CHART_NAMES_ON_BOTH_SIDES",
+        "legs[0].credit_account",
+    ),
+    (_transfer(_leg(amount_minor=0)), "AMOUNT_NOT_POSITIVE", "legs[0].amount_minor"),
+    (_transfer(_leg(amount_minor=-1)), "AMOUNT_NOT_POSITIVE", "legs[0].amount_minor"),
+    (_transfer(_leg(amount_minor=-(2**63))), "AMOUNT_NOT_POSITIVE", "legs[0].amount_minor"),
+    (_transfer(_leg(amount_minor=limits.AMOUNT_MINOR_MAX + 1)), "AMOUNT_TOO_LARGE", "legs[0].amount_minor"),
+    (_transfer(_leg(amount_minor=2**63 - 1)), "AMOUNT_TOO_LARGE", "legs[0].amount_minor"),
+    (_transfer(_leg(currency_code="")), "CURRENCY_UNKNOWN", "legs[0].currency_code"),
+    (_transfer(_leg(currency_code="czk")), "CURRENCY_UNKNOWN", "legs[0].currency_code"),
+    (_transfer(_leg(currency_code="XXX")), "CURRENCY_UNKNOWN", "legs[0].currency_code"),
+    (_transfer(_leg(), _leg(amount_minor=0)), "AMOUNT_NOT_POSITIVE", "legs[1].amount_minor"),
+    (_transfer(reference="x" * 141), "TEXT_TOO_LONG", "reference"),
+    (_transfer(reference="a\nb"), "TEXT_HAS_CONTROL_CHARACTERS", "reference"),
+    (_transfer(reference="a\0b"), "TEXT_HAS_CONTROL_CHARACTERS", "reference"),
+    (_transfer(value_date=Date(year=2024)), "VALUE_DATE_INVALID", "value_date"),
+    (_transfer(value_date=Date(year=2023, month=2, day=29)), "VALUE_DATE_INVALID", "value_date"),
+    (_transfer(value_date=Date(year=1970, month=1, day=1)), "VALUE_DATE_INVALID", "value_date"),
+    (_transfer(creditor={"account": "1"}), "BANK_CODE_INVALID", "creditor.bank_code"),
+    (_transfer(creditor={"bank_code": "AB"}), "CREDITOR_ACCOUNT_MISSING", "creditor.account"),
+    (_transfer(creditor={"bank_code": "AB", "account": "1" * 35}), "TEXT_TOO_LONG", "creditor.account"),
+    (
+        _transfer(creditor={"bank_code": "AB", "account": "1", "creditor_name": "x" * 141}),
+        "TEXT_TOO_LONG",
+        "creditor.creditor_name",
+    ),
+    (
+        _transfer(creditor={"bank_code": "AB", "account": "1", "remittance_text": "\x7f"}),
+        "TEXT_HAS_CONTROL_CHARACTERS",
+        "creditor.remittance_text",
+    ),
+    (
+        _transfer(_leg(credit_account="NOSTRO.AB"), creditor={"bank_code": "XYZ", "account": "1"}),
+        "CREDITOR_BANK_MISMATCH",
+        "creditor.bank_code",
+    ),
+    (_transfer(_leg(credit_account="NOSTRO.NOBODY")), "PARTNER_BANK_NOT_FOUND", ""),
+    (_transfer(_leg(), _leg(debit_account="NOSTRO.NOBODY")), "PARTNER_BANK_NOT_FOUND", ""),
+]
+
+
+@pytest.mark.parametrize(("message", "reason", "field"), FAULTY, ids=range(len(FAULTY)))
+def test_one_fault_is_one_violation(message: bank_pb2.Transfer, reason: str, field: str) -> None:
+    assert _faults(message) == [(reason, field)]
+
+
+GOOD = [
+    _transfer(transfer_id=str(uuid4()).upper()),
+    _transfer(_leg(amount_minor=1)),
+    _transfer(_leg(amount_minor=limits.AMOUNT_MINOR_MAX)),
+    _transfer(legs=[_leg()] * limits.LEGS_PER_TRANSFER_MAX),
+    _transfer(_leg(debit_account=f"{CASH_OF_SHARD_1:016d}")),
+    _transfer(_leg(debit_account="FEES")),
+    _transfer(_leg(debit_account="SUSPENSE")),
+    _transfer(_leg(debit_account="NOSTRO.AB")),
+    _transfer(reference="ž" * limits.REFERENCE_CHARACTERS_MAX),
+    _transfer(value_date=Date(year=2024, month=2, day=29)),
+]
+
+
+@pytest.mark.parametrize("message", GOOD, ids=range(len(GOOD)))
+def test_what_is_in_order_has_no_violation(message: bank_pb2.Transfer) -> None:
+    assert _faults(message) == []
+
+
+def test_a_fault_is_found_in_whatever_company_the_transfer_is() -> None:
+    company = [GOOD[0], *(message for message, _, _ in FAULTY), GOOD[1]]
+    _, faults = _read(*company)
+    assert [faults[place].reason for place in sorted(faults)] == [reason for _, reason, _ in FAULTY]
+    assert sorted(faults) == list(range(1, len(company) - 1))
+
+
+texts = st.one_of(
+    st.sampled_from([NUMBER, f"{PAYEE:016d}", f"{TRANSIT:016d}", "CASH", "NOSTRO.AB"]), st.text(max_size=17)
+)
+legs = st.builds(
+    bank_pb2.Leg,
+    debit_account=texts,
+    credit_account=texts,
+    amount_minor=st.one_of(st.integers(-1, 2), st.integers(-(2**63), 2**63 - 1)),
+    currency_code=st.one_of(st.sampled_from(["CZK", "EUR"]), st.text(max_size=3)),
+)
+anything = st.builds(
+    bank_pb2.Transfer,
+    transfer_id=st.one_of(
+        st.uuids().map(str), st.text(max_size=36), st.text("0123456789abcdef- ", min_size=36, max_size=36)
+    ),
+    legs=st.lists(st.one_of(st.just(_leg()), legs), max_size=3),
+    reference=st.one_of(st.just(""), st.text(max_size=150)),
+)
+
+
+@given(st.lists(anything, min_size=1, max_size=5))
+def test_reading_by_column_and_reading_one_by_one_find_the_same(messages: list[bank_pb2.Transfer]) -> None:
+    transfers, together = _read(*messages)
+    alone = [_read(message) for message in messages]
+    assert sorted(together) == [place for place, (_, faults) in enumerate(alone) if faults]
+    for place, (_, faults) in enumerate(alone):
+        authority = validation._fault(messages[place], PARTNERS, "transfers[0]")
+        assert (authority is None) == (not faults)
+    good = [place for place in range(len(messages)) if place not in together]
+    if good:
+        picked, joined = pick(transfers, good), join([alone[place][0] for place in good])
+        nothing = [""] * len(good)  # A column that nobody uses may be left out.
+        picked.references, joined.references = picked.references or nothing, joined.references or nothing
+        assert picked == joined
+
+
+def test_all_violations_of_a_request_are_told_at_once() -> None:
+    message = _transfer(
+        _leg(debit_account="1", credit_account="2", amount_minor=0, currency_code="?"), transfer_id="", reference="\t"
+    )
+    assert _faults(message) == [
+        ("UUID_INVALID", "transfer_id"),
+        ("ACCOUNT_NUMBER_INVALID", "legs[0].debit_account"),
+        ("ACCOUNT_NUMBER_INVALID", "legs[0].credit_account"),
+        ("AMOUNT_NOT_POSITIVE", "legs[0].amount_minor"),
+        ("CURRENCY_UNKNOWN", "legs[0].currency_code"),
+        ("TEXT_HAS_CONTROL_CHARACTERS", "reference"),
+    ]
+
+
+def test_violations_travel_to_the_caller_and_back() -> None:
+    _, faults = _read(_transfer(_leg(amount_minor=0, currency_code="?")))
+    back = status.from_status(status.to_status(faults[0]))
+    assert isinstance(back, Malformed)
+    assert [(each.reason, each.field) for each in (back, *back.further)] == [
+        ("AMOUNT_NOT_POSITIVE", "transfers[0].legs[0].amount_minor"),
+        ("CURRENCY_UNKNOWN", "transfers[0].legs[0].currency_code"),
+    ]
+
+
+def test_the_number_of_violations_told_is_bounded() -> None:
+    assert len(_faults(_transfer(legs=[_leg(amount_minor=0, currency_code="?")] * 50))) == fields.FINDINGS_MAX
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_too_few_and_too_many_are_refused_as_a_whole(count: int) -> None:
+    with pytest.raises(Malformed) as refused:
+        validation.check_count(count, 2, "TRANSFERS_COUNT_INVALID", "transfers")
+    assert (refused.value.reason, refused.value.field) == ("TRANSFERS_COUNT_INVALID", "transfers")
+
+
+def test_an_opening_names_all_that_is_wrong_with_it() -> None:
+    customer = validation.read_customer_opening(
+        bank_pb2.OpenCustomerRequest(
+            request_id="x", customer={"external_reference": "x" * 65, "display_name": "a\u2028b"}
+        ),
+        "requests[3]",
+    )
+    account = validation.read_account_opening(
+        bank_pb2.OpenAccountRequest(account={"customer": "customers/x", "currency_code": "?"}), ""
+    )
+    assert isinstance(customer, Malformed)
+    assert isinstance(account, Malformed)
+    assert [(each.reason, each.field) for each in (customer, *customer.further)] == [
+        ("UUID_INVALID", "requests[3].request_id"),
+        ("TEXT_TOO_LONG", "requests[3].customer.external_reference"),
+        ("TEXT_HAS_CONTROL_CHARACTERS", "requests[3].customer.display_name"),
+    ]
+    assert [(each.reason, each.field) for each in (account, *account.further)] == [
+        ("UUID_INVALID", "request_id"),
+        ("CUSTOMER_NUMBER_INVALID", "account.customer"),
+        ("CURRENCY_UNKNOWN", "account.currency_code"),
+    ]
+
+
+def test_an_opening_in_order_is_read() -> None:
+    number = identifiers.customer_number(1, 1)
+    item = validation.read_account_opening(
+        bank_pb2.OpenAccountRequest(
+            request_id=ID,
+            account={"customer": f"customers/{number:014d}", "currency_code": "CZK", "external_reference": "576"},
+        ),
+        "",
+    )
+    assert not isinstance(item, BankError)
+    assert (item.request_id, item.customer_number, item.currency, item.external_reference) == (
+        bytes.fromhex(ID.replace("-", "")),
+        number,
+        CZK,
+        "576",
+    )
+
+
+@pytest.mark.parametrize(
+    ("read", "name", "reason"),
+    [
+        (fields.parse_account_name, "accounts/", "ACCOUNT_NUMBER_INVALID"),
+        (fields.parse_account_name, "", "NAME_INVALID"),
+        (fields.parse_account_name, NUMBER, "NAME_INVALID"),
+        (fields.parse_account_name, f"account/{NUMBER}", "NAME_INVALID"),
+        (fields.parse_account_name, f"accounts/{NUMBER}/balance", "NAME_INVALID"),
+        (fields.parse_account_name, f"accounts/{PAYER + 1:016d}", "ACCOUNT_NUMBER_INVALID"),
+        (fields.parse_balance_name, f"accounts/{NUMBER}", "NAME_INVALID"),
+        (fields.parse_balance_name, f"accounts/{PAYER + 1:016d}/balance", "ACCOUNT_NUMBER_INVALID"),
+        (fields.parse_customer_name, "customers/12345678901234", "CUSTOMER_NUMBER_INVALID"),
+        (fields.parse_customer_name, "customers", "NAME_INVALID"),
+        (fields.parse_transfer_name, f"accounts/{NUMBER}/transfers/x", "UUID_INVALID"),
+        (fields.parse_transfer_name, f"accounts/{NUMBER}/entries/{ID}", "NAME_INVALID"),
+    ],
+)
+def test_a_wrong_resource_name_is_refused(read: Any, name: str, reason: str) -> None:
+    with pytest.raises(Malformed) as refused:
+        read(name)
+    assert refused.value.reason == reason
+    assert refused.value.field == "name"
+
+
+def test_a_right_resource_name_is_read() -> None:
+    assert fields.parse_account_name(f"accounts/{NUMBER}") == PAYER
+    assert fields.parse_balance_name(f"accounts/{NUMBER}/balance") == PAYER
+    assert fields.parse_transfer_name(f"accounts/{NUMBER}/transfers/{ID}") == (
+        PAYER,
+        bytes.fromhex(ID.replace("-", "")),
+    )
+
+
+def test_page_sizes_and_orders_are_read_or_refused() -> None:
+    assert [fields.read_page_size(size) for size in (0, 1, 1000, 1001)] == [100, 1, 1000, 1000]
+    assert [fields.read_descending(order) for order in ("", "version desc", "version")] == [True, True, False]
+    with pytest.raises(Malformed, match="page_size"):
+        fields.read_page_size(-1)
+    with pytest.raises(Malformed, match="order_by"):
+        fields.read_descending("amount")
+
+
+def test_bank_codes_are_read_or_refused() -> None:
+    assert validation.read_bank_codes(["AB", "KOMBCZPPXXX"]) == ["AB", "KOMBCZPPXXX"]
+    for codes in ([], ["AB"] * 101, ["ab"], ["ABCDEFGHIJKL"], ["A B"]):
+        with pytest.raises(Malformed):
+            validation.read_bank_codes(codes)
+
+
+def test_references_to_look_for_are_read_or_refused() -> None:
+    assert validation.read_references(["576"], "external_references") == ["576"]
+    with pytest.raises(errors.Malformed) as refused:
+        validation.read_references(["1", "", "x" * 65], "external_references")
+    assert [each.field for each in (refused.value, *refused.value.further)] == [
+        "external_references[1]",
+        "external_references[2]",
+    ]
