@@ -126,6 +126,15 @@ RETURNING true;
 -- release_lease --
 UPDATE ledger.writer_lease SET expire_time = 'epoch' WHERE instance = $1;
 
+-- end_earlier_writers --
+-- Whoever still changes the head has lost the lease. One that fell silent in the middle of a transaction
+-- would hold the head for as long as its connection lives; ended, it takes back what it had not committed.
+SELECT pg_terminate_backend(pid)
+  FROM pg_locks
+ WHERE locktype = 'relation' AND relation = 'ledger.journal_head'::regclass
+   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+   AND mode = 'RowExclusiveLock' AND pid <> pg_backend_pid();
+
 -- next_epoch --
 -- From here on no earlier writer can commit.
 UPDATE ledger.journal_head SET writer_epoch = writer_epoch + 1

@@ -247,6 +247,7 @@ class Store:
         async with self._connection.transaction():
             if await self._connection.fetchval(SQL["take_lease"], instance, seconds) is None:
                 return None
+            await self._connection.execute(SQL["end_earlier_writers"])
             return Head(*await self._connection.fetchrow(SQL["next_epoch"]))
 
     async def load_peers(self) -> dict[int, Watermarks]:
