@@ -53,7 +53,8 @@ class Customers:
         deadline: float,
     ) -> list[bank_pb2.Account | errors.BankError]:
         """Open accounts: one result each."""
-        items = [_for_caller(caller, message, paths(place)) for place, message in enumerate(messages)]
+        kept = self._directory.current.currencies
+        items = [_for_caller(caller, message, paths(place), kept) for place, message in enumerate(messages)]
 
         async def send(good: list[account_pb2.OpenAccountsRequest.Item]) -> Sequence[Any]:
             request = account_pb2.OpenAccountsRequest(items=good)
@@ -158,12 +159,15 @@ class Customers:
 
 
 def _for_caller(
-    caller: Caller, message: bank_pb2.OpenAccountRequest, path: str
+    caller: Caller, message: bank_pb2.OpenAccountRequest, path: str, kept: Sequence[int]
 ) -> account_pb2.OpenAccountsRequest.Item | errors.BankError:
-    """Read an account to open; another customer's is refused like everything that is wrong."""
+    """Read an account to open; another customer's is refused, and a currency that the bank does not keep."""
     item = validation.read_account_opening(message, path)
     if isinstance(item, errors.BankError):
         return item
+    if item.currency not in kept:
+        code = currencies.CODE_BY_NUMBER[item.currency]
+        return errors.Refused("CURRENCY_NOT_KEPT", f"this bank keeps no accounts in {code}", {"currency_code": code})
     try:
         ownership.check_customer(caller, item.customer_number)
     except errors.Forbidden as error:

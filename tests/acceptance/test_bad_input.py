@@ -300,6 +300,7 @@ READS: list[tuple[str, str, Make, StatusCode, str]] = [
     ("an unknown reference", "GetCustomer", lambda w: bank.GetCustomerRequest(name="customers/-", external_reference="nobody"), StatusCode.NOT_FOUND, "CUSTOMER_NOT_FOUND"),
     ("accounts of an unknown customer", "ListAccounts", lambda w: bank.ListAccountsRequest(parent=ABSENT_CUSTOMER), StatusCode.NOT_FOUND, "CUSTOMER_NOT_FOUND"),
     ("an account for an unknown customer", "OpenAccount", lambda w: bank.OpenAccountRequest(request_id=str(uuid4()), account=bank.Account(customer=ABSENT_CUSTOMER, currency_code="CZK")), StatusCode.NOT_FOUND, "CUSTOMER_NOT_FOUND"),
+    ("an account in a currency that the bank does not keep", "OpenAccount", lambda w: bank.OpenAccountRequest(request_id=str(uuid4()), account=bank.Account(customer=ABSENT_CUSTOMER, currency_code="GBP")), StatusCode.FAILED_PRECONDITION, "CURRENCY_NOT_KEPT"),
     ("a mistyped account", "GetBalance", lambda w: bank.GetBalanceRequest(name="accounts/1234567890123456/balance"), StatusCode.INVALID_ARGUMENT, "ACCOUNT_NUMBER_INVALID"),
     ("another kind of name", "GetBalance", lambda w: bank.GetBalanceRequest(name=f"accounts/{w.mine}"), StatusCode.INVALID_ARGUMENT, "NAME_INVALID"),
     ("a malformed transfer id", "GetTransfer", lambda w: bank.GetTransferRequest(name=f"accounts/{w.mine}/transfers/7"), StatusCode.INVALID_ARGUMENT, "UUID_INVALID"),

@@ -1,5 +1,7 @@
 """Connections are opened as the books need them, and what errors prove is proven here."""
 
+import asyncio
+
 import asyncpg
 import pytest
 
@@ -44,6 +46,18 @@ async def test_a_connection_ended_by_the_server_is_lost_and_proves_nothing(datab
         assert postgres.is_connection_lost(caught.value)
         assert not isinstance(caught.value, postgres.DID_NOT_COMMIT)
     await connection.close()
+
+
+async def test_a_connection_that_says_that_it_is_busy_is_lost_to_its_only_user(database: str) -> None:
+    connection = await postgres.connect(database, application="hivecore-test")
+    statement = asyncio.ensure_future(connection.execute("SELECT pg_sleep(5)"))
+    await asyncio.sleep(0)
+    with pytest.raises(asyncpg.InterfaceError) as caught:
+        await connection.execute("ROLLBACK")
+    statement.cancel()
+    await asyncio.gather(statement, return_exceptions=True)
+    connection.terminate()
+    assert postgres.is_connection_lost(caught.value)
 
 
 async def test_a_server_that_only_reads_counts_as_lost(database: str) -> None:

@@ -1,0 +1,107 @@
+"""The account process: `python -m services.account`, told by its environment which shards the bank has.
+
+Here everything is put together, and only here is the environment read.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Final
+
+from hivecore.account.v1 import account_pb2_grpc
+
+from services.account import records, store
+from services.account.books import Books
+from services.account.database import Database
+from services.account.lifecycle import Lifecycle
+from services.account.lookups import Lookups
+from services.account.partners import Partners
+from services.account.records import Records
+from services.account.service import AccountService, Office
+from services.account.settings import AccountSettings, ShardSettings
+from services.account.store import ControlStore
+from services.account.sweeper import Sweeper
+from services.account.territory import Territory
+from services.chassis import logs, process, settings
+from services.chassis.clients import LedgerClient
+from services.chassis.server import Server
+
+SHARD_DATABASES_SECONDS_MAX: Final = 10.0
+"""Health says SERVING without the shards whose databases have not answered by then."""
+
+_log = logs.get(__name__)
+
+
+async def main() -> None:
+    """Serve until told to stop."""
+    options = settings.read(AccountSettings, os.environ)
+    logs.configure(options.log_level, "account", options.instance)
+    server = Server(options)
+    service = AccountService()
+    account_pb2_grpc.add_AccountsServicer_to_server(service, server.server)
+    async with AsyncExitStack() as opened, asyncio.TaskGroup() as group:
+        background: list[asyncio.Task[None]] = []
+
+        async def prepare() -> None:
+            control = ControlStore(await _control_database(options, opened))
+            shards = {shard_id: _shard_database(shard_id, shard, opened) for shard_id, shard in options.shards.items()}
+            opening = [group.create_task(shard.open(), name=f"shard {n}") for n, shard in shards.items()]
+            background.extend(opening)
+            office = await _office(options, control, shards, opened)
+            # A shard whose database is away must not keep the directory from everybody else.
+            service.begin(office)
+            await asyncio.wait(opening, timeout=SHARD_DATABASES_SECONDS_MAX)
+            background.append(group.create_task(_sweeper(options, office).run(), name="sweeper"))
+
+        await server.serve(["hivecore.account.v1.Accounts"], prepare=prepare)
+        for task in background:
+            task.cancel()
+
+
+async def _control_database(options: AccountSettings, opened: AsyncExitStack) -> Database:
+    database = Database(options.control_dsn.get_secret_value(), "the control database", store.MIGRATIONS)
+    opened.push_async_callback(database.close)
+    await database.open()
+    return database
+
+
+def _shard_database(shard_id: int, shard: ShardSettings, opened: AsyncExitStack) -> Database:
+    database = Database(shard.dsn.get_secret_value(), f"shard {shard_id}", records.MIGRATIONS)
+    opened.push_async_callback(database.close)
+    return database
+
+
+async def _office(
+    options: AccountSettings, control: ControlStore, shards: Mapping[int, Database], opened: AsyncExitStack
+) -> Office:
+    """Make the directory say what the operator says, and put everything together."""
+    plans = {shard_id: shard.plan for shard_id, shard in options.shards.items()}
+    for shard_id in await control.register(plans, options.currencies):
+        _log.warning("shard_without_slots", shard=shard_id)
+    shard_records = {shard_id: Records(database) for shard_id, database in shards.items()}
+    territory = Territory(control, shard_records, await control.directory())
+    books = Books({shard_id: LedgerClient(shard_id, shard.ledgers) for shard_id, shard in options.shards.items()})
+    opened.push_async_callback(books.close)
+    return Office(
+        control=control,
+        territory=territory,
+        lookups=Lookups(territory),
+        lifecycle=Lifecycle(control, territory, books),
+        partners=Partners(control, territory, books),
+    )
+
+
+def _sweeper(options: AccountSettings, office: Office) -> Sweeper:
+    return Sweeper(
+        office.control,
+        office.territory,
+        office.lifecycle,
+        office.partners,
+        interval_seconds=options.sweep_seconds,
+        age_seconds=options.sweep_age_seconds,
+    )
+
+
+if __name__ == "__main__":
+    process.run(main)

@@ -1,0 +1,99 @@
+"""The ledger's side of an account: putting it into its shard's books.
+
+No customer account gets into the books of a shard before the bank's own accounts are there, so
+nobody's first deposit is refused, for ever, because cash was not open yet. Never here: balances.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Final
+
+from hivecore.ledger.v1 import ledger_pb2
+
+from services.account.internal import internal_accounts
+from services.account.opening import Account
+from services.chassis import logs
+from services.chassis.clients import LedgerClient
+from services.domain import limits
+from services.domain.directory import Directory
+
+CUSTOMER_FLOOR_MINOR: Final = 0
+INTERNAL_FLOOR_MINOR: Final = -limits.BALANCE_MINOR_MAX
+
+_log = logs.get(__name__)
+
+
+class Books:
+    """Opens accounts in the books of all shards. Repeating anything here is safe."""
+
+    def __init__(self, ledgers: Mapping[int, LedgerClient]) -> None:
+        self._ledgers = ledgers
+        self._opened: dict[int, frozenset[int]] = {shard_id: frozenset() for shard_id in ledgers}
+        self._furnished: dict[int, int] = {}
+        """Shard -> version of the directory whose internal accounts it has."""
+
+    async def open_customer_accounts(
+        self, shard_id: int, accounts: Collection[Account], directory: Directory, *, deadline_seconds: float
+    ) -> set[int]:
+        """Open customers' accounts on their shard and return the numbers that are open.
+
+        The others are in the books with other facts: a bug or a damage, logged. Raises `BankError`
+        when the ledger does not answer.
+        """
+        if self._furnished.get(shard_id) != directory.version:
+            await self.open_internal_accounts(
+                shard_id, directory.currencies, directory.partner_numbers.values(), deadline_seconds=deadline_seconds
+            )
+            self._furnished[shard_id] = directory.version
+        return await self._open(
+            shard_id,
+            [account.account_number for account in accounts],
+            [account.currency for account in accounts],
+            CUSTOMER_FLOOR_MINOR,
+            deadline_seconds,
+        )
+
+    async def open_internal_accounts(
+        self, shard_id: int, currencies: Sequence[int], partner_numbers: Collection[int], *, deadline_seconds: float
+    ) -> None:
+        """Open the bank's own accounts on a shard, those that this process has not opened yet.
+
+        Raises `BankError` when the ledger does not answer.
+        """
+        needed = internal_accounts(shard_id, currencies, partner_numbers)
+        missing = [account for account in needed if account.account_number not in self._opened[shard_id]]
+        for start in range(0, len(missing), limits.OPENINGS_PER_CALL_MAX):
+            part = missing[start : start + limits.OPENINGS_PER_CALL_MAX]
+            self._opened[shard_id] |= await self._open(
+                shard_id,
+                [account.account_number for account in part],
+                [account.currency for account in part],
+                INTERNAL_FLOOR_MINOR,
+                deadline_seconds,
+            )
+
+    async def close(self) -> None:
+        """Close all channels."""
+        for ledger in self._ledgers.values():
+            await ledger.close()
+
+    async def _open(
+        self,
+        shard_id: int,
+        numbers: Sequence[int],
+        currencies: Sequence[int],
+        floor_minor: int,
+        deadline_seconds: float,
+    ) -> set[int]:
+        request = ledger_pb2.OpenAccountsRequest(
+            shard_id=shard_id,
+            account_numbers=numbers,
+            currencies=currencies,
+            floors_minor=[floor_minor] * len(numbers),
+        )
+        answer = await self._ledgers[shard_id].call("OpenAccounts", request, deadline_seconds=deadline_seconds)
+        is_open = ledger_pb2.OpenAccountsResponse.RESULT_OPEN
+        opened = {number for number, result in zip(numbers, answer.results, strict=True) if result == is_open}
+        if len(opened) < len(numbers):
+            conflicts = sorted(set(numbers) - opened)
+            _log.error("books_conflict", shard=shard_id, accounts=conflicts[:10], account_count=len(conflicts))
+        return opened
