@@ -238,6 +238,7 @@ def balances(numbers: Sequence[int], states: dict[int, AccountState]) -> ledger_
         helds_minor=[state.held_minor for state in found],
         floors_minor=[state.floor_minor for state in found],
         versions=[state.version for state in found],
+        restrictions=[state.restrictions for state in found],
     )
 
 

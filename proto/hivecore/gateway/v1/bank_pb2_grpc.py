@@ -187,7 +187,8 @@ class BankServicer:
 
     def OpenAccount(self, request, context):
         """Opens an account of a customer. Idempotent by `request_id`.
-        Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer.
+        Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
+        FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

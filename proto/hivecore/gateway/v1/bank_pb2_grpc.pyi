@@ -52,7 +52,8 @@ class BankStub:
     """Returns one customer, by name or by external reference. Needs scope `accounts.read`."""
     OpenAccount: _grpc.UnaryUnaryMultiCallable[_bank_pb2.OpenAccountRequest, _bank_pb2.Account]
     """Opens an account of a customer. Idempotent by `request_id`.
-    Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer.
+    Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
+    FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency.
     """
     OpenAccounts: _grpc.UnaryUnaryMultiCallable[_bank_pb2.OpenAccountsRequest, _bank_pb2.OpenAccountsResponse]
     """Opens up to 8,000 accounts, each on its own: one result each, in the order given.
@@ -158,7 +159,8 @@ class BankAsyncStub(BankStub):
     """Returns one customer, by name or by external reference. Needs scope `accounts.read`."""
     OpenAccount: _aio.UnaryUnaryMultiCallable[_bank_pb2.OpenAccountRequest, _bank_pb2.Account]  # type: ignore[assignment]
     """Opens an account of a customer. Idempotent by `request_id`.
-    Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer.
+    Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
+    FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency.
     """
     OpenAccounts: _aio.UnaryUnaryMultiCallable[_bank_pb2.OpenAccountsRequest, _bank_pb2.OpenAccountsResponse]  # type: ignore[assignment]
     """Opens up to 8,000 accounts, each on its own: one result each, in the order given.
@@ -285,7 +287,8 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_bank_pb2.Account, _abc.Awaitable[_bank_pb2.Account]]:
         """Opens an account of a customer. Idempotent by `request_id`.
-        Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer.
+        Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
+        FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency.
         """
 
     @_abc_1.abstractmethod

@@ -1096,6 +1096,7 @@ class GetBalancesResponse(_message.Message):
     HELDS_MINOR_FIELD_NUMBER: _builtins.int
     FLOORS_MINOR_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
+    RESTRICTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def found(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
         """Whether the account is in the books."""
@@ -1120,6 +1121,10 @@ class GetBalancesResponse(_message.Message):
     def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Entries so far."""
 
+    @_builtins.property
+    def restrictions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Restriction bits (services/ledger/books.py)."""
+
     def __init__(
         self,
         *,
@@ -1129,10 +1134,11 @@ class GetBalancesResponse(_message.Message):
         helds_minor: _abc.Iterable[_builtins.int] | None = ...,
         floors_minor: _abc.Iterable[_builtins.int] | None = ...,
         versions: _abc.Iterable[_builtins.int] | None = ...,
+        restrictions: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balances_minor", b"balances_minor", "currencies", b"currencies", "floors_minor", b"floors_minor", "found", b"found", "helds_minor", b"helds_minor", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balances_minor", b"balances_minor", "currencies", b"currencies", "floors_minor", b"floors_minor", "found", b"found", "helds_minor", b"helds_minor", "restrictions", b"restrictions", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
