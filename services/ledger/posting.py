@@ -137,8 +137,8 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
             draft.sequence += len(further)
         if creditors and place in creditors:
             draft.creditors.append((sequence, creditors[place]))
-        if special is not None:
-            relate(draft, special, transfer_id, sequence, refusal)
+        if special is not None and not refusal:
+            relate(draft, special, sequence, amount + sum(leg.amount_minor for leg in further or ()))
         decisions[transfer_id] = Decision(fingerprint, _ASKED, outcome, refusal, now, peer_id, number)
         outcomes[place], refusals[place], times[place] = outcome, refusal, now
     return answers

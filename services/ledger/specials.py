@@ -63,17 +63,14 @@ def post_special(
     draft.move(debit, credit, amount, sequence)
 
 
-def relate(draft: Draft, special: Special, transfer_id: bytes, sequence: int, refusal: int) -> None:
-    """Record what a capture or a reversal refers to, unless it was refused."""
-    if refusal:
-        return
-    row = draft.transfers[-1]
+def relate(draft: Draft, special: Special, sequence: int, amount_minor: int) -> None:
+    """Record what a posted capture or reversal, of so much in all its legs, refers to."""
     if special.hold_id is not None:
-        draft.relations.append((sequence, Relation.CAPTURES, special.hold_id, row.amount_minor))
+        draft.relations.append((sequence, Relation.CAPTURES, special.hold_id, amount_minor))
     if special.original_id is not None:
-        further = sum(leg.amount_minor for first, of, leg in draft.further_legs if of == sequence and first)
-        amount = row.amount_minor + further
-        draft.relations.append((sequence, Relation.REVERSES, special.original_id, amount))
+        draft.relations.append((sequence, Relation.REVERSES, special.original_id, amount_minor))
         original = draft.original(special.original_id)
         assert original is not None
-        draft.originals[special.original_id] = original._replace(reversed_minor=original.reversed_minor + amount)
+        draft.originals[special.original_id] = original._replace(
+            reversed_minor=original.reversed_minor + amount_minor
+        )

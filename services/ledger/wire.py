@@ -148,7 +148,8 @@ def _fingerprints(read: Transfers) -> list[int]:
         bodies[place] += b"\0creditor" + b"\0".join(text.encode() for text in creditor)
     for place, special in read.specials.items():
         bodies[place] += b"\0special%d" % special.flags + (special.hold_id or b"") + (special.original_id or b"")
-    return list(map(fingerprint, bodies))
+    from_bytes = int.from_bytes
+    return [from_bytes(blake2b(body, digest_size=8).digest(), "little", signed=True) for body in bodies]
 
 
 def fingerprint(body: bytes) -> int:
