@@ -80,6 +80,10 @@ class Draft:
         self.opened: list[AccountState] = []
         self.further_legs: list[tuple[int, int, Leg]] = []
         self.creditors: list[tuple[int, Creditor]] = []
+        self.begins_day = False
+        """Whether this is the first batch of its business day."""
+        self.value_dated: list[tuple[int, int, int, int]] = []
+        """(account, sequence, amount, value date) of entries whose value date is another day."""
         self.relations: list[tuple[int, Relation, bytes, int]] = []
         self.crossings_out: list[tuple[int, int, int]] = []
         self.crossings_returned: list[tuple[int, int, int, int]] = []
@@ -149,6 +153,13 @@ class Draft:
         return self._is_in_flight(number) or any(
             row.debit_account == number and row.sequence in crossing for row in self.transfers
         )
+
+    def note_value_date(self, first_sequence: int, value_date: int) -> None:
+        """Note the entries from a sequence on, the last ones written, as bearing another value date."""
+        for entry in reversed(self.entries):
+            if entry[2] < first_sequence:
+                break
+            self.value_dated.append((entry[0], entry[2], entry[3], value_date))
 
     def set_aside(self, account: AccountState, change_minor: int, sequence: int) -> None:
         """Write the entry that holds money, or frees it when negative. Past every rule."""

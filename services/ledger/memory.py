@@ -132,12 +132,13 @@ class Memory:
     def draft(self, head: Head, now_us: int, facts: Facts) -> Draft:
         """Begin a draft on top of what is remembered; booking times grow with every draft."""
         booking_time_us = max(now_us, head.booking_time_us + 1)
+        business_date = booking_time_us // MICROSECONDS_PER_DAY
         known, remembered = facts.known, self._decisions.get
-        return Draft(
+        draft = Draft(
             self.shard_id,
             head.sequence,
             booking_time_us,
-            booking_time_us // MICROSECONDS_PER_DAY,
+            business_date,
             self._accounts.get,
             (lambda transfer_id: known.get(transfer_id) or remembered(transfer_id)) if known else remembered,
             self.peers,
@@ -148,6 +149,8 @@ class Memory:
             siblings=facts.siblings,
             is_in_flight=self._is_in_flight,
         )
+        draft.begins_day = business_date > head.booking_time_us // MICROSECONDS_PER_DAY
+        return draft
 
     def take(self, draft: Draft) -> None:
         """Take a committed draft in."""

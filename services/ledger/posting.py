@@ -101,6 +101,9 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
                     draft.move(debit, credit, amount, sequence)
                     if debit.allowance is not None or debit.is_capped:
                         spend(draft, debit, amount, 1)
+        value_date = (value_dates[place] if value_dates is not None else 0) or business_date
+        if value_date != business_date and not refusal:
+            draft.note_value_date(sequence, value_date)
         number = 0
         if refusal:
             outcome = _REFUSED
@@ -121,7 +124,7 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
                 credit_account,
                 amount,
                 fingerprint,
-                (value_dates[place] if value_dates is not None else 0) or business_date,
+                value_date,
                 currency,
                 _ASKED,
                 outcome,
@@ -264,6 +267,8 @@ def land(draft: Draft, crossings: Crossings) -> None:
             continue
         assert credit is not None
         draft.move(transit, credit, amount, draft.sequence)
+        if crossings.value_dates[place] != draft.business_date:
+            draft.note_value_date(draft.sequence, crossings.value_dates[place])
         draft.transfers.append(
             TransferRow(
                 draft.sequence,

@@ -74,6 +74,9 @@ SELECT a.channel, a.subject, a.actor_id
 -- due_holds --
 SELECT hold_id FROM ledger.hold WHERE state = 1 AND expire_time <= clock_timestamp() ORDER BY expire_time LIMIT $1;
 
+-- begin_day --
+INSERT INTO ledger.day (business_date, first_sequence) VALUES ($1, $2);
+
 -- write_holds --
 INSERT INTO ledger.hold AS h (hold_id, account_number, currency, amount_minor, expire_time, payee_account, place_date,
                               state, captured_minor)
@@ -221,7 +224,7 @@ SELECT e.version, e.sequence, e.amount_minor, e.balance_after_minor, e.held_afte
   FROM ledger.entry e
   LEFT JOIN ledger.further_leg f ON f.sequence = e.sequence
   JOIN ledger.transfer t ON t.sequence = coalesce(f.transfer_sequence, e.sequence)
- WHERE e.account_number = $1 AND ($2::bigint = 0 OR e.sequence < $2)
+ WHERE e.account_number = $1 AND ($2::bigint = 0 OR e.sequence < $2) AND e.sequence > $4
  ORDER BY e.sequence DESC LIMIT $3;
 
 -- entries_ascending --
@@ -235,8 +238,55 @@ SELECT e.version, e.sequence, e.amount_minor, e.balance_after_minor, e.held_afte
   FROM ledger.entry e
   LEFT JOIN ledger.further_leg f ON f.sequence = e.sequence
   JOIN ledger.transfer t ON t.sequence = coalesce(f.transfer_sequence, e.sequence)
- WHERE e.account_number = $1 AND e.sequence > $2
+ WHERE e.account_number = $1 AND e.sequence > $2 AND ($4::bigint = 0 OR e.sequence <= $4)
  ORDER BY e.sequence LIMIT $3;
+
+-- day_cut --
+-- The last sequence of all business days up to one; everything so far when no later day has begun.
+SELECT coalesce((SELECT first_sequence - 1 FROM ledger.day WHERE business_date > $1 ORDER BY business_date LIMIT 1),
+                (SELECT last_sequence FROM ledger.journal_head));
+
+-- time_cut --
+-- The last sequence booked at or before a time, found by halving the journal: booking times never go
+-- back, so some 30 seeks find it among billions.
+WITH RECURSIVE halved (low, high) AS (
+    SELECT 1::bigint, last_sequence + 1 FROM ledger.journal_head
+     UNION ALL
+    SELECT CASE WHEN probe.booking_time <= $1 THEN probe.sequence + 1 ELSE low END,
+           CASE WHEN probe.booking_time <= $1 THEN high ELSE (low + high) / 2 END
+      FROM halved
+      LEFT JOIN LATERAL (SELECT t.sequence, t.booking_time FROM ledger.transfer t
+                          WHERE t.sequence >= (low + high) / 2 ORDER BY t.sequence LIMIT 1) probe ON true
+     WHERE low < high
+)
+SELECT min(high) - 1 FROM halved;
+
+-- state_at --
+-- An account as it was after a sequence: one seek.
+SELECT version, balance_after_minor, held_after_minor
+  FROM ledger.entry WHERE account_number = $1 AND sequence <= $2 ORDER BY sequence DESC LIMIT 1;
+
+-- value_shift --
+-- What is to be added to the booked balance at the end of a day to get the balance by value date:
+-- entries booked later with an earlier value date, less those booked by then with a later one.
+SELECT coalesce(sum(CASE WHEN business_date > $2 AND value_date <= $2 THEN amount_minor
+                         WHEN business_date <= $2 AND value_date > $2 THEN -amount_minor
+                         ELSE 0 END), 0)::bigint
+  FROM ledger.value_dated WHERE account_number = $1;
+
+-- trial_balance --
+-- By chart code (0 for customers' accounts) and currency: how many accounts, and the sums of their
+-- debit and credit balances. $1 is the shard's own slot.
+SELECT CASE WHEN a.account_number / 1000000000000 = $1 THEN (a.account_number / 100000000 % 10000)::integer ELSE 0 END
+           AS code,
+       a.currency::integer,
+       count(*) AS account_count,
+       coalesce(-sum(e.balance_after_minor) FILTER (WHERE e.balance_after_minor < 0), 0)::bigint AS debit_minor,
+       coalesce(sum(e.balance_after_minor) FILTER (WHERE e.balance_after_minor > 0), 0)::bigint AS credit_minor
+  FROM ledger.account a
+  LEFT JOIN LATERAL (SELECT balance_after_minor FROM ledger.entry
+                      WHERE entry.account_number = a.account_number ORDER BY sequence DESC LIMIT 1) e ON true
+ GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- get_hold --
 SELECT hold_id, account_number, currency, amount_minor, expire_time, payee_account, place_date, state, captured_minor

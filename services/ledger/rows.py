@@ -21,6 +21,7 @@ _CROSSING_LANDED = Struct(">hiqiqiqih").pack
 _CROSSING_REFUSED = Struct(">hiqihih").pack
 _ACCOUNT = Struct(">hiqiqiqiqihih").pack
 _RELATION = Struct(">hiqi16siqih").pack
+_VALUE_DATED = Struct(">hiqiqiqiiii").pack
 _SPENDING = Struct(">hiqiqiqiqii").pack
 _CUSTOMER_SPENDING = Struct(">hiqiqiqiqiiih").pack
 _number = Struct(">iq").pack
@@ -49,6 +50,7 @@ COLUMNS: Final[dict[str, list[str]]] = {
     "entry": ["account_number", "version", "sequence", "amount_minor", "balance_after_minor", "held_after_minor"],
     "account": ["account_number", "floor_minor", "open_time", "customer_number", "currency", "restrictions"],
     "relation": ["sequence", "target_id", "amount_minor", "relation"],
+    "value_dated": ["account_number", "sequence", "amount_minor", "business_date", "value_date"],
     "spending": ["account_number", "sequence", "minor", "count", "business_date"],
     "customer_spending": ["customer_number", "sequence", "minor", "count", "business_date", "currency"],
     "further_leg": [
@@ -104,6 +106,15 @@ def packed(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
         yield (
             "relation",
             [_RELATION(4, 8, s, 16, target, 8, amount, 2, kind) for s, kind, target, amount in draft.relations],
+        )
+    if draft.value_dated:
+        day = draft.business_date - binary_copy.DAYS_TO_2000
+        yield (
+            "value_dated",
+            [
+                _VALUE_DATED(5, 8, a, 8, s, 8, amount, 4, day, 4, value - binary_copy.DAYS_TO_2000)
+                for a, s, amount, value in draft.value_dated
+            ],
         )
     if draft.spenders:
         yield "spending", _packed_spending(draft)

@@ -10,12 +10,13 @@ from typing import Any, Final
 
 from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
-from services.domain import errors, limits
+from services.domain import chart, errors, limits
 from services.domain.directory import Directory
 from services.domain.identifiers import uuid_text
 from services.ledger import rules, wire, wire_commands
 from services.ledger.books import PlaceError, Transfers
 from services.ledger.jobs import BuryJob, ChangeJob, HoldJob, LandJob, OpenJob, PostJob
+from services.ledger.reader import Reader
 from services.ledger.shard import Shard
 
 ANSWER_SECONDS: Final = 0.1
@@ -187,11 +188,69 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
             request.account_number,
             descending=request.descending,
             after_sequence=max(0, request.after_sequence),
+            until_sequence=max(0, request.until_sequence),
             limit=limit,
         )
         if currency is None:
             return ledger_pb2.ListEntriesResponse(found=False)
         return wire.entries(currency, rows)
+
+    async def GetPastBalance(self, request: ledger_pb2.GetPastBalanceRequest, context: Any) -> ledger_pb2.PastBalance:
+        """Return what an account held at a moment of the past."""
+        reader = self._shard(request.shard_id).reader
+        match request.WhichOneof("moment"):
+            case "booking_time_us":
+                cut = await reader.cut_of_time(request.booking_time_us)
+            case "value_date":
+                return await self._balance_by_value(reader, request.account_number, request.value_date)
+            case "business_date":
+                cut = await reader.cut_of_day(request.business_date)
+            case _:
+                raise errors.Malformed("MOMENT_MISSING", "moment", "a time, a value date or a business date")
+        return await self._past(reader, request.account_number, cut)
+
+    @staticmethod
+    async def _balance_by_value(reader: Reader, number: int, value_date: int) -> ledger_pb2.PastBalance:
+        currency = await reader.currency(number)
+        booked = await reader.state_at(number, await reader.cut_of_day(value_date))
+        shift = await reader.value_shift(number, value_date)
+        return ledger_pb2.PastBalance(
+            found=currency is not None, currency=currency or 0, balance_minor=booked.balance_minor + shift
+        )
+
+    @staticmethod
+    async def _past(reader: Reader, number: int, cut: int) -> ledger_pb2.PastBalance:
+        currency = await reader.currency(number)
+        state = await reader.state_at(number, cut)
+        return ledger_pb2.PastBalance(found=currency is not None, currency=currency or 0, **state._asdict())
+
+    async def GetStatement(self, request: ledger_pb2.GetStatementRequest, context: Any) -> ledger_pb2.Statement:
+        """Return the frame of a statement."""
+        if request.first_date > request.last_date:
+            raise errors.Malformed("PERIOD_INVALID", "last_date", "the last day comes before the first")
+        reader, number = self._shard(request.shard_id).reader, request.account_number
+        after = await reader.cut_of_day(request.first_date - 1)
+        until = await reader.cut_of_day(request.last_date)
+        return ledger_pb2.Statement(
+            opening=await self._past(reader, number, after),
+            closing=await self._past(reader, number, until),
+            after_sequence=after,
+            until_sequence=until,
+        )
+
+    async def GetTrialBalance(
+        self, request: ledger_pb2.GetTrialBalanceRequest, context: Any
+    ) -> ledger_pb2.TrialBalance:
+        """Sum all balances."""
+        slot = chart.internal_slot(request.shard_id)
+        rows = await self._shard(request.shard_id).reader.trial_balance(slot)
+        row = ledger_pb2.TrialBalance.Row
+        return ledger_pb2.TrialBalance(
+            rows=[
+                row(code=code, currency=currency, account_count=count, debit_minor=debit, credit_minor=credit)
+                for code, currency, count, debit, credit in rows
+            ]
+        )
 
     async def GetShardStatus(self, request: ledger_pb2.GetShardStatusRequest, context: Any) -> ledger_pb2.ShardStatus:
         """Return who writes a shard and how far its books are."""

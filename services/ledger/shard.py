@@ -18,7 +18,8 @@ from services.ledger.batching import Writer, not_the_writer
 from services.ledger.crossings import Courier, Couriers, PayeeCheck, Peer
 from services.ledger.jobs import ExpireJob
 from services.ledger.memory import Memory
-from services.ledger.store import FenceLost, Head, Lease, Reader, Store
+from services.ledger.reader import Reader
+from services.ledger.store import FenceLost, Head, Lease, Store
 
 STANDBY_POLL_SECONDS: Final = 0.25
 """How often a standby asks for the lease."""

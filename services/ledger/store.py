@@ -6,16 +6,15 @@ readers share a pool. Never here: whether something may be written (`posting.py`
 (`batching.py`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
 
-from services.chassis import binary_copy, logs, postgres, queries
-from services.domain import errors
+from services.chassis import binary_copy, postgres, queries
 from services.domain.outcomes import Outcome
-from services.ledger import rows
+from services.ledger import raw, rows
 from services.ledger.books import (
     AccountState,
     Actor,
@@ -24,7 +23,6 @@ from services.ledger.books import (
     CapKey,
     ChangeDecision,
     ChangeRow,
-    Creditor,
     Crossing,
     Decision,
     Hold,
@@ -36,14 +34,6 @@ from services.ledger.books import (
 from services.ledger.draft import Draft
 
 SQL: Final = queries.load("services.ledger")
-
-POOL_CONNECTIONS: Final = 4
-"""Readers of one shard at a time; each answer is an index seek or a page."""
-
-
-READ_SECONDS_MAX: Final = 10.0
-
-_log = logs.get(__name__)
 
 
 class FenceLost(Exception):
@@ -63,159 +53,6 @@ class Head:
     booking_time_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class TransferRecord:
-    """A transfer as the books have it; dates in days since 1970-01-01."""
-
-    transfer_id: bytes
-    legs: tuple[Leg, ...]
-    kind: int
-    outcome: int
-    refusal: int
-    reference: str
-    creditor: Creditor | None
-    booking_time_us: int
-    business_date: int
-    value_date: int
-    flags: int
-    actor: Actor | None
-    relation: int
-    """How it refers to `target_id`; 0 when it does not."""
-    target_id: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """How far the books are, as any process may read it."""
-
-    last_sequence: int
-    writer_epoch: int
-    in_flight_count: int
-
-
-async def _speak_raw(connection: Any) -> None:
-    """Exchange ids as bytes, times as microseconds and dates as days since 1970-01-01."""
-    await connection.set_type_codec("uuid", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
-    await connection.set_type_codec(
-        "timestamptz",
-        schema="pg_catalog",
-        encoder=lambda time_us: (time_us - binary_copy.MICROSECONDS_TO_2000,),
-        decoder=lambda value: value[0] + binary_copy.MICROSECONDS_TO_2000,
-        format="tuple",
-    )
-    await connection.set_type_codec(
-        "date",
-        schema="pg_catalog",
-        encoder=lambda days: (days - binary_copy.DAYS_TO_2000,),
-        decoder=lambda value: value[0] + binary_copy.DAYS_TO_2000,
-        format="tuple",
-    )
-
-
-class Reader:
-    """Answers questions about the books; any number may, writer or not."""
-
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
-
-    @classmethod
-    async def open(cls, dsn: str) -> "Reader":
-        """Connect a pool."""
-        pool = await postgres.create_pool(
-            dsn, application="hivecore-ledger-read", size=POOL_CONNECTIONS, init=_speak_raw
-        )
-        return cls(pool)
-
-    async def close(self) -> None:
-        """Give the connections back."""
-        await self._pool.close()
-
-    async def _ask(self, query: str, *arguments: Any) -> list[Any]:
-        """Fetch rows. Raises `Unavailable` when the database does not answer."""
-        try:
-            rows: list[Any] = await self._pool.fetch(SQL[query], *arguments, timeout=READ_SECONDS_MAX)
-        except postgres.ERRORS as error:
-            if postgres.is_connection_lost(error):
-                await self._pool.expire_connections()
-            _log.warning("read_failed", query=query, error=type(error).__name__)
-            raise errors.Unavailable("SHARD_DATABASE_UNREACHABLE", "the shard's database does not answer") from None
-        return rows
-
-    async def balances(self, numbers: Sequence[int]) -> dict[int, AccountState]:
-        """Return the state of those of the accounts that are in the books."""
-        return _states(await self._ask("load_accounts", numbers))
-
-    async def facts(self, numbers: Sequence[int]) -> dict[int, AccountState]:
-        """Return the slow-changing facts of accounts, without their balances."""
-        found = await self._ask("check_payees", numbers)
-        return {
-            number: AccountState(number, currency, 0, restrictions, allowance=_allowance(ceiling))
-            for number, currency, restrictions, ceiling in found
-        }
-
-    async def transfer(self, transfer_id: bytes) -> TransferRecord | None:
-        """Return a transfer asked for or landed here."""
-        found = await self._ask("get_transfer", transfer_id)
-        if not found:
-            return None
-        row = found[0]
-        legs = [Leg(row["debit_account"], row["credit_account"], row["amount_minor"], row["currency"])]
-        if row["leg_count"] > 1:
-            further = await self._ask("further_legs", row["sequence"], row["leg_count"])
-            legs.extend(Leg(*leg) for leg in further)
-        outcome, refusal = _ended(row)
-        creditor = None
-        if row["bank_code"] is not None:
-            creditor = Creditor(row["bank_code"], row["account"], row["creditor_name"], row["remittance_text"])
-        return TransferRecord(
-            row["transfer_id"],
-            tuple(legs),
-            row["kind"],
-            outcome,
-            refusal,
-            row["reference"],
-            creditor,
-            row["booking_time"],
-            row["business_date"],
-            row["value_date"],
-            row["flags"],
-            None if row["subject"] is None else Actor(row["channel"], row["subject"]),
-            row["relation"] or 0,
-            row["target_id"] or b"",
-        )
-
-    async def entries(
-        self, account_number: int, *, descending: bool, after_sequence: int, limit: int
-    ) -> tuple[int | None, list[Any]]:
-        """Return the account's currency, None when it is not in the books, and a page of its entries."""
-        facts = await self._ask("account_facts", account_number)
-        if not facts:
-            return None, []
-        query = "entries_descending" if descending else "entries_ascending"
-        return facts[0]["currency"], await self._ask(query, account_number, after_sequence, limit)
-
-    async def refused_crossings(self, peer_id: int, first: int, last: int) -> list[tuple[int, int]]:
-        """Return numbers, first to last, of a peer's crossings that were refused here, with reasons."""
-        return [(number, refusal) for number, refusal in await self._ask("refused_crossings", peer_id, first, last)]
-
-    async def due_holds(self, limit: int) -> list[bytes]:
-        """Return open holds whose time has come, the oldest first."""
-        return [row[0] for row in await self._ask("due_holds", limit)]
-
-    async def hold(self, hold_id: bytes) -> Hold | None:
-        """Return a hold."""
-        found = await self._ask("get_hold", hold_id)
-        return Hold(*found[0]) if found else None
-
-    async def open_holds(self, account_number: int, limit: int) -> list[Hold]:
-        """Return an account's open holds, those that expire first first."""
-        return [Hold(*row) for row in await self._ask("open_holds", account_number, limit)]
-
-    async def status(self) -> Status:
-        """Return how far the books are."""
-        return Status(*(await self._ask("shard_status"))[0])
-
-
 class Store:
     """The writer's own connection."""
 
@@ -227,7 +64,7 @@ class Store:
         """Connect anew, dropping a connection that may be broken."""
         self.drop()
         connection = await postgres.connect(self._dsn, application="hivecore-ledger-write")
-        await _speak_raw(connection)
+        await raw.speak_raw(connection)
         self._connection = connection
 
     def drop(self) -> None:
@@ -256,7 +93,7 @@ class Store:
 
     async def load_accounts(self, numbers: Sequence[int]) -> dict[int, AccountState]:
         """Return the state of those of the accounts that are in the books."""
-        return _states(await self._connection.fetch(SQL["load_accounts"], numbers))
+        return raw.states(await self._connection.fetch(SQL["load_accounts"], numbers))
 
     async def load_holds(self, hold_ids: Sequence[bytes]) -> dict[bytes, Hold]:
         """Return those of the holds that there are."""
@@ -269,7 +106,7 @@ class Store:
         for customer, currency, day_max, *spent in await self._connection.fetch(
             SQL["load_caps"], customers, currencies
         ):
-            found[CapKey(customer, currency)] = Cap(day_max, _spent(*spent) or Spent())
+            found[CapKey(customer, currency)] = Cap(day_max, raw.spent(*spent) or Spent())
         return found
 
     async def load_originals(self, transfer_ids: Sequence[bytes]) -> dict[bytes, Original]:
@@ -308,7 +145,7 @@ class Store:
         """Return what those of the ids mean that mean something already."""
         found = {}
         for row in await self._connection.fetch(SQL["find_decisions"], transfer_ids):
-            outcome, refusal = _ended(row)
+            outcome, refusal = raw.ended(row)
             found[row["transfer_id"]] = Decision(
                 row["fingerprint"], row["kind"], outcome, refusal, row["booking_time"], row["peer_id"], row["number"]
             )
@@ -334,6 +171,8 @@ class Store:
                 )
                 if advanced is None:
                     raise FenceLost
+                if draft.begins_day:
+                    await connection.execute(SQL["begin_day"], draft.business_date, head.sequence + 1)
                 await self._append(draft)
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name != "transfer_id_is_unique":
@@ -430,24 +269,6 @@ class Lease:
             self._connection = None
 
 
-def _states(found: Iterable[Any]) -> dict[int, AccountState]:
-    states = {}
-    for row in found:
-        state = AccountState(*row[:8])
-        state.allowance, state.is_capped, state.spent = _allowance(*row[8:12]), row[12], _spent(*row[13:])
-        states[state.number] = state
-    return states
-
-
-def _allowance(*limits: int | None) -> Allowance | None:
-    """Return an account's allowance; None when nothing is limited."""
-    return Allowance(*limits) if any(limit is not None for limit in limits) else None
-
-
-def _spent(date: int | None, minor: int, count: int) -> Spent | None:
-    return None if date is None else Spent(date, minor, count)
-
-
 def _facts(account: AccountState) -> tuple[int | None, ...]:
     return (account.number, account.restrictions, account.floor_minor, *(account.allowance or Allowance()))
 
@@ -471,12 +292,3 @@ def _change_values(row: ChangeRow, time_us: int) -> tuple[Any, ...]:
         row.refusal,
         asked.reason,
     )
-
-
-def _ended(row: Any) -> tuple[int, int]:
-    """Derive the outcome of a row of `transfer`: a crossing's follows from watermark and returns."""
-    if row["outcome"] != Outcome.IN_TRANSIT:
-        return row["outcome"], row["refusal"]
-    if row["return_refusal"]:
-        return Outcome.RETURNED, row["return_refusal"]
-    return (Outcome.POSTED if row["acknowledged"] else Outcome.IN_TRANSIT), 0

@@ -29,7 +29,7 @@ from services.ledger.books import (
     Special,
     Transfers,
 )
-from services.ledger.store import TransferRecord
+from services.ledger.reader import TransferRecord
 
 SLOT_DIVISOR: Final = 10**12
 """An account number divided by this is its slot."""

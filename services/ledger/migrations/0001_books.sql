@@ -121,6 +121,22 @@ CREATE TABLE ledger.entry (
     PRIMARY KEY (account_number, sequence)
 );
 
+-- Where each business day begins in the journal; days on which nothing was written are absent.
+CREATE TABLE ledger.day (
+    business_date  date   PRIMARY KEY,
+    first_sequence bigint NOT NULL
+);
+
+-- Entries whose value date is not their business day: the few that make the two kinds of balance differ.
+CREATE TABLE ledger.value_dated (
+    account_number bigint NOT NULL,
+    sequence       bigint NOT NULL,
+    amount_minor   bigint NOT NULL,
+    business_date  date   NOT NULL,
+    value_date     date   NOT NULL CHECK (value_date <> business_date),
+    PRIMARY KEY (account_number, sequence)
+);
+
 -- Money set aside, as it is now. How it came about stands in transfer and relation.
 CREATE TABLE ledger.hold (
     hold_id        uuid        PRIMARY KEY,
@@ -235,7 +251,7 @@ DECLARE
     append_only text;
 BEGIN
     FOREACH append_only IN ARRAY ARRAY['transfer', 'further_leg', 'external_creditor', 'entry', 'relation', 'actor',
-                                       'spending', 'customer_spending', 'account_change', 'crossing_out',
+                                       'spending', 'customer_spending', 'account_change', 'day', 'value_dated', 'crossing_out',
                                        'crossing_returned', 'crossing_landed', 'crossing_refused'] LOOP
         EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON ledger.%I '
                        'FOR EACH STATEMENT EXECUTE FUNCTION ledger.refuse_change()', append_only);

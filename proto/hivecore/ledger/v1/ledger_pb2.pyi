@@ -1155,6 +1155,7 @@ class ListEntriesRequest(_message.Message):
     DESCENDING_FIELD_NUMBER: _builtins.int
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    UNTIL_SEQUENCE_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.int
     """The shard to ask."""
     account_number: _builtins.int
@@ -1165,6 +1166,10 @@ class ListEntriesRequest(_message.Message):
     """Start after this sequence in the order asked for; 0 starts at the beginning."""
     limit: _builtins.int
     """At most this many; from 1 to 1,000."""
+    until_sequence: _builtins.int
+    """Stop before leaving this sequence behind in the order asked for: upwards the last one listed,
+    downwards the first one not listed; 0 for no bound.
+    """
     def __init__(
         self,
         *,
@@ -1173,14 +1178,247 @@ class ListEntriesRequest(_message.Message):
         descending: _builtins.bool = ...,
         after_sequence: _builtins.int = ...,
         limit: _builtins.int = ...,
+        until_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "after_sequence", b"after_sequence", "descending", b"descending", "limit", b"limit", "shard_id", b"shard_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "after_sequence", b"after_sequence", "descending", b"descending", "limit", b"limit", "shard_id", b"shard_id", "until_sequence", b"until_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEntriesRequest: _TypeAlias = ListEntriesRequest  # noqa: Y015
+
+@_typing.final
+class GetPastBalanceRequest(_message.Message):
+    """Asks for a balance of the past; exactly one of the moments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    BOOKING_TIME_US_FIELD_NUMBER: _builtins.int
+    VALUE_DATE_FIELD_NUMBER: _builtins.int
+    BUSINESS_DATE_FIELD_NUMBER: _builtins.int
+    shard_id: _builtins.int
+    """The shard to ask."""
+    account_number: _builtins.int
+    """Whose."""
+    booking_time_us: _builtins.int
+    """Everything booked at or before this, in microseconds since 1970-01-01 UTC."""
+    value_date: _builtins.int
+    """Everything with a value date up to this, in days since 1970-01-01."""
+    business_date: _builtins.int
+    """Everything booked by the end of this business day, in days since 1970-01-01."""
+    def __init__(
+        self,
+        *,
+        shard_id: _builtins.int = ...,
+        account_number: _builtins.int = ...,
+        booking_time_us: _builtins.int = ...,
+        value_date: _builtins.int = ...,
+        business_date: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["booking_time_us", b"booking_time_us", "business_date", b"business_date", "moment", b"moment", "value_date", b"value_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "moment", b"moment", "shard_id", b"shard_id", "value_date", b"value_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_moment: _TypeAlias = _typing.Literal["booking_time_us", "value_date", "business_date"]  # noqa: Y015
+    _WhichOneofArgType_moment: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_moment) -> _WhichOneofReturnType_moment | None: ...
+
+Global___GetPastBalanceRequest: _TypeAlias = GetPastBalanceRequest  # noqa: Y015
+
+@_typing.final
+class PastBalance(_message.Message):
+    """A balance of the past."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    BALANCE_MINOR_FIELD_NUMBER: _builtins.int
+    HELD_MINOR_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    found: _builtins.bool
+    """Whether the account is in the books."""
+    currency: _builtins.int
+    """ISO 4217 numeric."""
+    balance_minor: _builtins.int
+    """In minor units."""
+    held_minor: _builtins.int
+    """In minor units; 0 for a balance by value date."""
+    version: _builtins.int
+    """Entries by then; 0 for a balance by value date."""
+    def __init__(
+        self,
+        *,
+        found: _builtins.bool = ...,
+        currency: _builtins.int = ...,
+        balance_minor: _builtins.int = ...,
+        held_minor: _builtins.int = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_minor", b"balance_minor", "currency", b"currency", "found", b"found", "held_minor", b"held_minor", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PastBalance: _TypeAlias = PastBalance  # noqa: Y015
+
+@_typing.final
+class GetStatementRequest(_message.Message):
+    """Asks for a statement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
+    shard_id: _builtins.int
+    """The shard to ask."""
+    account_number: _builtins.int
+    """Whose."""
+    first_date: _builtins.int
+    """First business day, in days since 1970-01-01."""
+    last_date: _builtins.int
+    """Last business day, inclusive."""
+    def __init__(
+        self,
+        *,
+        shard_id: _builtins.int = ...,
+        account_number: _builtins.int = ...,
+        first_date: _builtins.int = ...,
+        last_date: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "first_date", b"first_date", "last_date", b"last_date", "shard_id", b"shard_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatementRequest: _TypeAlias = GetStatementRequest  # noqa: Y015
+
+@_typing.final
+class Statement(_message.Message):
+    """The frame of a statement; its entries are those after `after_sequence` up to `until_sequence`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPENING_FIELD_NUMBER: _builtins.int
+    CLOSING_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    UNTIL_SEQUENCE_FIELD_NUMBER: _builtins.int
+    after_sequence: _builtins.int
+    """The last sequence before the first day."""
+    until_sequence: _builtins.int
+    """The last sequence of the last day."""
+    @_builtins.property
+    def opening(self) -> Global___PastBalance:
+        """Before the first day."""
+
+    @_builtins.property
+    def closing(self) -> Global___PastBalance:
+        """After the last day."""
+
+    def __init__(
+        self,
+        *,
+        opening: Global___PastBalance | None = ...,
+        closing: Global___PastBalance | None = ...,
+        after_sequence: _builtins.int = ...,
+        until_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closing", b"closing", "opening", b"opening"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "closing", b"closing", "opening", b"opening", "until_sequence", b"until_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Statement: _TypeAlias = Statement  # noqa: Y015
+
+@_typing.final
+class GetTrialBalanceRequest(_message.Message):
+    """Asks for a trial balance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_ID_FIELD_NUMBER: _builtins.int
+    shard_id: _builtins.int
+    """The shard to ask."""
+    def __init__(
+        self,
+        *,
+        shard_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shard_id", b"shard_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTrialBalanceRequest: _TypeAlias = GetTrialBalanceRequest  # noqa: Y015
+
+@_typing.final
+class TrialBalance(_message.Message):
+    """All balances of a shard; debits and credits are equal in each currency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Row(_message.Message):
+        """One row."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CODE_FIELD_NUMBER: _builtins.int
+        CURRENCY_FIELD_NUMBER: _builtins.int
+        ACCOUNT_COUNT_FIELD_NUMBER: _builtins.int
+        DEBIT_MINOR_FIELD_NUMBER: _builtins.int
+        CREDIT_MINOR_FIELD_NUMBER: _builtins.int
+        code: _builtins.int
+        """Chart code; 0 for all customers' accounts."""
+        currency: _builtins.int
+        """ISO 4217 numeric."""
+        account_count: _builtins.int
+        """How many accounts."""
+        debit_minor: _builtins.int
+        """Sum of negative balances, as a positive number of minor units."""
+        credit_minor: _builtins.int
+        """Sum of positive balances, in minor units."""
+        def __init__(
+            self,
+            *,
+            code: _builtins.int = ...,
+            currency: _builtins.int = ...,
+            account_count: _builtins.int = ...,
+            debit_minor: _builtins.int = ...,
+            credit_minor: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["account_count", b"account_count", "code", b"code", "credit_minor", b"credit_minor", "currency", b"currency", "debit_minor", b"debit_minor"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrialBalance.Row]:
+        """By code and currency."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___TrialBalance.Row] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrialBalance: _TypeAlias = TrialBalance  # noqa: Y015
 
 @_typing.final
 class ListEntriesResponse(_message.Message):

@@ -85,6 +85,21 @@ class LedgerStub:
                 request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListEntriesRequest.SerializeToString,
                 response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListEntriesResponse.FromString,
                 _registered_method=True)
+        self.GetPastBalance = channel.unary_unary(
+                '/hivecore.ledger.v1.Ledger/GetPastBalance',
+                request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetPastBalanceRequest.SerializeToString,
+                response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PastBalance.FromString,
+                _registered_method=True)
+        self.GetStatement = channel.unary_unary(
+                '/hivecore.ledger.v1.Ledger/GetStatement',
+                request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetStatementRequest.SerializeToString,
+                response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.Statement.FromString,
+                _registered_method=True)
+        self.GetTrialBalance = channel.unary_unary(
+                '/hivecore.ledger.v1.Ledger/GetTrialBalance',
+                request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetTrialBalanceRequest.SerializeToString,
+                response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.TrialBalance.FromString,
+                _registered_method=True)
         self.CheckPayees = channel.unary_unary(
                 '/hivecore.ledger.v1.Ledger/CheckPayees',
                 request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.CheckPayeesRequest.SerializeToString,
@@ -180,6 +195,27 @@ class LedgerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetPastBalance(self, request, context):
+        """Returns what an account held at a moment of the past.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatement(self, request, context):
+        """Returns what an account held before and after some business days, and where their entries lie.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTrialBalance(self, request, context):
+        """Sums all balances by chart code and currency.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CheckPayees(self, request, context):
         """Says of each payee whether it exists here, has that currency and may be credited.
         """
@@ -253,6 +289,21 @@ def add_LedgerServicer_to_server(servicer, server):
                     servicer.ListEntries,
                     request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListEntriesRequest.FromString,
                     response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'GetPastBalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPastBalance,
+                    request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetPastBalanceRequest.FromString,
+                    response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PastBalance.SerializeToString,
+            ),
+            'GetStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatement,
+                    request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetStatementRequest.FromString,
+                    response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.Statement.SerializeToString,
+            ),
+            'GetTrialBalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrialBalance,
+                    request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetTrialBalanceRequest.FromString,
+                    response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.TrialBalance.SerializeToString,
             ),
             'CheckPayees': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckPayees,
@@ -541,6 +592,87 @@ class Ledger:
             '/hivecore.ledger.v1.Ledger/ListEntries',
             hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListEntriesRequest.SerializeToString,
             hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPastBalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.ledger.v1.Ledger/GetPastBalance',
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetPastBalanceRequest.SerializeToString,
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PastBalance.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.ledger.v1.Ledger/GetStatement',
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetStatementRequest.SerializeToString,
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.Statement.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrialBalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.ledger.v1.Ledger/GetTrialBalance',
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetTrialBalanceRequest.SerializeToString,
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.TrialBalance.FromString,
             options,
             channel_credentials,
             insecure,

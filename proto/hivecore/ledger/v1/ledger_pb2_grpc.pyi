@@ -66,6 +66,12 @@ class LedgerStub:
     """Returns the state of accounts; accounts not in the books have `found` false."""
     ListEntries: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListEntriesRequest, _ledger_pb2.ListEntriesResponse]
     """Lists entries of an account from a version on, upwards or downwards."""
+    GetPastBalance: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetPastBalanceRequest, _ledger_pb2.PastBalance]
+    """Returns what an account held at a moment of the past."""
+    GetStatement: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetStatementRequest, _ledger_pb2.Statement]
+    """Returns what an account held before and after some business days, and where their entries lie."""
+    GetTrialBalance: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetTrialBalanceRequest, _ledger_pb2.TrialBalance]
+    """Sums all balances by chart code and currency."""
     CheckPayees: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.CheckPayeesRequest, _ledger_pb2.CheckPayeesResponse]
     """Says of each payee whether it exists here, has that currency and may be credited."""
     LandCrossings: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.LandCrossingsRequest, _ledger_pb2.LandCrossingsResponse]
@@ -106,6 +112,12 @@ class LedgerAsyncStub(LedgerStub):
     """Returns the state of accounts; accounts not in the books have `found` false."""
     ListEntries: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListEntriesRequest, _ledger_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Lists entries of an account from a version on, upwards or downwards."""
+    GetPastBalance: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetPastBalanceRequest, _ledger_pb2.PastBalance]  # type: ignore[assignment]
+    """Returns what an account held at a moment of the past."""
+    GetStatement: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetStatementRequest, _ledger_pb2.Statement]  # type: ignore[assignment]
+    """Returns what an account held before and after some business days, and where their entries lie."""
+    GetTrialBalance: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetTrialBalanceRequest, _ledger_pb2.TrialBalance]  # type: ignore[assignment]
+    """Sums all balances by chart code and currency."""
     CheckPayees: _aio.UnaryUnaryMultiCallable[_ledger_pb2.CheckPayeesRequest, _ledger_pb2.CheckPayeesResponse]  # type: ignore[assignment]
     """Says of each payee whether it exists here, has that currency and may be credited."""
     LandCrossings: _aio.UnaryUnaryMultiCallable[_ledger_pb2.LandCrossingsRequest, _ledger_pb2.LandCrossingsResponse]  # type: ignore[assignment]
@@ -203,6 +215,30 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.ListEntriesResponse, _abc.Awaitable[_ledger_pb2.ListEntriesResponse]]:
         """Lists entries of an account from a version on, upwards or downwards."""
+
+    @_abc_1.abstractmethod
+    def GetPastBalance(
+        self,
+        request: _ledger_pb2.GetPastBalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.PastBalance, _abc.Awaitable[_ledger_pb2.PastBalance]]:
+        """Returns what an account held at a moment of the past."""
+
+    @_abc_1.abstractmethod
+    def GetStatement(
+        self,
+        request: _ledger_pb2.GetStatementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.Statement, _abc.Awaitable[_ledger_pb2.Statement]]:
+        """Returns what an account held before and after some business days, and where their entries lie."""
+
+    @_abc_1.abstractmethod
+    def GetTrialBalance(
+        self,
+        request: _ledger_pb2.GetTrialBalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.TrialBalance, _abc.Awaitable[_ledger_pb2.TrialBalance]]:
+        """Sums all balances by chart code and currency."""
 
     @_abc_1.abstractmethod
     def CheckPayees(
