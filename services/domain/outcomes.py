@@ -74,5 +74,12 @@ class Refusal(IntEnum):
     """Only as the reason of a return: the payee's shard knows the id for another transfer."""
 
 
-UNKNOWN_ACCOUNT: Final = frozenset({Refusal.DEBIT_ACCOUNT_NOT_FOUND, Refusal.CREDIT_ACCOUNT_NOT_FOUND})
-"""Refusals that say there is no such account, rather than that its state forbids the transfer."""
+NOT_THERE: Final = frozenset(
+    {
+        Refusal.DEBIT_ACCOUNT_NOT_FOUND,
+        Refusal.CREDIT_ACCOUNT_NOT_FOUND,
+        Refusal.HOLD_NOT_FOUND,
+        Refusal.ORIGINAL_NOT_FOUND,
+    }
+)
+"""Refusals that say there is no such thing, rather than that its state forbids what was asked."""

@@ -281,6 +281,7 @@ class ChangeRow(NamedTuple):
     refusal: int
     restrictions_before: int
     floor_before_minor: int
+    allowance_before: Allowance | None
 
 
 class ChangeDecision(NamedTuple):

@@ -15,9 +15,9 @@ from services.ledger.books import (
     ChangeDecision,
     ChangeRow,
     Restriction,
-    Spent,
 )
 from services.ledger.draft import Draft
+from services.ledger.spending import begin_counting, is_counted
 
 ACTIVE: Final = 0
 PENDING: Final = int(Restriction.PENDING)
@@ -63,8 +63,10 @@ def change(draft: Draft, asked: Change, actor_id: int) -> ChangeDecision | None:
     account = draft.state(asked.account_number)
     refusal = change_refusal(account, asked, draft.is_in_flight(asked.account_number))
     draft.sequence += 1
-    restrictions, floor = (account.restrictions, account.floor_minor) if account is not None else (0, 0)
-    draft.changes.append(ChangeRow(draft.sequence, asked, actor_id, refusal, restrictions, floor))
+    restrictions, floor, allowance = 0, 0, None
+    if account is not None:
+        restrictions, floor, allowance = account.restrictions, account.floor_minor, account.allowance
+    draft.changes.append(ChangeRow(draft.sequence, asked, actor_id, refusal, restrictions, floor, allowance))
     if not refusal:
         assert account is not None
         _apply(draft, account, asked)
@@ -78,12 +80,25 @@ def _apply(draft: Draft, account: AccountState, asked: Change) -> None:
     if asked.floor_minor is not None:
         account.floor_minor = asked.floor_minor
     if asked.allowance is not None:
+        was_counted = is_counted(account.allowance)
         account.allowance = asked.allowance if any(limit is not None for limit in asked.allowance) else None
+        if is_counted(account.allowance) and not was_counted:
+            account.spent = begin_counting(draft, (account,))
+            draft.spenders.add(account.number)
     draft.altered.add(account.number)
     if asked.customer_day_minor_max is not None:
-        key = CapKey(account.customer_number, account.currency)
-        before = draft.cap(key)
-        draft.caps[key] = Cap(asked.customer_day_minor_max, before.spent if before is not None else Spent())
-        draft.cap_changes[key] = asked.customer_day_minor_max
-        for sibling in (account, *draft.siblings(account.number)):
-            sibling.is_capped = asked.customer_day_minor_max >= 0
+        _cap(draft, account, asked.customer_day_minor_max)
+
+
+def _cap(draft: Draft, account: AccountState, day_minor_max: int) -> None:
+    key = CapKey(account.customer_number, account.currency)
+    siblings = draft.siblings(account)
+    before = draft.cap(key)
+    if before is None or before.day_minor_max < 0:
+        if day_minor_max < 0:
+            return  # There is none to lift.
+        before = Cap(day_minor_max, begin_counting(draft, siblings))
+    draft.caps[key] = before._replace(day_minor_max=day_minor_max)
+    draft.cap_changes[key] = day_minor_max
+    for sibling in siblings:
+        sibling.is_capped = day_minor_max >= 0

@@ -76,8 +76,11 @@ class Courier:
         return len(self._pending)
 
     def carries_for(self, account_number: int) -> bool:
-        """Tell whether a crossing of an account is unanswered."""
-        return any(crossing.debit_account == account_number for crossing in self._pending)
+        """Tell whether a crossing that may come back to an account, or take further legs back, is unanswered."""
+        return any(
+            crossing.debit_account == account_number or any(account_number in leg[:2] for leg in crossing.further)
+            for crossing in self._pending
+        )
 
     def take(self, crossings: Sequence[Crossing]) -> None:
         """Take crossings that were committed, in the order of their numbers."""

@@ -18,6 +18,7 @@ from services.ledger.books import (
     Creditor,
     Decision,
     Hold,
+    HoldState,
     Leg,
     Original,
     Relation,
@@ -53,6 +54,7 @@ class Draft:
         original: Callable[[bytes], Original | None] = _nothing,
         change: Callable[[bytes], ChangeDecision | None] = _nothing,
         siblings: Mapping[int, Sequence[int]] | None = None,
+        open_holds: Mapping[int, Sequence[Hold]] | None = None,
         is_in_flight: Callable[[int], bool] = lambda _number: False,
     ) -> None:
         self.shard_id = shard_id
@@ -68,6 +70,7 @@ class Draft:
         self._committed_original = original
         self._committed_change = change
         self._siblings = siblings or {}
+        self._open_holds = open_holds or {}
         self._is_in_flight = is_in_flight
         self.touched: dict[int, AccountState] = {}
         self.decisions: dict[bytes, Decision] = {}
@@ -142,16 +145,26 @@ class Draft:
         """Tell what the id of a change means by this draft or by the books."""
         return self.changed.get(change_id) or self._committed_change(change_id)
 
-    def siblings(self, number: int) -> list[AccountState]:
+    def siblings(self, account: AccountState) -> list[AccountState]:
         """Return the accounts of the same customer and currency, the account itself among them."""
-        states = (self.state(sibling) for sibling in self._siblings.get(number, ()))
-        return [state for state in states if state is not None]
+        numbers = {account.number, *self._siblings.get(account.number, ())}
+        if account.customer_number:
+            numbers.update(new.number for new in self.opened if new.customer_number == account.customer_number)
+        states = (self.state(number) for number in numbers)
+        return [state for state in states if state is not None and state.currency == account.currency]
+
+    def open_holds(self, number: int) -> list[Hold]:
+        """Return an account's open holds, where they were asked for beforehand."""
+        holds = {hold.hold_id: hold for hold in self._open_holds.get(number, ())} | self.holds
+        return [hold for hold in holds.values() if hold.account_number == number and hold.state == HoldState.OPEN]
 
     def is_in_flight(self, number: int) -> bool:
-        """Tell whether money that left an account may still come back from another shard."""
+        """Tell whether an account is a side of a leg that may still come back with its crossing."""
         crossing = {sequence for _, sequence, _ in self.crossings_out}
-        return self._is_in_flight(number) or any(
-            row.debit_account == number and row.sequence in crossing for row in self.transfers
+        return (
+            self._is_in_flight(number)
+            or any(row.debit_account == number and row.sequence in crossing for row in self.transfers)
+            or any(of in crossing and number in leg[:2] for _, of, leg in self.further_legs)
         )
 
     def note_value_date(self, first_sequence: int, value_date: int) -> None:

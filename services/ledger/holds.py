@@ -154,8 +154,7 @@ def _increase(draft: Draft, asked: HoldCommand) -> int:
         amount_minor=hold.amount_minor + asked.amount_minor, expire_time_us=expire_time_us
     )
     draft.set_aside(account, asked.amount_minor, draft.sequence)
-    if hold.place_date == draft.business_date:
-        spend(draft, account, asked.amount_minor, 0)
+    spend(draft, account, asked.amount_minor, 0)
     return 0
 
 
@@ -202,6 +201,7 @@ def _record(draft: Draft, asked: HoldCommand, refusal: int, actor_id: int) -> De
     """Give a command its outcome, for ever."""
     if refusal:
         draft.sequence += 1
+    hold = draft.hold(asked.hold_id)
     draft.transfers.append(
         TransferRow(
             draft.sequence,
@@ -211,7 +211,7 @@ def _record(draft: Draft, asked: HoldCommand, refusal: int, actor_id: int) -> De
             asked.amount_minor,
             asked.fingerprint,
             draft.business_date,
-            asked.currency,
+            asked.currency or (hold.currency if hold is not None else 0),  # A release names none.
             asked.kind,
             Outcome.REFUSED if refusal else Outcome.POSTED,
             refusal,

@@ -14,6 +14,7 @@ from services.ledger.books import (
     AccountState,
     Actor,
     Answers,
+    CapKey,
     Change,
     ChangeDecision,
     Crossing,
@@ -66,6 +67,14 @@ class Job(ABC, Generic[T]):
 
     def siblings_of(self) -> Iterable[int]:
         """Return accounts whose customers' other accounts deciding needs."""
+        return ()
+
+    def open_holds_of(self) -> Iterable[int]:
+        """Return accounts whose open holds deciding needs; those of siblings come with `siblings_of`."""
+        return ()
+
+    def cap_keys(self) -> Iterable[CapKey]:
+        """Return customers' caps that deciding needs besides those of accounts in the books."""
         return ()
 
     def actors(self) -> Iterable[Actor]:
@@ -193,8 +202,8 @@ class AcknowledgeJob(Job[None]):
         self.refused = refused
 
     def accounts(self) -> Sequence[Sequence[int]]:
-        """Return the payers who get money back, and whom further legs had paid."""
-        further = [leg.credit_account for crossing, _ in self.refused for leg in crossing.further]
+        """Return the payers who get money back, and both sides of further legs."""
+        further = [number for crossing, _ in self.refused for leg in crossing.further for number in leg[:2]]
         return ([crossing.debit_account for crossing, _ in self.refused], further)
 
     def transits(self) -> Iterable[tuple[int, int]]:
@@ -218,6 +227,12 @@ class OpenJob(Job[list[bool]]):
     def accounts(self) -> Sequence[Sequence[int]]:
         """Return the accounts themselves: they may be there already."""
         return ([opening.number for opening in self.openings],)
+
+    def cap_keys(self) -> Iterable[CapKey]:
+        """Return the caps of the customers: a new account counts for them too."""
+        return {
+            CapKey(opening.customer_number, opening.currency) for opening in self.openings if opening.customer_number
+        }
 
     def decide(self, draft: Draft) -> list[bool]:
         """Open."""
@@ -341,6 +356,10 @@ class ChangeJob(Job[ChangeDecision | None]):
     def siblings_of(self) -> Iterable[int]:
         """Return the account when its customer's cap changes."""
         return () if self.change.customer_day_minor_max is None else (self.change.account_number,)
+
+    def open_holds_of(self) -> Iterable[int]:
+        """Return the account when counting what it spends may begin."""
+        return () if self.change.allowance is None else (self.change.account_number,)
 
     def actors(self) -> Iterable[Actor]:
         """Return who asks."""

@@ -50,6 +50,8 @@ class Facts:
     changes: dict[bytes, ChangeDecision] = field(default_factory=dict)
     siblings: dict[int, list[int]] = field(default_factory=dict)
     """Accounts of the same customer and currency, by account."""
+    open_holds: dict[int, list[Hold]] = field(default_factory=dict)
+    """Open holds, by account."""
 
 
 class Memory:
@@ -83,7 +85,7 @@ class Memory:
         missing = [number for number in wanted if self._accounts.get(number) is None]
         if missing:
             self._accounts.update(await store.load_accounts(missing))
-        await self._load_caps(wanted, store)
+        await self._load_caps(wanted, {key for job in jobs for key in job.cap_keys()}, store)
         await self._name_actors(jobs, store)
 
     async def _load_special(self, jobs: list[Job[Any]], store: Store, facts: Facts, wanted: set[int]) -> None:
@@ -104,9 +106,11 @@ class Memory:
         if lone:
             facts.siblings = await store.load_siblings(list(lone))
             wanted.update(number for siblings in facts.siblings.values() for number in siblings)
+        holders = lone.union(*facts.siblings.values(), *(job.open_holds_of() for job in jobs))
+        if holders:
+            facts.open_holds = await store.load_open_holds(list(holders))
 
-    async def _load_caps(self, wanted: Iterable[int], store: Store) -> None:
-        keys = set()
+    async def _load_caps(self, wanted: Iterable[int], keys: set[CapKey], store: Store) -> None:
         for number in wanted:
             account = self._accounts.get(number)
             if account is not None and account.is_capped:
@@ -147,6 +151,7 @@ class Memory:
             original=facts.originals.get,
             change=facts.changes.get,
             siblings=facts.siblings,
+            open_holds=facts.open_holds,
             is_in_flight=self._is_in_flight,
         )
         draft.begins_day = business_date > head.booking_time_us // MICROSECONDS_PER_DAY

@@ -14,6 +14,7 @@ from services.domain.outcomes import Outcome, Refusal
 from services.ledger.books import (
     AccountState,
     Answers,
+    CapKey,
     Crossing,
     Crossings,
     Decision,
@@ -343,6 +344,8 @@ def open_accounts(draft: Draft, openings: Sequence[AccountState]) -> list[bool]:
         state = draft.state(opening.number)
         if state is None:
             state = opening.copy()
+            cap = draft.cap(CapKey(state.customer_number, state.currency))
+            state.is_capped = cap is not None and cap.day_minor_max >= 0
             draft.touched[state.number] = state
             draft.opened.append(state)
             if state.allowance is not None:

@@ -23,6 +23,10 @@ SELECT a.account_number, a.currency, a.floor_minor, a.restrictions,
 SELECT hold_id, account_number, currency, amount_minor, expire_time, payee_account, place_date, state, captured_minor
   FROM ledger.hold WHERE hold_id = ANY ($1::uuid[]);
 
+-- load_open_holds --
+SELECT hold_id, account_number, currency, amount_minor, expire_time, payee_account, place_date, state, captured_minor
+  FROM ledger.hold WHERE account_number = ANY ($1::bigint[]) AND state = 1;
+
 -- load_caps --
 SELECT c.customer_number, c.currency, c.day_minor_max, s.business_date, s.minor, s.count
   FROM unnest($1::bigint[], $2::smallint[]) AS wanted (customer_number, currency)
@@ -107,8 +111,9 @@ DELETE FROM ledger.customer_cap
 INSERT INTO ledger.account_change
     (sequence, change_id, account_number, change_time, fingerprint, restrictions_before, restrictions, floor_before_minor,
      floor_minor, sets_allowance, balance_minor_max, transfer_minor_max, day_minor_max, day_count_max,
-     customer_day_minor_max, actor_id, refusal, reason)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18);
+     customer_day_minor_max, actor_id, refusal, reason, balance_before_minor_max, transfer_before_minor_max,
+     day_before_minor_max, day_before_count_max)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22);
 
 -- lock_head --
 -- Waits until no transaction is about to change the head; what it then says is final.
@@ -289,13 +294,19 @@ SELECT CASE WHEN a.account_number / 1000000000000 = $1 THEN (a.account_number / 
  GROUP BY 1, 2 ORDER BY 1, 2;
 
 -- get_hold --
-SELECT hold_id, account_number, currency, amount_minor, expire_time, payee_account, place_date, state, captured_minor
-  FROM ledger.hold WHERE hold_id = $1;
+-- The reference is that of the command that placed it.
+SELECT h.hold_id, h.account_number, h.currency, h.amount_minor, h.expire_time, h.payee_account, h.place_date, h.state,
+       h.captured_minor, t.reference
+  FROM ledger.hold h JOIN ledger.transfer t ON t.transfer_id = h.hold_id AND t.kind = 4
+ WHERE h.hold_id = $1;
 
 -- open_holds --
 -- An account's open holds, those that expire first first.
-SELECT hold_id, account_number, currency, amount_minor, expire_time, payee_account, place_date, state, captured_minor
-  FROM ledger.hold WHERE account_number = $1 AND state = 1 ORDER BY expire_time LIMIT $2;
+SELECT h.hold_id, h.account_number, h.currency, h.amount_minor, h.expire_time, h.payee_account, h.place_date, h.state,
+       h.captured_minor, t.reference
+  FROM ledger.hold h JOIN ledger.transfer t ON t.transfer_id = h.hold_id AND t.kind = 4
+ WHERE h.account_number = $1 AND h.state = 1
+ ORDER BY h.expire_time, h.hold_id LIMIT $2;
 
 -- account_facts --
 SELECT currency FROM ledger.account WHERE account_number = $1;

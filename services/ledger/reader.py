@@ -179,14 +179,14 @@ class Reader:
         """Return open holds whose time has come, the oldest first."""
         return [row[0] for row in await self._ask("due_holds", limit)]
 
-    async def hold(self, hold_id: bytes) -> Hold | None:
-        """Return a hold."""
+    async def hold(self, hold_id: bytes) -> tuple[Hold, str] | None:
+        """Return a hold and the words it was placed with."""
         found = await self._ask("get_hold", hold_id)
-        return Hold(*found[0]) if found else None
+        return (Hold(*found[0][:-1]), found[0][-1]) if found else None
 
-    async def open_holds(self, account_number: int, limit: int) -> list[Hold]:
-        """Return an account's open holds, those that expire first first."""
-        return [Hold(*row) for row in await self._ask("open_holds", account_number, limit)]
+    async def open_holds(self, account_number: int, limit: int) -> list[tuple[Hold, str]]:
+        """Return an account's open holds with the words they were placed with, those that expire first first."""
+        return [(Hold(*row[:-1]), row[-1]) for row in await self._ask("open_holds", account_number, limit)]
 
     async def status(self) -> Status:
         """Return how far the books are."""

@@ -124,17 +124,17 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
     async def GetHold(self, request: ledger_pb2.GetHoldRequest, context: Any) -> ledger_pb2.Hold:
         """Return a hold."""
         shard = self._shard(request.shard_id)
-        hold = await shard.reader.hold(wire.one_id(request.hold_id, "hold_id"))
-        if hold is None:
+        found = await shard.reader.hold(wire.one_id(request.hold_id, "hold_id"))
+        if found is None:
             text = uuid_text(request.hold_id)
             raise errors.NotFound("HOLD_NOT_FOUND", f"no hold {text} on this shard", {"hold_id": text})
-        return wire_commands.hold(hold)
+        return wire_commands.hold(*found)
 
     async def ListHolds(self, request: ledger_pb2.ListHoldsRequest, context: Any) -> ledger_pb2.ListHoldsResponse:
         """List an account's open holds."""
         limit = wire.page_limit(request.limit)
         found = await self._shard(request.shard_id).reader.open_holds(request.account_number, limit)
-        return ledger_pb2.ListHoldsResponse(holds=[wire_commands.hold(hold) for hold in found])
+        return ledger_pb2.ListHoldsResponse(holds=[wire_commands.hold(*each) for each in found])
 
     async def ChangeAccount(
         self, request: ledger_pb2.ChangeAccountRequest, context: Any
@@ -151,6 +151,8 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
     ) -> ledger_pb2.BuryTransferResponse:
         """Refuse an id beforehand."""
         transfer_id = wire.one_id(request.transfer_id, "transfer_id")
+        if not 0 < request.account_number < 10**16:
+            raise errors.Malformed("ACCOUNT_NUMBER_INVALID", "account_number", "an account number has 16 digits")
         job = BuryJob([transfer_id], [request.account_number], _deadline(context))
         (buried,) = await self._shard(request.shard_id).writer.ask(job)
         return ledger_pb2.BuryTransferResponse(buried=buried)

@@ -71,6 +71,4 @@ def relate(draft: Draft, special: Special, sequence: int, amount_minor: int) -> 
         draft.relations.append((sequence, Relation.REVERSES, special.original_id, amount_minor))
         original = draft.original(special.original_id)
         assert original is not None
-        draft.originals[special.original_id] = original._replace(
-            reversed_minor=original.reversed_minor + amount_minor
-        )
+        draft.originals[special.original_id] = original._replace(reversed_minor=original.reversed_minor + amount_minor)

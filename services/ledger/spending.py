@@ -1,12 +1,32 @@
 """How much an account, and a customer over all accounts, may spend: pure rules.
 
 What was debited or set aside on a business day counts for that day; what a hold frees again on the
-day it was placed stops counting. Never here: floors and funds (`posting.py`), I/O.
+day it was placed stops counting. Counting begins when a limit per day is set where there was none:
+with what open holds of the day have set aside, so that whatever is freed later was counted.
+Never here: floors and funds (`posting.py`), I/O.
 """
 
+from collections.abc import Iterable
+
 from services.domain.outcomes import Refusal
-from services.ledger.books import AccountState, CapKey, Spent
+from services.ledger.books import AccountState, Allowance, CapKey, Spent
 from services.ledger.draft import Draft
+
+
+def is_counted(allowance: Allowance | None) -> bool:
+    """Tell whether an account has a limit per day, so that what it spends is counted."""
+    return allowance is not None and (allowance.day_minor_max is not None or allowance.day_count_max is not None)
+
+
+def begin_counting(draft: Draft, accounts: Iterable[AccountState]) -> Spent:
+    """Return what counts as spent today when counting begins: what today's open holds have set aside."""
+    amounts = [
+        hold.amount_minor
+        for account in accounts
+        for hold in draft.open_holds(account.number)
+        if hold.place_date == draft.business_date
+    ]
+    return Spent(draft.business_date, sum(amounts), len(amounts))
 
 
 def of_day(spent: Spent | None, business_date: int) -> Spent:
@@ -38,8 +58,7 @@ def spending_refusal(draft: Draft, account: AccountState, amount_minor: int) -> 
 
 def spend(draft: Draft, account: AccountState, amount_minor: int, count: int) -> None:
     """Count a debit or a placed hold; with a negative amount, what a hold of today frees again."""
-    allowance = account.allowance
-    if allowance is not None and (allowance.day_minor_max is not None or allowance.day_count_max is not None):
+    if is_counted(account.allowance):
         spent = of_day(account.spent, draft.business_date)
         account.spent = Spent(spent.business_date, spent.minor + amount_minor, spent.times + count)
         draft.spenders.add(account.number)

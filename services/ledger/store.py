@@ -99,6 +99,14 @@ class Store:
         """Return those of the holds that there are."""
         return {row[0]: Hold(*row) for row in await self._connection.fetch(SQL["load_holds"], hold_ids)}
 
+    async def load_open_holds(self, numbers: Sequence[int]) -> dict[int, list[Hold]]:
+        """Return the open holds of accounts, by account."""
+        found: dict[int, list[Hold]] = {}
+        for row in await self._connection.fetch(SQL["load_open_holds"], numbers):
+            hold = Hold(*row)
+            found.setdefault(hold.account_number, []).append(hold)
+        return found
+
     async def load_caps(self, keys: Sequence[CapKey]) -> dict[CapKey, Cap]:
         """Return those of the caps that there are, with what was spent of them."""
         customers, currencies = zip(*keys, strict=True)
@@ -291,4 +299,5 @@ def _change_values(row: ChangeRow, time_us: int) -> tuple[Any, ...]:
         row.actor_id,
         row.refusal,
         asked.reason,
+        *(row.allowance_before or Allowance()),
     )

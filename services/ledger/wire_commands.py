@@ -13,9 +13,6 @@ from services.ledger.books import AccountState, Allowance, Change, Flag, Hold, H
 from services.ledger.wire import actor, fingerprint, one_id
 
 ACCOUNTS_PER_CALL_MAX = limits.OPENINGS_PER_CALL_MAX
-HOLD_SECONDS_MAX = 366 * 86_400
-"""A hold for longer than a year is a mistake."""
-
 HOLDS_PER_CALL_MAX = 1_000
 
 
@@ -61,11 +58,19 @@ def hold_commands(request: ledger_pb2.CommandHoldsRequest) -> list[HoldCommand]:
         amount_min = 0 if releases else 1
         if not amount_min <= one.amount_minor <= limits.AMOUNT_MINOR_MAX:
             raise errors.Malformed("AMOUNT_INVALID", "amount_minor", f"from {amount_min} to {limits.AMOUNT_MINOR_MAX}")
-        if not (1 if places else 0) <= one.seconds <= HOLD_SECONDS_MAX:
-            raise errors.Malformed("HOLD_SECONDS_INVALID", "seconds", f"at most {HOLD_SECONDS_MAX}")
-        if one.kind == ledger_pb2.HoldCommand.KIND_UNSPECIFIED or one.flags & ~Flag.LIMITS_OVERRIDDEN:
+        if not (1 if places else 0) <= one.seconds <= limits.HOLD_SECONDS_MAX:
+            raise errors.Malformed("HOLD_SECONDS_INVALID", "seconds", f"at most {limits.HOLD_SECONDS_MAX}")
+        if (
+            not (places or releases or one.kind == ledger_pb2.HoldCommand.INCREASE)
+            or one.flags & ~Flag.LIMITS_OVERRIDDEN
+        ):
             raise errors.Malformed("HOLD_COMMAND_INVALID", "commands", "no such command")
         command_id, hold_id = one_id(one.command_id, "command_id"), one_id(one.hold_id, "hold_id")
+        if not 0 <= one.currency < 1000:
+            raise errors.Malformed("CURRENCY_UNKNOWN", "currency", "not an ISO 4217 number")
+        _check_text(one.reference, "reference")
+        if one.account_number == one.payee_account:
+            raise errors.Malformed("SAME_ACCOUNT", "payee_account", "is the hold's own account")
         if places != (command_id == hold_id):
             raise errors.Malformed("HOLD_COMMAND_INVALID", "command_id", "a hold is placed under its own id only")
         body = ledger_pb2.HoldCommand()
@@ -89,8 +94,8 @@ def hold_commands(request: ledger_pb2.CommandHoldsRequest) -> list[HoldCommand]:
     return read
 
 
-def hold(value: Hold) -> ledger_pb2.Hold:
-    """Write a hold."""
+def hold(value: Hold, reference: str) -> ledger_pb2.Hold:
+    """Write a hold and the words it was placed with."""
     return ledger_pb2.Hold(
         hold_id=value.hold_id,
         account_number=value.account_number,
@@ -100,6 +105,7 @@ def hold(value: Hold) -> ledger_pb2.Hold:
         payee_account=value.payee_account,
         state=value.state,
         captured_minor=value.captured_minor,
+        reference=reference,
     )
 
 
@@ -115,6 +121,7 @@ def change(request: ledger_pb2.ChangeAccountRequest) -> Change:
     cap = request.customer_day_minor_max if has("customer_day_minor_max") else None
     if cap is not None and not -1 <= cap <= limits.BALANCE_MINOR_MAX:
         raise errors.Malformed("LIMIT_INVALID", "customer_day_minor_max", "at least 0, or -1 to lift it")
+    _check_text(request.reason, "reason")
     body = ledger_pb2.ChangeAccountRequest()
     body.CopyFrom(request)
     body.ClearField("actor")
@@ -128,6 +135,11 @@ def change(request: ledger_pb2.ChangeAccountRequest) -> Change:
         request.reason,
         fingerprint(body.SerializeToString(deterministic=True)),
     )
+
+
+def _check_text(text: str, field: str) -> None:
+    if "\0" in text:
+        raise errors.Malformed("TEXT_INVALID", field, "contains NUL")
 
 
 def _allowance(message: ledger_pb2.Allowance) -> Allowance:

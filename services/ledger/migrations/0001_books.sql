@@ -191,6 +191,10 @@ CREATE TABLE ledger.account_change (
     day_minor_max         bigint,
     day_count_max         bigint,
     customer_day_minor_max bigint,   -- NULL: unchanged; -1: lifted
+    balance_before_minor_max  bigint,
+    transfer_before_minor_max bigint,
+    day_before_minor_max      bigint,
+    day_before_count_max      bigint,
     actor_id              integer     NOT NULL,
     refusal               smallint    NOT NULL,
     reason                text        NOT NULL

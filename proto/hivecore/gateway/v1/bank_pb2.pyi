@@ -618,9 +618,9 @@ class Entry(_message.Message):
     currency_code: _builtins.str
     """ISO 4217 alphabetic code."""
     transfer: _builtins.str
-    """Name of the transfer that wrote it."""
+    """Name of the transfer that wrote it; empty when that was a hold."""
     counterparty_account: _builtins.str
-    """Account number of the other side."""
+    """Account number of the other side; empty when there is none."""
     reference: _builtins.str
     """The transfer's reference."""
     is_return: _builtins.bool

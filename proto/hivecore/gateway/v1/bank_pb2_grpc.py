@@ -273,8 +273,9 @@ class BankServicer:
 
     def PlaceHold(self, request, context):
         """Sets money aside on an account. Idempotent by `hold_id`, for ever, refusals included. Returns the
-        hold; a refusal is an error as for PostTransfer. Needs scope `transfers.write`; overriding limits
-        also needs `limits.override`.
+        hold; a refusal is an error as for PostTransfer. ALREADY_EXISTS with HOLD_ID_REUSED when the id
+        names something else. Needs scope `transfers.write`; overriding limits also needs
+        `limits.override`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -323,10 +324,13 @@ class BankServicer:
 
     def ReverseTransfer(self, request, context):
         """Gives back what a transfer moved, whole or in part, as a new transfer from payee to payer that
-        is linked to the original. All reversals together give back at most the original, however
+        is linked to the original. Several legs are given back whole; of a crossing only the first leg is,
+        the others, such as fees on the payer's shard, stay as they are. All reversals together give back at most the original, however
         often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
-        refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND. Needs scope
-        `transfers.reverse`; policy OVERDRAW also needs `overdraft.force`.
+        refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
+        FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
+        for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. Needs scope `transfers.reverse`;
+        policy OVERDRAW also needs `overdraft.force`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -334,7 +338,8 @@ class BankServicer:
 
     def ChangeAccountState(self, request, context):
         """Changes an account's state of life. Idempotent by `request_id`, refusals included. Needs scope
-        `accounts.manage`. FAILED_PRECONDITION with STATE_MAY_NOT_FOLLOW or ACCOUNT_NOT_EMPTY.
+        `accounts.manage`. FAILED_PRECONDITION with STATE_MAY_NOT_FOLLOW, ACCOUNT_NOT_EMPTY, or
+        DEBIT_ACCOUNT_CLOSED when it is closed already.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

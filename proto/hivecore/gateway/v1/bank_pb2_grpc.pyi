@@ -95,8 +95,9 @@ class BankStub:
     """
     PlaceHold: _grpc.UnaryUnaryMultiCallable[_bank_pb2.PlaceHoldRequest, _bank_pb2.Hold]
     """Sets money aside on an account. Idempotent by `hold_id`, for ever, refusals included. Returns the
-    hold; a refusal is an error as for PostTransfer. Needs scope `transfers.write`; overriding limits
-    also needs `limits.override`.
+    hold; a refusal is an error as for PostTransfer. ALREADY_EXISTS with HOLD_ID_REUSED when the id
+    names something else. Needs scope `transfers.write`; overriding limits also needs
+    `limits.override`.
     """
     IncreaseHold: _grpc.UnaryUnaryMultiCallable[_bank_pb2.IncreaseHoldRequest, _bank_pb2.Hold]
     """Sets more aside, and may move the expiry. Idempotent by `request_id`. Needs scope
@@ -120,14 +121,18 @@ class BankStub:
     """
     ReverseTransfer: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ReverseTransferRequest, _bank_pb2.Transfer]
     """Gives back what a transfer moved, whole or in part, as a new transfer from payee to payer that
-    is linked to the original. All reversals together give back at most the original, however
+    is linked to the original. Several legs are given back whole; of a crossing only the first leg is,
+    the others, such as fees on the payer's shard, stay as they are. All reversals together give back at most the original, however
     often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
-    refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND. Needs scope
-    `transfers.reverse`; policy OVERDRAW also needs `overdraft.force`.
+    refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
+    FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
+    for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. Needs scope `transfers.reverse`;
+    policy OVERDRAW also needs `overdraft.force`.
     """
     ChangeAccountState: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ChangeAccountStateRequest, _bank_pb2.Account]
     """Changes an account's state of life. Idempotent by `request_id`, refusals included. Needs scope
-    `accounts.manage`. FAILED_PRECONDITION with STATE_MAY_NOT_FOLLOW or ACCOUNT_NOT_EMPTY.
+    `accounts.manage`. FAILED_PRECONDITION with STATE_MAY_NOT_FOLLOW, ACCOUNT_NOT_EMPTY, or
+    DEBIT_ACCOUNT_CLOSED when it is closed already.
     """
     ChangeAccountLimits: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ChangeAccountLimitsRequest, _bank_pb2.ChangeAccountLimitsResponse]
     """Replaces what an account may do: its floor, its limits, and the daily cap over all accounts of
@@ -202,8 +207,9 @@ class BankAsyncStub(BankStub):
     """
     PlaceHold: _aio.UnaryUnaryMultiCallable[_bank_pb2.PlaceHoldRequest, _bank_pb2.Hold]  # type: ignore[assignment]
     """Sets money aside on an account. Idempotent by `hold_id`, for ever, refusals included. Returns the
-    hold; a refusal is an error as for PostTransfer. Needs scope `transfers.write`; overriding limits
-    also needs `limits.override`.
+    hold; a refusal is an error as for PostTransfer. ALREADY_EXISTS with HOLD_ID_REUSED when the id
+    names something else. Needs scope `transfers.write`; overriding limits also needs
+    `limits.override`.
     """
     IncreaseHold: _aio.UnaryUnaryMultiCallable[_bank_pb2.IncreaseHoldRequest, _bank_pb2.Hold]  # type: ignore[assignment]
     """Sets more aside, and may move the expiry. Idempotent by `request_id`. Needs scope
@@ -227,14 +233,18 @@ class BankAsyncStub(BankStub):
     """
     ReverseTransfer: _aio.UnaryUnaryMultiCallable[_bank_pb2.ReverseTransferRequest, _bank_pb2.Transfer]  # type: ignore[assignment]
     """Gives back what a transfer moved, whole or in part, as a new transfer from payee to payer that
-    is linked to the original. All reversals together give back at most the original, however
+    is linked to the original. Several legs are given back whole; of a crossing only the first leg is,
+    the others, such as fees on the payer's shard, stay as they are. All reversals together give back at most the original, however
     often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
-    refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND. Needs scope
-    `transfers.reverse`; policy OVERDRAW also needs `overdraft.force`.
+    refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
+    FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
+    for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. Needs scope `transfers.reverse`;
+    policy OVERDRAW also needs `overdraft.force`.
     """
     ChangeAccountState: _aio.UnaryUnaryMultiCallable[_bank_pb2.ChangeAccountStateRequest, _bank_pb2.Account]  # type: ignore[assignment]
     """Changes an account's state of life. Idempotent by `request_id`, refusals included. Needs scope
-    `accounts.manage`. FAILED_PRECONDITION with STATE_MAY_NOT_FOLLOW or ACCOUNT_NOT_EMPTY.
+    `accounts.manage`. FAILED_PRECONDITION with STATE_MAY_NOT_FOLLOW, ACCOUNT_NOT_EMPTY, or
+    DEBIT_ACCOUNT_CLOSED when it is closed already.
     """
     ChangeAccountLimits: _aio.UnaryUnaryMultiCallable[_bank_pb2.ChangeAccountLimitsRequest, _bank_pb2.ChangeAccountLimitsResponse]  # type: ignore[assignment]
     """Replaces what an account may do: its floor, its limits, and the daily cap over all accounts of
@@ -390,8 +400,9 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_bank_pb2.Hold, _abc.Awaitable[_bank_pb2.Hold]]:
         """Sets money aside on an account. Idempotent by `hold_id`, for ever, refusals included. Returns the
-        hold; a refusal is an error as for PostTransfer. Needs scope `transfers.write`; overriding limits
-        also needs `limits.override`.
+        hold; a refusal is an error as for PostTransfer. ALREADY_EXISTS with HOLD_ID_REUSED when the id
+        names something else. Needs scope `transfers.write`; overriding limits also needs
+        `limits.override`.
         """
 
     @_abc_1.abstractmethod
@@ -451,10 +462,13 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_bank_pb2.Transfer, _abc.Awaitable[_bank_pb2.Transfer]]:
         """Gives back what a transfer moved, whole or in part, as a new transfer from payee to payer that
-        is linked to the original. All reversals together give back at most the original, however
+        is linked to the original. Several legs are given back whole; of a crossing only the first leg is,
+        the others, such as fees on the payer's shard, stay as they are. All reversals together give back at most the original, however
         often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
-        refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND. Needs scope
-        `transfers.reverse`; policy OVERDRAW also needs `overdraft.force`.
+        refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
+        FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
+        for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. Needs scope `transfers.reverse`;
+        policy OVERDRAW also needs `overdraft.force`.
         """
 
     @_abc_1.abstractmethod
@@ -464,7 +478,8 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_bank_pb2.Account, _abc.Awaitable[_bank_pb2.Account]]:
         """Changes an account's state of life. Idempotent by `request_id`, refusals included. Needs scope
-        `accounts.manage`. FAILED_PRECONDITION with STATE_MAY_NOT_FOLLOW or ACCOUNT_NOT_EMPTY.
+        `accounts.manage`. FAILED_PRECONDITION with STATE_MAY_NOT_FOLLOW, ACCOUNT_NOT_EMPTY, or
+        DEBIT_ACCOUNT_CLOSED when it is closed already.
         """
 
     @_abc_1.abstractmethod

@@ -575,6 +575,7 @@ class Hold(_message.Message):
     PAYEE_ACCOUNT_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     CAPTURED_MINOR_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     hold_id: _builtins.bytes
     """16 bytes."""
     account_number: _builtins.int
@@ -591,6 +592,8 @@ class Hold(_message.Message):
     """1 open, 2 captured, 3 released, 4 expired."""
     captured_minor: _builtins.int
     """What was captured, in minor units."""
+    reference: _builtins.str
+    """The words it was placed with."""
     def __init__(
         self,
         *,
@@ -602,10 +605,11 @@ class Hold(_message.Message):
         payee_account: _builtins.int = ...,
         state: _builtins.int = ...,
         captured_minor: _builtins.int = ...,
+        reference: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "amount_minor", b"amount_minor", "captured_minor", b"captured_minor", "currency", b"currency", "expire_time_us", b"expire_time_us", "hold_id", b"hold_id", "payee_account", b"payee_account", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "amount_minor", b"amount_minor", "captured_minor", b"captured_minor", "currency", b"currency", "expire_time_us", b"expire_time_us", "hold_id", b"hold_id", "payee_account", b"payee_account", "reference", b"reference", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
