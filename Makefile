@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint venv generate bench-baseline clean
+.PHONY: help up demo test lint venv generate bench-baseline outage clean
 .DELETE_ON_ERROR:
 
 help:  ## what can be made
@@ -34,7 +34,10 @@ generate: $(VENV)/.complete  ## make the gRPC code again from proto/
 	PYTHON=$(BIN)/python tools/generate.sh
 
 bench-baseline: $(VENV)/.complete  ## measure transfers per second beside pgbench
-	@$(BIN)/python -m loadtest.baseline $(ARGS)
+	@$(BIN)/python -m loadtest.bank --data build/bench-bank --new $(ARGS)
+
+outage: $(VENV)/.complete  ## kill one shard's ledger under load, with and without a standby, and say what callers noticed
+	@$(BIN)/python -m loadtest.outage $(ARGS)
 
 clean:  ## remove .venv and what tools leave behind; no bank's data is touched
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

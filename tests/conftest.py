@@ -5,6 +5,7 @@ others each time, and prints how to see a failure again.
 """
 
 import asyncio
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -13,11 +14,15 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import ledger_databases
 import pytest
 import uvloop
 from hypothesis import settings
 
 from services.chassis.embedded_postgres import EmbeddedPostgres
+
+# As the services and the command do: gRPC's own handlers crash a child that is forked while its threads work.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=100)
 settings.register_profile("wide", deadline=None, print_blob=True, max_examples=1_000)
@@ -77,3 +82,27 @@ async def make_database(postgres: EmbeddedPostgres) -> AsyncIterator[MakeDatabas
 async def database(make_database: MakeDatabase) -> str:
     """One fresh empty database, by DSN."""
     return await make_database()
+
+
+@pytest.fixture(scope="session")
+async def _shared_books(postgres: EmbeddedPostgres) -> dict[int, str]:
+    dsns = {}
+    for shard_id in (1, 2, 3):
+        await postgres.ensure_database(f"books_{shard_id}")
+        dsns[shard_id] = postgres.dsn(f"books_{shard_id}")
+        await ledger_databases.migrate(dsns[shard_id])
+    return dsns
+
+
+@pytest.fixture
+async def ledger_dsns(_shared_books: dict[int, str]) -> dict[int, str]:
+    """Three databases with empty books, by shard and DSN; nobody else uses them during the test."""
+    for dsn in _shared_books.values():
+        await ledger_databases.empty(dsn)
+    return dict(_shared_books)
+
+
+@pytest.fixture
+async def ledger_dsn(ledger_dsns: dict[int, str]) -> str:
+    """One database with empty books, by DSN."""
+    return ledger_dsns[1]

@@ -3,6 +3,8 @@
 Never here: what a command does.
 """
 
+import os
+
 import typer
 
 from services.cli.commands import files, holds, managing, money, records, running
@@ -34,6 +36,8 @@ app.command("audit")(running.audit)
 
 def run() -> None:
     """Carry out the command line: status 0 when done, 1 with a reason on standard error, 2 for wrong usage."""
+    # PostgreSQL is started by fork when it runs as another account; gRPC's own handlers crash such a child.
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     app()
 
 

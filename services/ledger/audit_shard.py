@@ -22,7 +22,8 @@ from services.ledger.audit_rules import Block, Content, Digest, Group, Side, Sna
 QUESTIONS: Final = ("audit.sql", "audit_holds.sql", "audit_limits.sql")
 
 SQL: Final = queries.parse(
-    __package__, "\n".join(resources.files(__package__).joinpath(name).read_text(encoding="utf-8") for name in QUESTIONS)
+    __package__,
+    "\n".join(resources.files(__package__).joinpath(name).read_text(encoding="utf-8") for name in QUESTIONS),
 )
 
 BLOCK_NUMBERS: Final = 4_096
@@ -148,9 +149,7 @@ class AuditedShard:
             money = here, row["peer_id"], row["currency"]
             self.snapshot.moving[money] = row["crossing_count"], int(row["amount_minor"]), row["age_seconds"]
 
-    async def compare_answers(
-        self, snapshots: Mapping[int, Snapshot], answers: Sequence[Acknowledged]
-    ) -> Meaning:
+    async def compare_answers(self, snapshots: Mapping[int, Snapshot], answers: Sequence[Acknowledged]) -> Meaning:
         """Hold what callers were told against this shard's books; ids that are not in them are left out."""
         ids = [UUID(bytes=answer.transfer_id) for answer in answers]
         outcomes, refusals = [answer.outcome for answer in answers], [answer.refusal for answer in answers]

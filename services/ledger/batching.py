@@ -146,7 +146,7 @@ class Writer:
                     await self._write(draft)
             except IdTaken:
                 ids = [transfer_id for job in batch for transfer_id in job.transfer_ids()]
-                facts.known = await self._find(ids)
+                facts.known |= await self._find(ids)
                 continue
             except postgres.ERRORS as error:
                 if postgres.is_connection_lost(error):

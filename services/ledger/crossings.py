@@ -245,11 +245,15 @@ class Couriers:
         except TimeoutError:
             pass
         for place, (peer_id, number) in answers.crossings.items():
-            courier = self.of(peer_id)
-            if number <= courier.resolved_through:
-                refusal = courier.returned.get(number)
-                answers.outcomes[place] = Outcome.RETURNED if refusal else Outcome.POSTED
-                answers.refusals[place] = refusal or 0
+            answers.outcomes[place], answers.refusals[place] = self.became(peer_id, number)
+
+    def became(self, peer_id: int, number: int) -> tuple[int, int]:
+        """Tell outcome and refusal of a crossing, also before the peer's word on it stands in the tables."""
+        courier = self.of(peer_id)
+        if number > courier.resolved_through:
+            return Outcome.IN_TRANSIT, 0
+        refusal = courier.returned.get(number)
+        return (Outcome.RETURNED, refusal) if refusal else (Outcome.POSTED, 0)
 
 
 class PayeeCheck:

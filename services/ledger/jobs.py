@@ -88,6 +88,10 @@ class Job(ABC, Generic[T]):
         """Return the ids that deciding asks about."""
         return ()
 
+    def passed_over_ids(self) -> Sequence[bytes]:
+        """Return the ids that get no outcome now; only the books know whether they have one already."""
+        return ()
+
     @abstractmethod
     def decide(self, draft: Draft) -> T:
         """Decide on a draft; may be called again on another draft."""
@@ -139,6 +143,10 @@ class PostJob(Job[Answers]):
         """Learn the numbers of those who ask."""
         if self.transfers.actors is not None:
             self.transfers.actor_ids = list(map(actor_id, self.transfers.actors))
+
+    def passed_over_ids(self) -> Sequence[bytes]:
+        """Return the ids at places with an error."""
+        return [self.transfers.transfer_ids[place] for place in self.transfers.errors]
 
     def decide(self, draft: Draft) -> Answers:
         """Post."""

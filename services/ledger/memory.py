@@ -88,6 +88,12 @@ class Memory:
         await self._load_caps(wanted, {key for job in jobs for key in job.cap_keys()}, store)
         await self._name_actors(jobs, store)
 
+    async def _recall(self, jobs: Sequence[Job[Any]], store: Store, facts: Facts) -> None:
+        """Ask what forgotten ids mean that no index will object to, because they are passed over this time."""
+        ids = [each for job in jobs for each in job.passed_over_ids() if self._decisions.get(each) is None]
+        if ids:
+            facts.known |= await store.find_decisions(ids)
+
     async def _load_special(self, jobs: list[Job[Any]], store: Store, facts: Facts, wanted: set[int]) -> None:
         """Bring in holds, originals, changes and siblings, and the accounts that they concern."""
         hold_ids = {hold_id for job in jobs for hold_id in job.hold_ids()}

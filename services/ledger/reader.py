@@ -41,6 +41,10 @@ class TransferRecord:
     relation: int
     """How it refers to `target_id`; 0 when it does not."""
     target_id: bytes
+    peer_id: int
+    """Peer of a crossing; 0 when there is none."""
+    number: int
+    """Number of a crossing at that peer."""
 
 
 class PastState(NamedTuple):
@@ -130,6 +134,8 @@ class Reader:
             None if row["subject"] is None else Actor(row["channel"], row["subject"]),
             row["relation"] or 0,
             row["target_id"] or b"",
+            row["peer_id"],
+            row["number"],
         )
 
     async def entries(

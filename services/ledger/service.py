@@ -6,6 +6,7 @@ about money, SQL.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
@@ -13,6 +14,7 @@ from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from services.domain import chart, errors, limits
 from services.domain.directory import Directory
 from services.domain.identifiers import uuid_text
+from services.domain.outcomes import Outcome
 from services.ledger import rules, wire, wire_commands
 from services.ledger.books import PlaceError, Transfers
 from services.ledger.jobs import BuryJob, ChangeJob, HoldJob, LandJob, OpenJob, PostJob
@@ -173,6 +175,10 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         if transfer is None:
             text = uuid_text(request.transfer_id)
             raise errors.NotFound("TRANSFER_NOT_FOUND", f"no transfer {text} on this shard", {"transfer_id": text})
+        if transfer.outcome == Outcome.IN_TRANSIT and shard.is_writer:
+            # Whoever was told POSTED reads POSTED, although the acknowledgement is still to be written.
+            outcome, refusal = shard.couriers.became(transfer.peer_id, transfer.number)
+            transfer = replace(transfer, outcome=outcome, refusal=refusal)
         return wire.record(transfer)
 
     async def GetBalances(self, request: ledger_pb2.GetBalancesRequest, context: Any) -> ledger_pb2.GetBalancesResponse:

@@ -144,13 +144,13 @@ class Shard:
     async def _keep(self, lease: Lease) -> None:
         """Renew the lease. A database that does not answer costs the lease, not the fence."""
         while True:
-            await asyncio.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
             try:
                 if not await lease.renew():
                     raise FenceLost
             except postgres.ERRORS as error:
                 _log.warning("lease_not_renewed", shard=self.shard_id, error=type(error).__name__)
                 lease.drop()
+            await asyncio.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
 
     async def _expire_holds(self, writer: Writer) -> None:
         """Free holds whose time has come, with no caller involved."""

@@ -1,0 +1,1 @@
+"""Traffic for the bank: workload shapes, generators, the baseline benchmark and its money audit."""

@@ -1,0 +1,105 @@
+"""Opens the accounts that a load test moves money between, funds them, and sorts them by shard.
+
+Opening goes through the public door like everybody's; only which slot lives on which shard is asked
+of the account service, since the public door does not tell.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+from uuid import uuid4
+
+import grpc
+from hivecore.account.v1 import account_pb2, account_pb2_grpc
+from hivecore.gateway.v1 import bank_pb2
+
+from loadtest.client import CHANNEL_OPTIONS, DEADLINE_SECONDS, Access, Client
+
+ACCOUNTS_PER_CALL: Final = 4_000
+FUNDING_MINOR: Final = 1_000_000_00
+"""What each account starts with: a run cannot spend it."""
+
+SLOT_DIGITS: Final = 4
+
+
+class OpeningFailed(Exception):
+    """The bank did not open or fund an account; the message says why."""
+
+
+async def open_accounts(
+    access: Access, count: int, currency_code: str, progress: Callable[[int, float], None] = lambda _, __: None
+) -> list[str]:
+    """Open `count` customers with one funded account each; return the account numbers.
+
+    `progress` hears how many there are and after how many seconds. Raises OpeningFailed and
+    grpc.aio.AioRpcError.
+    """
+    numbers: list[str] = []
+    began = time.monotonic()
+    async with Client(access) as client:
+        while len(numbers) < count:
+            customers = await _open_customers(client, min(ACCOUNTS_PER_CALL, count - len(numbers)))
+            opened = await _open_accounts(client, customers, currency_code)
+            await _fund(client, opened, currency_code)
+            numbers += opened
+            progress(len(numbers), time.monotonic() - began)
+    return numbers
+
+
+async def by_shard(account_service: str, numbers: list[str]) -> list[list[str]]:
+    """Sort account numbers by the shard that has their slot, asking the account service at host:port."""
+    async with grpc.aio.insecure_channel(account_service, options=CHANNEL_OPTIONS) as channel:
+        request = account_pb2.GetDirectoryRequest()
+        directory = await account_pb2_grpc.AccountsStub(channel).GetDirectory(request, timeout=DEADLINE_SECONDS)
+    shard_by_slot = {
+        slot: stretch.shard_id
+        for stretch in directory.slots
+        for slot in range(stretch.first_slot, stretch.last_slot + 1)
+    }
+    found: dict[int, list[str]] = {}
+    for number in numbers:
+        found.setdefault(shard_by_slot[int(number[:SLOT_DIGITS])], []).append(number)
+    return [found[shard_id] for shard_id in sorted(found)]
+
+
+async def _open_customers(client: Client, count: int) -> list[str]:
+    requests = [
+        bank_pb2.OpenCustomerRequest(request_id=str(uuid4()), customer=bank_pb2.Customer()) for _ in range(count)
+    ]
+    response = await client.call(client.stub.OpenCustomers, bank_pb2.OpenCustomersRequest(requests=requests))
+    return [_opened(result, "customer").name for result in response.results]
+
+
+async def _open_accounts(client: Client, customers: list[str], currency_code: str) -> list[str]:
+    requests = [
+        bank_pb2.OpenAccountRequest(
+            request_id=str(uuid4()), account=bank_pb2.Account(customer=customer, currency_code=currency_code)
+        )
+        for customer in customers
+    ]
+    response = await client.call(client.stub.OpenAccounts, bank_pb2.OpenAccountsRequest(requests=requests))
+    return [_opened(result, "account").account_number for result in response.results]
+
+
+async def _fund(client: Client, numbers: list[str], currency_code: str) -> None:
+    transfers = [
+        bank_pb2.Transfer(
+            transfer_id=str(uuid4()),
+            legs=[
+                bank_pb2.Leg(
+                    debit_account="CASH", credit_account=number, amount_minor=FUNDING_MINOR, currency_code=currency_code
+                )
+            ],
+        )
+        for number in numbers
+    ]
+    response = await client.call(client.stub.PostTransfers, bank_pb2.PostTransfersRequest(transfers=transfers))
+    for result in response.results:
+        if result.state != bank_pb2.Transfer.POSTED:
+            raise OpeningFailed(f"an account was not funded: {result.reason or result.error.message}")
+
+
+def _opened(result: bank_pb2.OpenCustomersResponse.Result | bank_pb2.OpenAccountsResponse.Result, kind: str) -> Any:
+    if result.WhichOneof("result") != kind:
+        raise OpeningFailed(f"a {kind} was not opened: {result.error.message}")
+    return getattr(result, kind)

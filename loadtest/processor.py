@@ -1,0 +1,102 @@
+"""How much processor time the bank's processes use, and the whole machine, read from /proc where there is one."""
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+PROC: Final = Path("/proc")
+
+# Fields of /proc/PID/stat after the name in parentheses, see proc(5).
+_PARENT: Final = 1
+_TIMES: Final = slice(11, 15)
+"""User and system time of the process, then of its children that have ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Processor seconds so far."""
+
+    at: float
+    """Of the monotonic clock."""
+    busy: float
+    """Of the whole machine."""
+    by_part: Mapping[str, float]
+
+    @classmethod
+    def now(cls, pids_by_part: Mapping[str, Iterable[int]]) -> Self:
+        """Read them now."""
+        return cls(time.monotonic(), busy_seconds(), seconds_by_part(pids_by_part))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What was used between two readings."""
+
+    us_per_transfer: Mapping[str, float]
+    """By part; empty when nothing was transferred or the machine does not tell."""
+    others_share: float
+    """Of the machine's processors, by processes of no part, 0 to 1."""
+
+    @classmethod
+    def between(cls, begin: Reading, end: Reading, transfers: float) -> Self:
+        """Compute it; `transfers` were made between the readings."""
+        seconds = {part: max(0.0, end.by_part[part] - begin.by_part[part]) for part in end.by_part}
+        available = (end.at - begin.at) * (os.cpu_count() or 1)
+        others = max(0.0, end.busy - begin.busy - sum(seconds.values()))
+        us_per_transfer = {part: used * 1e6 / transfers for part, used in seconds.items()} if transfers else {}
+        return cls(us_per_transfer, others / available)
+
+
+def seconds_by_part(pids_by_part: Mapping[str, Iterable[int]]) -> dict[str, float]:
+    """Add up the processor seconds so far of each part's processes and all their descendants.
+
+    What has ended counts too, once its parent has noticed.
+    """
+    stats = _stats()
+    children: dict[int, list[int]] = {}
+    for pid, (parent, _) in stats.items():
+        children.setdefault(parent, []).append(pid)
+
+    def seconds_of(pid: int) -> float:
+        own = stats[pid][1] if pid in stats else 0.0
+        return own + sum(seconds_of(child) for child in children.get(pid, ()))
+
+    return {part: sum(seconds_of(pid) for pid in pids) for part, pids in pids_by_part.items()} if stats else {}
+
+
+def busy_seconds() -> float:
+    """Add up the processor seconds so far that this machine did not idle, whoever used them."""
+    try:
+        first = (PROC / "stat").read_text().partition("\n")[0]
+    except OSError:
+        return 0.0
+    user, nice, system, _, _, interrupts, soft_interrupts, *_ = map(int, first.split()[1:])
+    return (user + nice + system + interrupts + soft_interrupts) / os.sysconf("SC_CLK_TCK")
+
+
+def model() -> str:
+    """Name this machine's processor, as far as it tells."""
+    try:
+        lines = (PROC / "cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _stats() -> dict[int, tuple[int, float]]:
+    """Give parent and processor seconds of every process."""
+    if not PROC.is_dir():
+        return {}
+    ticks = os.sysconf("SC_CLK_TCK")
+    found = {}
+    for directory in PROC.iterdir():
+        if directory.name.isdecimal():
+            try:
+                fields = (directory / "stat").read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            found[int(directory.name)] = (int(fields[_PARENT]), sum(map(int, fields[_TIMES])) / ticks)
+    return found

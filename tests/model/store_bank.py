@@ -1,0 +1,272 @@
+"""Two shards on real PostgreSQL, each with its real writer, made to forget, to fail and to be replaced.
+
+A synchronous face over its own event loop, because Hypothesis drives it. Connections are cut by
+ending the server's process for them, at points that the test chooses.
+"""
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+import ledger_databases
+import pytest
+import uvloop
+from bank_machine import Landing, Opening, Seen, Word, Work
+from memory_books import crossings, transfers
+
+from services.domain import errors, limits
+from services.ledger import posting
+from services.ledger.audit import audit
+from services.ledger.batching import Writer
+from services.ledger.books import Crossing, Decision, Draft, Watermarks
+from services.ledger.jobs import AcknowledgeJob, Job, LandJob, OpenJob, PostJob
+from services.ledger.store import FenceLost, Head, Reader, Store
+
+CUTS = ("connecting", "loading", "finding", "before", "begun", "appended", "answering")
+"""Where a connection may be cut: while connecting anew, reading, and all the way through a transaction."""
+
+ANSWER_SECONDS_MAX = 5.0
+INT64_BALANCE = limits.BALANCE_MINOR_MAX
+
+
+class FrailStore(Store):
+    """A store whose connection is cut at the points listed, each time one is reached."""
+
+    def __init__(self, dsn: str, cutter: asyncpg.Connection) -> None:
+        super().__init__(dsn)
+        self.cuts: list[str] = []
+        self._cutter = cutter
+
+    async def _cut_if(self, point: str) -> bool:
+        if point not in self.cuts:
+            return False
+        self.cuts.remove(point)
+        await self._cutter.execute("SELECT pg_terminate_backend($1)", self._connection.get_server_pid())
+        while not self._connection.is_closed():
+            await asyncio.sleep(0)
+        return True
+
+    async def connect(self) -> None:
+        await super().connect()
+        await self._cut_if("connecting")
+
+    async def load_accounts(self, numbers: Sequence[int]) -> Any:
+        await self._cut_if("loading")
+        return await super().load_accounts(numbers)
+
+    async def find_decisions(self, transfer_ids: Sequence[bytes]) -> Any:
+        await self._cut_if("finding")
+        return await super().find_decisions(transfer_ids)
+
+    async def write(self, head: Head, draft: Draft) -> Head:
+        await self._cut_if("before")
+        after = await super().write(head, draft)
+        if await self._cut_if("answering"):
+            raise asyncpg.ConnectionDoesNotExistError("the answer to COMMIT got lost")
+        return after
+
+    async def _append(self, draft: Draft) -> None:
+        await self._cut_if("begun")
+        await super()._append(draft)
+        await self._cut_if("appended")
+
+
+@dataclass
+class View:
+    """The books of a shard, looked at once."""
+
+    accounts: dict[int, Seen] = field(default_factory=dict)
+    peers: dict[int, Watermarks] = field(default_factory=dict)
+    meanings: dict[bytes, Decision] = field(default_factory=dict)
+    sent: dict[int, list[Crossing]] = field(default_factory=dict)
+    refused: dict[int, dict[int, int]] = field(default_factory=dict)
+    returned: dict[int, dict[int, int]] = field(default_factory=dict)
+
+
+class _Shard:
+    """One database, the writer that has it, and those who look."""
+
+    def __init__(self, shard_id: int, dsn: str) -> None:
+        self.shard_id = shard_id
+        self.dsn = dsn
+        self.view: View | None = None
+
+    async def open(self) -> None:
+        self.test = await asyncpg.connect(self.dsn)
+        self.looker = Store(self.dsn)
+        await self.looker.connect()
+        self.reader = await Reader.open(self.dsn)
+
+    async def close(self) -> None:
+        await self.test.close()
+        await self.looker.close()
+        await self.reader.close()
+
+    async def empty(self) -> None:
+        await ledger_databases.empty(self.dsn)
+        self.view = None
+
+    async def begin_writing(self) -> None:
+        self.store, head = await self.take_books()
+        peers = await self.store.load_peers()
+        self.writer = Writer(self.shard_id, self.store, head, peers, lambda: time.time_ns() // 1000, lambda _: None)
+        self.running = asyncio.create_task(self.writer.run())
+
+    async def stop_writing(self) -> BaseException | None:
+        """Stop the writer in whatever it does and tell what had stopped it before."""
+        self.running.cancel()
+        (ended,) = await asyncio.gather(self.running, return_exceptions=True)
+        self.store.drop()
+        return ended if isinstance(ended, BaseException) else None
+
+    async def take_books(self) -> tuple[FrailStore, Head]:
+        store = FrailStore(self.dsn, self.test)
+        await store.connect()
+        head = await store.take_lease("the test", 60)
+        assert head is not None
+        return store, head
+
+    async def look(self) -> View:
+        """Read everything, unless nothing happened since."""
+        if self.view is not None:
+            return self.view
+        self.view = view = View()
+        for row in await self.test.fetch(
+            "SELECT account_number, currency, floor_minor, restrictions FROM ledger.account"
+        ):
+            view.accounts[row[0]] = Seen(*row[1:], [])
+        for row in await self.test.fetch(
+            "SELECT account_number, amount_minor, balance_after_minor FROM ledger.entry ORDER BY account_number, version"
+        ):
+            view.accounts[row[0]].history.append((row[1], row[2]))
+        view.peers = await self.looker.load_peers()
+        ids = [row[0].bytes for row in await self.test.fetch("SELECT transfer_id FROM ledger.transfer WHERE kind <> 3")]
+        view.meanings = await self.looker.find_decisions(ids)
+        for peer_id in view.peers:
+            view.sent[peer_id] = await self.looker.unacknowledged_crossings(peer_id, 0, 1_000_000)
+            view.refused[peer_id] = dict(await self.reader.refused_crossings(peer_id, 1, 1_000_000))
+        for row in await self.test.fetch("SELECT peer_id, number, refusal FROM ledger.crossing_returned"):
+            view.returned.setdefault(row[0], {})[row[1]] = row[2]
+        return view
+
+
+class StoreBank:
+    """Shards whose books are in PostgreSQL."""
+
+    def __init__(self, dsns: dict[int, str]) -> None:
+        self._loop = uvloop.new_event_loop()
+        self._shards = {shard_id: _Shard(shard_id, dsn) for shard_id, dsn in dsns.items()}
+        self._do(self._all("open"))
+
+    def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return self._loop.run_until_complete(work)
+
+    async def _all(self, method: str) -> None:
+        for shard in self._shards.values():
+            await getattr(shard, method)()
+
+    def close(self) -> None:
+        """Let go of the databases."""
+        self._do(self._all("close"))
+        self._loop.run_until_complete(self._loop.shutdown_asyncgens())
+        self._loop.close()
+
+    def begin(self) -> None:
+        """Begin with empty books."""
+        self._do(self._all("empty"))
+        self._do(self._all("begin_writing"))
+
+    def end(self) -> None:
+        """Stop writing and prove the books."""
+        self._do(self._all("stop_writing"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(limits, "BALANCE_MINOR_MAX", INT64_BALANCE)
+            report = self._do(audit(None, {shard_id: shard.dsn for shard_id, shard in self._shards.items()}))
+        assert report.clean, [result for result in report.results if not result.holds]
+
+    def run(self, shard: int, work: Sequence[Work], fate: str) -> list[Any] | None:
+        """Do work as one batch; `fate` is "committed", "forgotten", "replaced", or cuts, comma separated."""
+        self._shards[shard].view = None
+        return self._do(self._run(self._shards[shard], work, fate))
+
+    async def _run(self, shard: _Shard, work: Sequence[Work], fate: str) -> list[Any] | None:
+        if fate == "forgotten":
+            await shard.stop_writing()
+            await shard.begin_writing()
+        if fate == "replaced":
+            (await shard.take_books())[0].drop()
+        shard.store.cuts = [cut for cut in fate.split(",") if cut in CUTS]
+        jobs = [_job(one) for one in work]
+        for job in jobs:
+            shard.writer.submit(job)
+        async with asyncio.timeout(ANSWER_SECONDS_MAX):
+            answers = await asyncio.gather(*(job.future for job in jobs), return_exceptions=True)
+        shard.store.cuts = []
+        if fate != "replaced":
+            assert not any(isinstance(answer, BaseException) for answer in answers), answers
+            return answers
+        ended = await shard.stop_writing()
+        await shard.begin_writing()
+        failed = [answer for answer in answers if isinstance(answer, BaseException)]
+        if not failed:
+            return answers  # There was nothing to write.
+        assert isinstance(ended, FenceLost)
+        assert len(failed) == len(answers)
+        assert all(isinstance(one, errors.Unavailable) and one.reason == "NOT_THE_WRITER" for one in failed)
+        return None
+
+    def restrict(self, shard: int, number: int, restrictions: int) -> None:
+        """Restrict an account in its table; the writer of the day before would not see it."""
+        self._shards[shard].view = None
+        self._do(self._restrict(self._shards[shard], number, restrictions))
+
+    async def _restrict(self, shard: _Shard, number: int, restrictions: int) -> None:
+        await shard.stop_writing()
+        await shard.test.execute(
+            "UPDATE ledger.account SET restrictions = $2 WHERE account_number = $1", number, restrictions
+        )
+        await shard.begin_writing()
+
+    def payee_refusal(self, shard: int, number: int, currency: int) -> int:
+        facts = self._do(self._shards[shard].reader.facts([number]))
+        return posting.credit_refusal(facts.get(number), 0, currency)
+
+    def _look(self, shard: int) -> View:
+        view: View = self._do(self._shards[shard].look())
+        return view
+
+    def accounts(self, shard: int) -> dict[int, Seen]:
+        return dict(self._look(shard).accounts)
+
+    def outcome(self, shard: int, transfer_id: bytes) -> tuple[int, int]:
+        meaning = self._look(shard).meanings[transfer_id]
+        return meaning.outcome, meaning.refusal
+
+    def watermarks(self, shard: int) -> dict[int, Watermarks]:
+        return self._look(shard).peers
+
+    def sent(self, shard: int, peer_id: int) -> list[Crossing]:
+        return self._look(shard).sent.get(peer_id, [])
+
+    def refused(self, shard: int, peer_id: int) -> dict[int, int]:
+        return self._look(shard).refused.get(peer_id, {})
+
+    def returned(self, shard: int, peer_id: int) -> dict[int, int]:
+        return self._look(shard).returned.get(peer_id, {})
+
+
+def _job(work: Work) -> Job[Any]:
+    """Make the job that the door would make."""
+    forever = float("inf")
+    match work:
+        case tuple():
+            return PostJob(transfers(work), forever)
+        case Landing(peer_id, sent):
+            return LandJob(crossings(peer_id, sent), forever)
+        case Word(peer_id, through, refused):
+            return AcknowledgeJob(peer_id, through, refused)
+        case Opening(number, currency, floor):
+            return OpenJob([number], [currency], [floor], forever)

@@ -1,0 +1,117 @@
+"""The pure rules against the model: whatever three shards are asked, in whatever batches, committed or dropped."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from bank_machine import BALANCE_MAX, BankMachine, Landing, Opening, Request, Seen, Word, Work, batches, restrictions
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import rule, run_state_machine_as_test
+from memory_books import MemoryBooks, crossings, transfers
+
+from services.domain import limits
+from services.domain.outcomes import Outcome
+from services.ledger import posting
+from services.ledger.books import Crossing, Draft, Watermarks
+
+
+class MemoryBank:
+    """Shards whose books are in memory."""
+
+    def __init__(self, shards: Sequence[int]) -> None:
+        self.books = {shard: MemoryBooks(shard) for shard in shards}
+
+    def run(self, shard: int, work: Sequence[Work], fate: str) -> list[Any] | None:
+        books = self.books[shard]
+        draft = books.draft()
+        answers = [decide(draft, one) for one in work]
+        if fate == "dropped":
+            return None
+        if fate == "dropped, then decided again":
+            draft = books.draft()
+            assert [decide(draft, one) for one in work] == answers
+        books.commit(draft)
+        return answers
+
+    def restrict(self, shard: int, number: int, restrictions: int) -> None:
+        self.books[shard].accounts[number].restrictions = restrictions
+
+    def payee_refusal(self, shard: int, number: int, currency: int) -> int:
+        return posting.credit_refusal(self.books[shard].accounts.get(number), 0, currency)
+
+    def accounts(self, shard: int) -> dict[int, Seen]:
+        books = self.books[shard]
+        return {
+            number: Seen(
+                state.currency,
+                state.floor_minor,
+                state.restrictions,
+                [(amount, after) for _, amount, after in books.entries.get(number, [])],
+            )
+            for number, state in books.accounts.items()
+        }
+
+    def outcome(self, shard: int, transfer_id: bytes) -> tuple[int, int]:
+        books = self.books[shard]
+        meaning = books.decisions[transfer_id]
+        if meaning.outcome != Outcome.IN_TRANSIT or meaning.number > books.peers[meaning.peer_id].acknowledged_through:
+            return meaning.outcome, meaning.refusal
+        refusal = books.returned.get(meaning.peer_id, {}).get(meaning.number, 0)
+        return (Outcome.RETURNED if refusal else Outcome.POSTED), refusal
+
+    def watermarks(self, shard: int) -> dict[int, Watermarks]:
+        return self.books[shard].peers
+
+    def sent(self, shard: int, peer_id: int) -> list[Crossing]:
+        return self.books[shard].sent.get(peer_id, [])
+
+    def refused(self, shard: int, peer_id: int) -> dict[int, int]:
+        return self.books[shard].refused.get(peer_id, {})
+
+    def returned(self, shard: int, peer_id: int) -> dict[int, int]:
+        return self.books[shard].returned.get(peer_id, {})
+
+
+def decide(draft: Draft, work: Work) -> Any:
+    match work:
+        case tuple():
+            return posting.post(draft, transfers(work))
+        case Landing(peer_id, sent):
+            return posting.land(draft, crossings(peer_id, sent))
+        case Word(peer_id, through, refused):
+            return posting.acknowledge(draft, peer_id, through, refused)
+        case Opening(number, currency, floor):
+            return posting.open_accounts(draft, [number], [currency], [floor])
+
+
+class PureRules(BankMachine):
+    """Three shards in memory."""
+
+    SHARDS = (1, 2, 3)
+
+    def make_bank(self) -> MemoryBank:
+        return MemoryBank(self.SHARDS)
+
+    @rule(batch=batches(SHARDS))
+    def commit(self, batch: tuple[int, list[Request]]) -> None:
+        self.batch(*batch, "committed")
+
+    @rule(first=batches(SHARDS), second=batches(SHARDS))
+    def commit_two(self, first: tuple[int, list[Request]], second: tuple[int, list[Request]]) -> None:
+        self.batch(*first, "committed")
+        self.batch(*second, "committed")
+
+    @rule(batch=batches(SHARDS), fate=st.sampled_from(["dropped", "dropped, then decided again"]))
+    def fail_to_commit(self, batch: tuple[int, list[Request]], fate: str) -> None:
+        self.batch(*batch, fate)
+
+    @rule(restriction=restrictions(SHARDS), batch=batches(SHARDS))
+    def restrict_and_commit(self, restriction: tuple[int, int, int], batch: tuple[int, list[Request]]) -> None:
+        self.restrict(*restriction)
+        self.batch(*batch, "committed")
+
+
+def test_the_pure_rules_do_what_the_model_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BALANCE_MINOR_MAX", BALANCE_MAX)
+    run_state_machine_as_test(PureRules, settings=settings(max_examples=100, stateful_step_count=25))
