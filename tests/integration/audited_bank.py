@@ -208,6 +208,14 @@ class Bank:
             payer.land(payee, 1, {2: Refusal.CREDITS_FROZEN})
             payee.acknowledge(payer)
 
+    def customers_money(self, currency: int) -> int:
+        return sum(
+            account.balance
+            for books in self.books.values()
+            for number, account in books.accounts.items()
+            if account.currency == currency and not chart.is_internal(number)
+        )
+
     def transit(self, shard_id: int, peer_id: int, currency: int = CZK) -> int:
         return chart.transit_account(shard_id, peer_id, currency)
 
