@@ -19,7 +19,8 @@ from services.domain.directory import Directory, ShardFacts, SlotRange
 from services.ledger import posting
 from services.ledger.audit import audit
 from services.ledger.batching import Writer
-from services.ledger.books import AccountState, Answers, Decision, Draft, Watermarks
+from services.ledger.books import AccountState, Answers, Decision, Watermarks
+from services.ledger.draft import Draft
 from services.ledger.jobs import OpenJob, PostJob
 from services.ledger.service import LedgerService
 from services.ledger.shard import Shard

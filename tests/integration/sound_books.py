@@ -21,6 +21,7 @@ CZK, EUR = 203, 978
 FLOOR_OF_THE_BANK = -9 * 10**18
 UNLIMITED = (None, None, None, None)
 
+
 @dataclass
 class Purse:
     """What was spent on a day out of something that has a limit per day."""

@@ -13,7 +13,8 @@ from memory_books import CZK, ask, cash, customer_account
 from services.domain import errors, limits
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import batching
-from services.ledger.books import Answers, Draft
+from services.ledger.books import Answers
+from services.ledger.draft import Draft
 from services.ledger.jobs import OpenJob
 from services.ledger.store import FenceLost, Head, Store
 

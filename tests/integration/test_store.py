@@ -11,7 +11,8 @@ from services.domain import chart, errors
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import posting
 from services.ledger.books import AccountState, Creditor, Crossing, Kind, Leg, Restriction, Watermarks
-from services.ledger.store import Head, Reader, Store
+from services.ledger.reader import Reader
+from services.ledger.store import Head, Store
 
 A, B, FAR = customer_account(1, 1), customer_account(1, 2), customer_account(2, 1)
 TRANSIT = chart.transit_account(1, 2, CZK)

@@ -12,7 +12,8 @@ from memory_books import an_id, ask, cash, customer_account
 from services.domain import errors, limits
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import batching
-from services.ledger.books import Draft, PlaceError
+from services.ledger.books import PlaceError
+from services.ledger.draft import Draft
 from services.ledger.jobs import AcknowledgeJob
 
 A, B, FAR = customer_account(1, 1), customer_account(1, 2), customer_account(2, 1)

@@ -21,9 +21,11 @@ from services.domain import errors, limits
 from services.ledger import posting
 from services.ledger.audit import audit
 from services.ledger.batching import Writer
-from services.ledger.books import Crossing, Decision, Draft, Watermarks
+from services.ledger.books import Crossing, Decision, Watermarks
+from services.ledger.draft import Draft
 from services.ledger.jobs import AcknowledgeJob, Job, LandJob, OpenJob, PostJob
-from services.ledger.store import FenceLost, Head, Reader, Store
+from services.ledger.reader import Reader
+from services.ledger.store import FenceLost, Head, Store
 
 CUTS = ("connecting", "loading", "finding", "before", "begun", "appended", "answering")
 """Where a connection may be cut: while connecting anew, reading, and all the way through a transaction."""

@@ -13,7 +13,8 @@ from memory_books import MemoryBooks, crossings, transfers
 from services.domain import limits
 from services.domain.outcomes import Outcome
 from services.ledger import posting
-from services.ledger.books import Crossing, Draft, Watermarks
+from services.ledger.books import Crossing, Watermarks
+from services.ledger.draft import Draft
 
 
 class MemoryBank:

@@ -14,7 +14,7 @@ from services.domain.directory import Directory, ShardFacts, SlotRange
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import wire
 from services.ledger.books import AccountState, Answers, Creditor, Leg, PlaceError, Transfers
-from services.ledger.store import TransferRecord
+from services.ledger.reader import TransferRecord
 
 A, B, C, FAR = (customer_account(1, 1), customer_account(1, 2), customer_account(1, 3), customer_account(2, 1))
 NOWHERE = customer_account(5, 1)
