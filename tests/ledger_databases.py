@@ -18,6 +18,15 @@ TABLES = (
     "crossing_returned",
     "crossing_landed",
     "crossing_refused",
+    "customer_cap",
+    "actor",
+    "relation",
+    "day",
+    "value_dated",
+    "hold",
+    "spending",
+    "customer_spending",
+    "account_change",
 )
 
 

@@ -88,7 +88,7 @@ class ProgramPart:
                 stdout=log,
                 stderr=log,
                 cwd=program.endpoint_file.parent,
-                env=_code_of_this_process() | dict(program.environment),
+                env=dict(program.environment),
                 start_new_session=True,
             )
 
@@ -108,11 +108,6 @@ class ProgramPart:
             assert self._process.stdin is not None
             self._process.stdin.close()
             self._process = None
-
-
-def _code_of_this_process() -> dict[str, str]:
-    """Give what makes a child find the same code as whoever starts it, when that is said by the environment."""
-    return {name: value for name, value in os.environ.items() if name == "PYTHONPATH"}
 
 
 class Supervisor:

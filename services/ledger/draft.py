@@ -39,6 +39,9 @@ class Draft:
     through them. `known` gives what ids already mean. `sequence` is the last one used.
     """
 
+    begins_day = False
+    """Whether this is the first batch of its business day."""
+
     def __init__(
         self,
         shard_id: int,
@@ -83,8 +86,6 @@ class Draft:
         self.opened: list[AccountState] = []
         self.further_legs: list[tuple[int, int, Leg]] = []
         self.creditors: list[tuple[int, Creditor]] = []
-        self.begins_day = False
-        """Whether this is the first batch of its business day."""
         self.value_dated: list[tuple[int, int, int, int]] = []
         """(account, sequence, amount, value date) of entries whose value date is another day."""
         self.relations: list[tuple[int, Relation, bytes, int]] = []
@@ -100,6 +101,18 @@ class Draft:
         """Accounts whose slow facts this draft changed."""
         self.spenders: set[int] = set()
         """Accounts whose `spent` this draft changed."""
+
+    def send(self, peer_id: int, sequence: int) -> int:
+        """Give a crossing the next number to a peer and return it."""
+        marks = self.own_watermarks(peer_id)
+        marks.sent_through += 1
+        self.crossings_out.append((marks.sent_through, sequence, peer_id))
+        return marks.sent_through
+
+    def take_further_legs(self, sequence: int, further: Sequence[Leg]) -> None:
+        """Record a transfer's legs after its first, posted or not, under the sequences that follow."""
+        self.further_legs.extend((number, sequence, leg) for number, leg in enumerate(further, sequence + 1))
+        self.sequence += len(further)
 
     def is_empty(self) -> bool:
         """Tell whether there is nothing to write."""

@@ -86,6 +86,7 @@ class Memory:
         if missing:
             self._accounts.update(await store.load_accounts(missing))
         await self._load_caps(wanted, {key for job in jobs for key in job.cap_keys()}, store)
+        await self._recall(jobs, store, facts)
         await self._name_actors(jobs, store)
 
     async def _recall(self, jobs: Sequence[Job[Any]], store: Store, facts: Facts) -> None:

@@ -111,38 +111,27 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
             peer_id = 0
         elif peer_id:
             outcome = _IN_TRANSIT
-            marks = draft.own_watermarks(peer_id)
-            marks.sent_through = number = marks.sent_through + 1
-            draft.crossings_out.append((number, sequence, peer_id))
+            number = draft.send(peer_id, sequence)
             answers.crossings[place] = (peer_id, number)
         else:
             outcome = _POSTED
+        # fmt: off
         append(
             TransferRow(
-                sequence,
-                transfer_id,
-                debit_account,
-                credit_account,
-                amount,
-                fingerprint,
-                value_date,
-                currency,
-                _ASKED,
-                outcome,
-                refusal,
-                1 if further is None else 1 + len(further),
+                sequence, transfer_id, debit_account, credit_account, amount, fingerprint, value_date, currency,
+                _ASKED, outcome, refusal, 1 if further is None else 1 + len(further),
                 references[place] if references is not None else "",
                 actor_ids[place] if actor_ids is not None else 0,
                 0 if special is None else special.flags,
             )
         )
-        if further is not None:
-            draft.further_legs.extend((sequence + 1 + i, sequence, leg) for i, leg in enumerate(further))
-            draft.sequence += len(further)
+        # fmt: on
         if creditors and place in creditors:
             draft.creditors.append((sequence, creditors[place]))
         if special is not None and not refusal:
             relate(draft, special, sequence, amount + sum(leg.amount_minor for leg in further or ()))
+        if further is not None:
+            draft.take_further_legs(sequence, further)
         decisions[transfer_id] = Decision(fingerprint, _ASKED, outcome, refusal, now, peer_id, number)
         outcomes[place], refusals[place], times[place] = outcome, refusal, now
     return answers

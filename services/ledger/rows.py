@@ -102,6 +102,12 @@ def packed(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
         )
     if draft.creditors:
         yield "external_creditor", [_packed_creditor(sequence, creditor) for sequence, creditor in draft.creditors]
+    yield from _packed_special(draft)
+    yield from _packed_crossings(draft)
+
+
+def _packed_special(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
+    """Yield the tables that plain transfers do not touch."""
     if draft.relations:
         yield (
             "relation",
@@ -120,6 +126,10 @@ def packed(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
         yield "spending", _packed_spending(draft)
     if draft.caps:
         yield "customer_spending", _packed_customer_spending(draft)
+
+
+def _packed_crossings(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
+    """Yield the tables of money between shards."""
     if draft.crossings_out:
         yield "crossing_out", [_CROSSING_OUT(3, 8, n, 8, s, 2, peer) for n, s, peer in draft.crossings_out]
     if draft.crossings_returned:

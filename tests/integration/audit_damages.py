@@ -1,7 +1,6 @@
-"""Damages to plant into the books of `audited_bank.py`, and the checks that must find each; those of
-what is more than a plain transfer are `audit_damages_special.py`.
+"""Damages to plant into the books of `audited_bank.py`, and the checks that must find each.
 
-A check that follows from another is named as well: what an audit finds is stated whole.
+Those of what is more than a plain transfer are `audit_damages_special.py`. A check that follows from another is named as well: what an audit finds is stated whole.
 """
 
 from dataclasses import dataclass
