@@ -262,22 +262,25 @@ def place(
     flags: int = 0,
 ) -> HoldCommand:
     """Ask to set money aside under the id that `number` stands for."""
-    body = (account, amount, currency, seconds, payee, reference, crc32(repr((seconds, payee, amount)).encode()))
-    return HoldCommand(Kind.HOLD_PLACED, an_id(number), an_id(number), *body, flags, TELLER)
+    return _command(Kind.HOLD_PLACED, number, number, account, amount, currency, seconds, payee, reference, flags)
 
 
 def increase(
     number: int, hold: int, account: int, amount: int, *, seconds: int = 0, currency: int = CZK, flags: int = 0
 ) -> HoldCommand:
     """Ask to set more money aside in a hold."""
-    body = (account, amount, currency, seconds, 0, "", crc32(repr((hold, seconds, amount)).encode()))
-    return HoldCommand(Kind.HOLD_INCREASED, an_id(number), an_id(hold), *body, flags, TELLER)
+    return _command(Kind.HOLD_INCREASED, number, hold, account, amount, currency, seconds, 0, "", flags)
 
 
 def release(number: int, hold: int, account: int, reference: str = "") -> HoldCommand:
     """Ask to free what a hold has set aside."""
-    body = (account, 0, 0, 0, 0, reference, crc32(repr((hold, reference)).encode()))
-    return HoldCommand(Kind.HOLD_RELEASED, an_id(number), an_id(hold), *body, 0, TELLER)
+    return _command(Kind.HOLD_RELEASED, number, hold, account, 0, 0, 0, 0, reference, 0)
+
+
+def _command(kind: Kind, number: int, hold: int, *body: Any) -> HoldCommand:
+    *facts, flags = body
+    fingerprint = crc32(repr((kind, hold, body)).encode())
+    return HoldCommand(kind, an_id(number), an_id(hold), *facts, fingerprint, flags, TELLER)
 
 
 def command(books: MemoryBooks, *commands: HoldCommand) -> Answers:

@@ -45,7 +45,8 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
     outcomes, refusals, times = answers.outcomes, answers.refusals, answers.booking_times_us
     references, value_dates, peers = transfers.references, transfers.value_dates, transfers.peers
     errors, payee_refusals, actor_ids = transfers.errors, transfers.payee_refusals, transfers.actor_ids
-    further_legs, creditors, specials = transfers.further_legs, transfers.creditors, transfers.specials
+    further_legs, specials = transfers.further_legs, transfers.specials
+    rarities = bool(further_legs or specials or transfers.creditors)
     decisions, state, meaning = draft.decisions, draft.state, draft.meaning
     business_date, now = draft.business_date, draft.booking_time_us
     append = draft.transfers.append
@@ -126,15 +127,22 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
             )
         )
         # fmt: on
-        if creditors and place in creditors:
-            draft.creditors.append((sequence, creditors[place]))
-        if special is not None and not refusal:
-            relate(draft, special, sequence, amount + sum(leg.amount_minor for leg in further or ()))
-        if further is not None:
-            draft.take_further_legs(sequence, further)
+        if rarities:
+            _take_rarities(draft, transfers, place, sequence, refusal)
         decisions[transfer_id] = Decision(fingerprint, _ASKED, outcome, refusal, now, peer_id, number)
         outcomes[place], refusals[place], times[place] = outcome, refusal, now
     return answers
+
+
+def _take_rarities(draft: Draft, transfers: Transfers, place: int, sequence: int, refusal: int) -> None:
+    """Record what few transfers have: another bank's creditor, a hold or an original, further legs."""
+    further, special = transfers.further_legs.get(place, ()), transfers.specials.get(place)
+    if place in transfers.creditors:
+        draft.creditors.append((sequence, transfers.creditors[place]))
+    if special is not None and not refusal:
+        amount = transfers.amounts_minor[place] + sum(leg.amount_minor for leg in further)
+        relate(draft, special, sequence, amount)
+    draft.take_further_legs(sequence, further)
 
 
 def _repeat(answers: Answers, place: int, before: Decision, fingerprint: int) -> None:
