@@ -120,14 +120,21 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $
 SELECT last_sequence, writer_epoch, booking_time FROM ledger.journal_head FOR UPDATE;
 
 -- take_lease --
+-- Becomes the writer if nobody else is: the lease is this instance's own, or over, or its session is gone.
 UPDATE ledger.writer_lease
-   SET instance = $1, expire_time = clock_timestamp() + make_interval(secs => $2::double precision)
+   SET instance = $1, expire_time = clock_timestamp() + make_interval(secs => $2::double precision),
+       session_pid = own.pid, session_start = own.backend_start
+  FROM pg_stat_get_activity(pg_backend_pid()) own
  WHERE instance = $1 OR expire_time < clock_timestamp()
+    OR NOT EXISTS (SELECT FROM pg_stat_get_activity(session_pid) held
+                    WHERE coalesce(held.backend_start, session_start) = session_start)
 RETURNING true;
 
 -- renew_lease --
 UPDATE ledger.writer_lease
-   SET expire_time = clock_timestamp() + make_interval(secs => $2::double precision)
+   SET expire_time = clock_timestamp() + make_interval(secs => $2::double precision),
+       session_pid = own.pid, session_start = own.backend_start
+  FROM pg_stat_get_activity(pg_backend_pid()) own
  WHERE instance = $1
 RETURNING true;
 

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from memory_books import CZK, EUR, an_id, ask, customer_account
 from memory_special import (
     HOUR,
@@ -25,7 +23,7 @@ from memory_special import (
 from services.domain import limits
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import holds, posting
-from services.ledger.books import Allowance, HoldCommand, HoldState, Kind, PlaceError, Relation, Restriction
+from services.ledger.books import Allowance, HoldCommand, HoldState, Kind, Relation, Restriction
 
 PAYER, PAYEE, THIRD, FAR = (*(customer_account(1, serial) for serial in (1, 2, 3)), customer_account(2, 1))
 NOBODY = customer_account(1, 9)
@@ -367,7 +365,7 @@ def test_a_refused_capture_leaves_the_hold_open(books: SpecialBooks) -> None:
         capture(2, HOLD, PAYER, PAYEE, 41),
         capture(3, HOLD, PAYER, THIRD, 40),
         capture(4, HOLD, PAYER, NOBODY, 40),
-        capture(5, HOLD, PAYER, PAYEE, 40, EUR),
+        capture(5, HOLD, PAYER, PAYEE, 40, currency=EUR),
         capture(6, HOLD, PAYER, PAYEE, 40, peer_id=2, payee_refusal=Refusal.CREDIT_ACCOUNT_CLOSED),
     )
     assert set(refused.outcomes) == {REFUSED}

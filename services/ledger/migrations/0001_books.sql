@@ -16,7 +16,9 @@ INSERT INTO ledger.journal_head (last_sequence, writer_epoch, booking_time) VALU
 CREATE TABLE ledger.writer_lease (
     only_row    boolean     PRIMARY KEY DEFAULT true CHECK (only_row),
     instance    text        NOT NULL,
-    expire_time timestamptz NOT NULL
+    expire_time timestamptz NOT NULL,
+    session_pid   integer,     -- the session that took or renewed it last: while it lives, only time ends
+    session_start timestamptz  -- the lease; once it is gone, whoever held the lease is, too
 );
 INSERT INTO ledger.writer_lease (instance, expire_time) VALUES ('', 'epoch');
 
