@@ -118,6 +118,9 @@ class Shard:
 
     async def _write(self, store: Store, lease: Lease, head: Head) -> None:
         """Write until something says that somebody else does."""
+        # From here on its own connection stands ready to give the lease back.
+        if not await lease.renew():
+            raise FenceLost
         peers = await store.load_peers()
         async with asyncio.TaskGroup() as tasks:
             couriers = Couriers(self.shard_id, peers, self._client, lambda courier: self._start(tasks, courier, writer))
@@ -144,13 +147,13 @@ class Shard:
     async def _keep(self, lease: Lease) -> None:
         """Renew the lease. A database that does not answer costs the lease, not the fence."""
         while True:
+            await asyncio.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
             try:
                 if not await lease.renew():
                     raise FenceLost
             except postgres.ERRORS as error:
                 _log.warning("lease_not_renewed", shard=self.shard_id, error=type(error).__name__)
                 lease.drop()
-            await asyncio.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
 
     async def _expire_holds(self, writer: Writer) -> None:
         """Free holds whose time has come, with no caller involved."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from hivecore.ledger.v1 import ledger_pb2
-from ledger_room import Bank, connected, open_bank
+from ledger_room import Bank, connected, held_head, open_bank
 from memory_books import Ask, ask, cash, customer_account
 
 from services.domain import errors, limits
@@ -84,6 +84,40 @@ async def test_a_payer_that_died_before_it_heard_the_answer_hears_it_after_its_r
     ]
     assert await bank.balances(1, [A]) == [980]
     assert await bank.balances(2, [FAR]) == [1_020]
+    await bank.prove()
+
+
+async def test_a_peer_that_is_further_than_the_hand_over_is_believed_only_as_far_as_that(
+    bank: Bank, fresh: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CROSSINGS_PER_CALL_MAX", 3)
+    await bank.outcomes(pay(1))
+    await bank.until_acknowledged()
+    payers_head = held_head(bank.dsns[1])
+    is_held = False
+
+    async def hold_the_payers_books(method: str, request: Any, carry: Callable[[], Awaitable[Any]]) -> Any:
+        # All nine land, and the payer's shard cannot write down a word of it.
+        nonlocal is_held
+        if method == "LandCrossings" and not is_held:
+            is_held = True
+            await payers_head.__aenter__()
+            await bank.restrict(2, fresh, Restriction.CLOSED)
+        return await carry()
+
+    bank.lines[2].listener = hold_the_payers_books
+    sent = [pay(n, 1, payee=fresh if n == 18 else FAR) for n in range(11, 20)]
+    asking = asyncio.create_task(bank.post(1, *sent))
+    async with connected(bank.dsns[2]) as looking, asyncio.timeout(10):
+        while await looking.fetchval("SELECT landed_through FROM ledger.peer") < 10:
+            await asyncio.sleep(0.005)
+    await bank.stop(1)
+    await payers_head.__aexit__(None, None, None)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await bank.start(1)
+    returned = (Outcome.RETURNED, Refusal.CREDIT_ACCOUNT_CLOSED)
+    assert await bank.outcomes(*sent) == [POSTED] * 7 + [returned] + [POSTED]
     await bank.prove()
 
 

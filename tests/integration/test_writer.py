@@ -97,6 +97,16 @@ async def test_a_repeat_writes_nothing(books: Writing) -> None:
     assert books.writer.head == head
 
 
+async def test_a_crossing_that_came_back_is_remembered_as_returned(books: Writing) -> None:
+    crossing = ask(2, A, FAR, 10, peer_id=2)
+    await post(books, ask(1, CASH, A, 10), crossing)
+    (sent,) = await books.store.unacknowledged_crossings(2, 0, 10)
+    await books.writer.ask(AcknowledgeJob(2, 1, [(sent, Refusal.CREDITS_FROZEN)]))
+    answers = await post(books, crossing)
+    assert (answers.outcomes, answers.refusals) == ([Outcome.RETURNED], [Refusal.CREDITS_FROZEN])
+    assert answers.crossings == {}
+
+
 # Batches
 
 
@@ -225,10 +235,13 @@ async def test_a_job_whose_deadline_came_in_the_queue_is_dropped_with_nothing_wr
             await post(books, ask(2, CASH, A, 1), seconds=0.02)
         with pytest.raises(errors.DeadlinePassed):
             await post(books, ask(3, CASH, A, 1), seconds=-1)
+        unheard = job(ask(5, CASH, A, 1), seconds=0)  # Its caller has not noticed yet.
+        books.writer.submit(unheard)
     await first.future
     assert (await post(books, ask(4, CASH, A, 1))).outcomes == [Outcome.POSTED]
     ids = [row[0].bytes for row in await looking.fetch("SELECT transfer_id FROM ledger.transfer ORDER BY sequence")]
     assert ids == [an_id(1), an_id(4)]
+    assert not unheard.started
     assert books.writer.queued_count == 0
 
 

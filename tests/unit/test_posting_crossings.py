@@ -85,6 +85,7 @@ def test_what_has_landed_is_passed_over(payer_books: MemoryBooks, payee_books: M
     assert land(payee_books, sent[1:3]) == 3
     assert land(payee_books, sent) == 4
     assert credited(payee_books) == [10, 20, 30, 40]
+    assert payee_books.refused == {}
 
 
 def test_nothing_lands_beyond_a_gap(payer_books: MemoryBooks, payee_books: MemoryBooks) -> None:
@@ -170,6 +171,17 @@ def test_refusals_of_a_landing_come_in_order(payer_books: MemoryBooks) -> None:
     assert books.accounts[PAYEE].balance_minor == limits.BALANCE_MINOR_MAX
 
 
+def test_an_exhausted_transit_account_refuses_instead_of_overflowing(
+    payer_books: MemoryBooks, payee_books: MemoryBooks
+) -> None:
+    payee_books.add(
+        transit_account(2, 1, CZK), 10 - limits.BALANCE_MINOR_MAX, floor=-limits.BALANCE_MINOR_MAX, restrictions=8
+    )
+    assert land(payee_books, send(payer_books, 10, 1)) == 2
+    assert payee_books.refused == {1: {2: Refusal.CREDIT_BALANCE_LIMIT}}
+    assert credited(payee_books) == [10]
+
+
 def test_a_refused_crossing_stays_refused_and_does_not_hold_up_the_others(
     payer_books: MemoryBooks, payee_books: MemoryBooks
 ) -> None:
@@ -200,8 +212,11 @@ def test_the_id_of_a_landed_crossing_cannot_be_used_on_the_payees_shard(
     payer_books: MemoryBooks, payee_books: MemoryBooks
 ) -> None:
     land(payee_books, send(payer_books, 10))
-    answers = posting.post(payee_books.draft(), transfers([ask(1, PAYER, PAYEE, 10)]))
-    assert answers.errors == {0: PlaceError.TRANSFER_ID_REUSED}
+    for fingerprint in (7, 0):  # A landing has the fingerprint 0, which a body may have too.
+        asked = transfers([ask(1, PAYER, PAYEE, 10)])
+        asked.fingerprints = [fingerprint]
+        answers = posting.post(payee_books.draft(), asked)
+        assert answers.errors == {0: PlaceError.TRANSFER_ID_REUSED}
 
 
 def test_the_id_of_a_refused_landing_is_still_free_on_the_payees_shard(
