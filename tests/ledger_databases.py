@@ -50,6 +50,8 @@ async def empty(dsn: str) -> None:
             await connection.execute(
                 "UPDATE ledger.journal_head SET last_sequence = 0, writer_epoch = 0, booking_time = 'epoch'"
             )
-            await connection.execute("UPDATE ledger.writer_lease SET instance = '', expire_time = 'epoch', session_pid = NULL")
+            await connection.execute(
+                "UPDATE ledger.writer_lease SET instance = '', expire_time = 'epoch', session_pid = NULL"
+            )
     finally:
         await connection.close()

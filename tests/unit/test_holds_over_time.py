@@ -25,10 +25,10 @@ from services.domain.outcomes import Outcome, Refusal
 from services.ledger import holds, posting
 from services.ledger.books import Allowance, CapKey, HoldCommand, HoldState, Kind, PlaceError, Spent
 
-PAYER, PAYEE, THIRD, FAR = (*(customer_account(1, serial) for serial in (1, 2, 3)), customer_account(2, 1))
+PAYER, PAYEE, THIRD = (customer_account(1, serial) for serial in (1, 2, 3))
 CUSTOMER = 7
 HOLD, DAY = 1, 24 * HOUR
-POSTED, REFUSED = Outcome.POSTED, Outcome.REFUSED
+POSTED = Outcome.POSTED
 
 Act = Callable[[SpecialBooks], object]
 
