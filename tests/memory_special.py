@@ -1,7 +1,7 @@
 """Books of a shard in memory that have holds, limits, reversals and changes, and short ways to ask for those.
 
-`SpecialBooks.commit` checks on the way that every row can be packed and that what is held is what open
-holds say. Days pass here: `wait` moves the clock that bookings are stamped with.
+`SpecialBooks.commit` checks on the way that every row can be packed, that what is held is what open
+holds say, and that whatever was spent has a row. Days pass here: `wait` moves the clock that bookings are stamped with.
 """
 
 from collections.abc import Sequence
@@ -52,6 +52,8 @@ class SpecialBooks(MemoryBooks):
         self.changes: dict[bytes, ChangeDecision] = {}
         self.legs: dict[int, tuple[Leg, ...]] = {}
         """All legs of a transfer, by its sequence."""
+        self.originals: dict[bytes, Original] = {}
+        """Transfers to be reversed that a test put in from nowhere."""
         self.relations: list[tuple[int, Relation, bytes, int]] = []
         self.crossing_of: dict[int, tuple[int, int]] = {}
         """Peer and number of crossings, by sequence."""
@@ -86,7 +88,7 @@ class SpecialBooks(MemoryBooks):
                 )
                 outcome = Outcome.POSTED if self._has_arrived(row.sequence) else row.outcome
                 return Original(transfer_id, outcome, self.legs[row.sequence], given_back)
-        return None
+        return self.originals.get(transfer_id)
 
     def _has_returned(self, sequence: int) -> bool:
         peer_id, number = self.crossing_of.get(sequence, (0, 0))
@@ -94,7 +96,8 @@ class SpecialBooks(MemoryBooks):
 
     def _has_arrived(self, sequence: int) -> bool:
         peer_id, number = self.crossing_of.get(sequence, (0, 0))
-        return bool(number) and number <= self.peers[peer_id].acknowledged_through
+        is_acknowledged = bool(number) and number <= self.peers[peer_id].acknowledged_through
+        return is_acknowledged and not self._has_returned(sequence)
 
     def _is_in_flight(self, account_number: int) -> bool:
         return any(
@@ -133,13 +136,14 @@ class SpecialBooks(MemoryBooks):
         assert draft.first_sequence == self.sequence
         assert all(rows for _, rows in packed(draft))
         self._take_entries(draft)
+        new = AccountState(0, 0, 0)
+        for number, account in draft.touched.items():
+            assert account.spent == self.accounts.get(number, new).spent or number in draft.spenders
         self.accounts.update(draft.touched)
         self.decisions.update(draft.decisions)
         self.peers.update(draft.peers)
         self.holds.update(draft.holds)
-        self.caps.update({key: cap for key, cap in draft.caps.items() if cap.day_minor_max >= 0})
-        for key in [key for key, cap in draft.caps.items() if cap.day_minor_max < 0]:
-            self.caps.pop(key, None)
+        self.caps.update(draft.caps)
         self.changes.update(draft.changed)
         self.relations += draft.relations
         self._take_transfers(draft)

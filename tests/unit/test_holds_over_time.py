@@ -60,6 +60,7 @@ def test_a_hold_is_good_up_to_its_last_microsecond(books: SpecialBooks) -> None:
     assert refusal(books, capture(2, HOLD, PAYER, PAYEE, 40)) == 0
     books.time_us = expire_time_us - 1
     assert refusal(books, capture(2, HOLD, PAYER, PAYEE, 40)) == Refusal.HOLD_ALREADY_EXPIRED
+    assert expire(books, HOLD) == 1
 
 
 def test_a_hold_is_over_by_the_clock_though_nobody_has_noticed(books: SpecialBooks) -> None:
@@ -145,7 +146,8 @@ def test_a_repeated_capture_gives_its_first_outcome_and_does_nothing(books: Spec
 
 def test_an_id_names_one_command_only(books: SpecialBooks) -> None:
     command(books, place(HOLD, PAYER, 40), increase(2, HOLD, PAYER, 5), place(3, PAYER, 1))
-    post(books, ask(4, PAYER, PAYEE, 1))
+    paid = ask(4, PAYER, PAYEE, 1)
+    post(books, paid)
     others = [
         place(HOLD, PAYER, 41),
         place(HOLD, PAYER, 40, payee=PAYEE),
@@ -155,6 +157,7 @@ def test_an_id_names_one_command_only(books: SpecialBooks) -> None:
         increase(2, 3, PAYER, 5),
         release(2, HOLD, PAYER),
         place(4, PAYER, 1),
+        place(4, PAYER, 1)._replace(fingerprint=paid.fingerprint),
     ]
     answers = command(books, *others)
     assert answers.errors == dict.fromkeys(range(len(others)), PlaceError.TRANSFER_ID_REUSED)
