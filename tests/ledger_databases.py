@@ -18,6 +18,15 @@ TABLES = (
     "crossing_returned",
     "crossing_landed",
     "crossing_refused",
+    "customer_cap",
+    "actor",
+    "relation",
+    "day",
+    "value_dated",
+    "hold",
+    "spending",
+    "customer_spending",
+    "account_change",
 )
 
 
@@ -41,6 +50,8 @@ async def empty(dsn: str) -> None:
             await connection.execute(
                 "UPDATE ledger.journal_head SET last_sequence = 0, writer_epoch = 0, booking_time = 'epoch'"
             )
-            await connection.execute("UPDATE ledger.writer_lease SET instance = '', expire_time = 'epoch'")
+            await connection.execute(
+                "UPDATE ledger.writer_lease SET instance = '', expire_time = 'epoch', session_pid = NULL"
+            )
     finally:
         await connection.close()

@@ -15,13 +15,13 @@ from services.ledger.books import (
     Crossing,
     Crossings,
     Decision,
-    Draft,
     Leg,
     PlaceError,
     TransferRow,
     Transfers,
     Watermarks,
 )
+from services.ledger.draft import Draft
 
 CZK, EUR = 203, 978
 TODAY = 20_000

@@ -48,6 +48,7 @@ class Books:
             shard_id,
             [account.account_number for account in accounts],
             [account.currency for account in accounts],
+            [account.customer_number for account in accounts],
             CUSTOMER_FLOOR_MINOR,
             deadline_seconds,
         )
@@ -67,6 +68,7 @@ class Books:
                 shard_id,
                 [account.account_number for account in part],
                 [account.currency for account in part],
+                [0] * len(part),
                 INTERNAL_FLOOR_MINOR,
                 deadline_seconds,
             )
@@ -81,6 +83,7 @@ class Books:
         shard_id: int,
         numbers: Sequence[int],
         currencies: Sequence[int],
+        customer_numbers: Sequence[int],
         floor_minor: int,
         deadline_seconds: float,
     ) -> set[int]:
@@ -89,6 +92,7 @@ class Books:
             account_numbers=numbers,
             currencies=currencies,
             floors_minor=[floor_minor] * len(numbers),
+            customer_numbers=customer_numbers,
         )
         answer = await self._ledgers[shard_id].call("OpenAccounts", request, deadline_seconds=deadline_seconds)
         is_open = ledger_pb2.OpenAccountsResponse.RESULT_OPEN

@@ -44,7 +44,9 @@ PAUSE_SECONDS_MIN: Final = 0.020
 PAUSE_SECONDS_MAX: Final = 0.500
 CONNECT_SECONDS_MAX: Final = 1.0
 
-WRITING_METHODS: Final = frozenset({"PostTransfers", "OpenAccounts", "LandCrossings"})
+WRITING_METHODS: Final = frozenset(
+    {"PostTransfers", "OpenAccounts", "LandCrossings", "CommandHolds", "ChangeAccount", "BuryTransfer"}
+)
 """Methods of the ledger whose lost answer leaves doubt."""
 
 _chance = SystemRandom()

@@ -7,7 +7,7 @@ import os
 
 import typer
 
-from services.cli.commands import files, money, records, running
+from services.cli.commands import files, holds, managing, money, records, running
 
 app = typer.Typer(
     name="hivecore",
@@ -21,7 +21,11 @@ app.command("demo")(running.demo)
 app.command("token")(running.token)
 app.add_typer(records.customer, name="customer")
 app.add_typer(records.account, name="account")
+records.account.command("state")(managing.state)
+records.account.command("limits")(managing.limits)
+app.add_typer(holds.hold, name="hold")
 app.command("transfer")(money.transfer)
+app.command("reverse")(money.reverse)
 app.command("balance")(money.balance)
 app.command("statement")(money.statement)
 app.command("import")(files.import_)

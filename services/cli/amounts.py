@@ -46,6 +46,14 @@ def parse_amount(text: str, currency_code: str) -> int:
     return amount_minor
 
 
+def parse_limit(text: str, currency_code: str) -> int:
+    """Read a decimal amount that may also be zero. Raises `AmountInvalid`."""
+    if text.strip("0.") == "" and _AMOUNT.fullmatch(text) is not None:
+        exponent_of(currency_code)
+        return 0
+    return parse_amount(text, currency_code)
+
+
 def format_amount(amount_minor: int, currency_code: str) -> str:
     """Write minor units as a decimal with all the currency's decimals: -5 in CZK is `-0.05`.
 

@@ -12,9 +12,10 @@ from pathlib import Path
 from services.chassis import logs
 from services.chassis.children import LaunchError
 from services.chassis.directory_cache import DirectoryCache
+from services.cli import episodes
 from services.cli.auditing import audit_bank
 from services.cli.bank import Bank
-from services.cli.demonstration import Step, Walk, walk
+from services.cli.demonstration import Step, Walk, open_accounts, statement, transfers
 from services.cli.output import Failure, show_json, show_line, show_table
 from services.cli.session import Access, Session
 from services.cli.topology import BankOptions
@@ -70,7 +71,12 @@ async def _walk(bank: Bank, stack: AsyncExitStack, *, as_json: bool) -> Walk:
         return "; ".join(broken) or "clean"
 
     done = Walk(session, lambda number: current.shard_of_account(int(number)), _silent if as_json else _tell)
-    await walk(done, audit)
+    if await open_accounts(done):
+        await transfers(done)
+        for episode in (episodes.holds, episodes.limits, episodes.freeze, episodes.reversals):
+            await episode(done, *done.pair())
+        await statement(done, done.accounts[0])
+        await done.step("audit the books", "clean", audit())
     if done.accounts and not as_json:
         balances = await done.balances()
         rows = [
@@ -79,8 +85,8 @@ async def _walk(bank: Bank, stack: AsyncExitStack, *, as_json: bool) -> Walk:
         ]
         show_table("balances", ("account", "shard", "balance"), rows)
         views = [entry_view(entry) for entry in done.entries]
-        columns = ("version", "amount", "balance_after", "counterparty_account", "reference")
-        titles = ("version", "amount", "balance after", "other side", "reference")
+        columns = ("version", "kind", "amount", "balance_after", "held_after", "counterparty_account", "reference")
+        titles = ("version", "what", "amount", "balance after", "held after", "other side", "reference")
         title = f"statement of {done.accounts[0]}"
         show_table(title, titles, [[view[column] for column in columns] for view in views])
     return done

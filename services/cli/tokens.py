@@ -18,7 +18,17 @@ ALGORITHM: Final = "HS256"
 ISSUER: Final = "hivecore"
 AUDIENCE: Final = "hivecore"
 
-SCOPES: Final = ("accounts.read", "accounts.write", "customers.write", "transfers.write", "operator")
+SCOPES: Final = (
+    "accounts.read",
+    "accounts.write",
+    "accounts.manage",
+    "customers.write",
+    "transfers.write",
+    "transfers.reverse",
+    "limits.override",
+    "overdraft.force",
+    "operator",
+)
 """Everything a token can allow."""
 
 SCOPES_OF_CUSTOMER: Final = ("accounts.read", "transfers.write")

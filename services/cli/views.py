@@ -92,7 +92,50 @@ def transfer_view(transfer: bank_pb2.Transfer) -> View:
         "creditor": external if transfer.HasField("creditor") else None,
         "booking_time": time_text(transfer.booking_time),
         "business_date": day_text(transfer.business_date),
+        "captured_hold_id": transfer.captured_hold.rpartition("/")[2],
+        "reversed_transfer_id": transfer.reversed_transfer.rpartition("/")[2],
+        "override_limits": transfer.override_limits,
+        "actor": transfer.actor,
+        "channel": transfer.channel,
     }
+
+
+def hold_view(hold: bank_pb2.Hold) -> View:
+    """Show a hold."""
+    code = hold.currency_code
+    return {
+        "hold_id": hold.hold_id,
+        "account_number": hold.account,
+        "state": bank_pb2.Hold.State.Name(hold.state),
+        "amount": format_amount(hold.amount_minor, code),
+        "captured": format_amount(hold.captured_minor, code),
+        "currency_code": code,
+        "amount_minor": hold.amount_minor,
+        "captured_minor": hold.captured_minor,
+        "payee_account": hold.payee_account,
+        "reference": hold.reference,
+        "expire_time": time_text(hold.expire_time),
+    }
+
+
+def limits_view(account_number: str, code: str, changed: bank_pb2.ChangeAccountLimitsRequest) -> View:
+    """Show what was changed about an account; what stayed is left out, and None is no limit."""
+    amounts: dict[str, int | None] = {}
+    view: View = {"account_number": account_number, "currency_code": code}
+    if changed.HasField("floor_minor"):
+        amounts["floor_minor"] = changed.floor_minor
+    if changed.HasField("limits"):
+        given = {field.name: value for field, value in changed.limits.ListFields()}
+        view["day_count_max"] = given.get("day_count_max")
+        amounts |= {name: given.get(name) for name in ("balance_minor_max", "transfer_minor_max", "day_minor_max")}
+    if changed.HasField("customer_day_minor_max"):
+        cap = changed.customer_day_minor_max
+        amounts["customer_day_minor_max"] = None if cap < 0 else cap
+    texts = {
+        name.replace("_minor", ""): None if minor is None else format_amount(minor, code)
+        for name, minor in amounts.items()
+    }
+    return view | texts | amounts
 
 
 def entry_view(entry: bank_pb2.Entry) -> View:
@@ -100,6 +143,7 @@ def entry_view(entry: bank_pb2.Entry) -> View:
     code = entry.currency_code
     return {
         "version": entry.version,
+        "kind": bank_pb2.Entry.Kind.Name(entry.kind),
         "booking_time": time_text(entry.booking_time),
         "business_date": day_text(entry.business_date),
         "value_date": day_text(entry.value_date),

@@ -46,6 +46,10 @@ BANK_CODE_CHARACTERS_MAX: Final = 11
 CREDITOR_ACCOUNT_CHARACTERS_MAX: Final = 34
 """An IBAN has at most 34."""
 
+HOLD_SECONDS_DEFAULT: Final = 7 * 86_400
+HOLD_SECONDS_MAX: Final = 366 * 86_400
+"""A hold for longer than a year is a mistake."""
+
 PARTNER_BANKS_MAX: Final = 999
 """Partner banks: three digits of a nostro account's number."""
 

@@ -20,10 +20,13 @@ from services.gateway import metrics
 from services.gateway.authentication import Authenticator, Keys
 from services.gateway.coalescing import Bounds
 from services.gateway.customers import Customers
+from services.gateway.holding import Holds
+from services.gateway.managing import Management
 from services.gateway.ownership import Ownership
 from services.gateway.pages import PageTokens
 from services.gateway.peers import AccountService
 from services.gateway.reading import Books
+from services.gateway.reversing import Reversals
 from services.gateway.service import BankService
 from services.gateway.settings import GatewaySettings
 from services.gateway.transfers import Posting
@@ -49,7 +52,17 @@ async def main() -> None:
     ownership = Ownership(account_service, options.owners_cached_max)
     posting = Posting(directory, ownership, bounds)
     books = Books(directory, account_service, ownership, page_tokens, bounds)
-    service = BankService(authenticator, ownership, Customers(account_service, directory, page_tokens), posting, books)
+    customers = Customers(account_service, directory, page_tokens, books.restrictions)
+    service = BankService(
+        authenticator,
+        ownership,
+        customers,
+        posting,
+        books,
+        Holds(directory, ownership, books),
+        Reversals(directory, books, posting),
+        Management(directory, customers),
+    )
     bank_pb2_grpc.add_BankServicer_to_server(service, server.server)
     try:
         await server.serve(["hivecore.gateway.v1.Bank"], prepare=directory.start)

@@ -14,7 +14,7 @@ from typing import Any, Final
 import jwt
 
 from services.domain import errors, identifiers
-from services.gateway import scopes
+from services.gateway import fields, scopes
 
 SECRET_BYTES_MIN: Final = 32
 """RFC 7518, section 3.2: a key at least as long as HS256's output."""
@@ -24,7 +24,10 @@ TOKEN_CHARACTERS_MAX: Final = 8_192
 
 _ASYMMETRIC: Final = frozenset({"RS256", "ES256", "EdDSA"})
 _REQUIRED_CLAIMS: Final = ("iss", "aud", "sub", "exp")
-_CLAIM_CHARACTERS_MAX: Final = 200
+CLAIM_CHARACTERS_MAX: Final = 200
+"""Of a claim that is kept with what its bearer asks for."""
+
+_SCOPE_CHARACTERS_MAX: Final = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,16 +166,17 @@ class Authenticator:
         return Caller(
             subject=_text(claims["sub"]),
             channel=_text(claims.get("channel", "")),
-            scopes=frozenset(_text(claims.get("scope", "")).split()),
+            scopes=frozenset(_text(claims.get("scope", ""), _SCOPE_CHARACTERS_MAX).split()),
             customer_number=None if customer is None else identifiers.parse_customer_number(_text(customer)),
             expire_time=float(claims["exp"]) + self._clock_skew_seconds,
         )
 
 
-def _text(claim: object) -> str:
-    if not isinstance(claim, str) or len(claim) > _CLAIM_CHARACTERS_MAX:
+def _text(claim: object, characters_max: int = CLAIM_CHARACTERS_MAX) -> str:
+    if not isinstance(claim, str):
         raise TypeError
-    return claim
+    claim.encode()  # A lone surrogate, which JSON can write, is no text.
+    return fields.parse_text(claim, "", characters_max)
 
 
 def _expired() -> errors.Unauthenticated:
@@ -185,8 +189,16 @@ def _invalid() -> errors.Unauthenticated:
 
 def check_allowed(caller: Caller, call: str) -> None:
     """Raise `Forbidden` (SCOPE_MISSING, TOKEN_LIMITED_TO_CUSTOMER) unless the caller may make `call`."""
-    scope = scopes.SCOPE_BY_CALL[call]
-    if scope not in caller.scopes:
-        raise errors.Forbidden("SCOPE_MISSING", f"needs scope {scope}", {"scope": scope})
+    _check_scope(caller, scopes.SCOPE_BY_CALL[call])
     if caller.customer_number is not None and call in scopes.BANK_WIDE_CALLS:
         raise errors.Forbidden("TOKEN_LIMITED_TO_CUSTOMER", "the token is limited to one customer; this call is not")
+
+
+def check_dispensation(caller: Caller, dispensation: str) -> None:
+    """Raise `Forbidden` (SCOPE_MISSING) unless the caller may ask to be let off a rule."""
+    _check_scope(caller, scopes.SCOPE_BY_DISPENSATION[dispensation])
+
+
+def _check_scope(caller: Caller, scope: str) -> None:
+    if scope not in caller.scopes:
+        raise errors.Forbidden("SCOPE_MISSING", f"needs scope {scope}", {"scope": scope})

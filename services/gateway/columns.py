@@ -9,7 +9,7 @@ which shard. Never here: what the other values mean.
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 T = TypeVar("T")
 
@@ -45,6 +45,29 @@ class FurtherLeg(NamedTuple):
     currency: int
 
 
+class Actor(NamedTuple):
+    """Who asks, through which channel."""
+
+    channel: str
+    subject: str
+
+
+class Special(NamedTuple):
+    """What makes a transfer more than a movement of the payer's free funds; ids are 16 bytes or empty."""
+
+    hold_id: bytes = b""
+    """The hold that it captures."""
+    original_id: bytes = b""
+    """The transfer that it reverses."""
+    flags: int = 0
+
+
+LIMITS_OVERRIDDEN: Final = 1
+"""Flag: the payer's limits are set aside."""
+OVERDRAW: Final = 2
+"""Flag, for reversals only: the payer's floor is set aside."""
+
+
 @dataclass(slots=True)
 class Transfers:
     """Transfers; the columns have their first legs."""
@@ -62,6 +85,12 @@ class Transfers:
     """Days since 1970-01-01, 0 when not given; none at all or one per transfer."""
     creditors: list[Creditor] = field(default_factory=list)
     further_legs: list[FurtherLeg] = field(default_factory=list)
+    specials: dict[int, Special] = field(default_factory=dict)
+    """By place, for the few that are."""
+    actors: list[Actor] = field(default_factory=list)
+    """Who asks, each once."""
+    actor_places: list[int] = field(default_factory=list)
+    """Who of `actors` asks, one per transfer; none at all when the first asks for all."""
 
     def __len__(self) -> int:
         return len(self.debit_accounts)
@@ -95,12 +124,17 @@ def pick(transfers: Transfers, places: Sequence[int]) -> Transfers:
         _at(transfers.currencies, places),
         _at(references, places) if references else [],
         _at(value_dates, places) if value_dates else [],
+        actors=transfers.actors,
+        actor_places=_at(transfers.actor_places, places) if transfers.actor_places else [],
     )
-    if transfers.creditors or transfers.further_legs:
+    if transfers.creditors or transfers.further_legs or transfers.specials:
         place_by_old = {old: new for new, old in enumerate(places)}
         picked.creditors = _renumbered(transfers.creditors, place_by_old)
         picked.further_legs = _renumbered(transfers.further_legs, place_by_old)
         picked.further_legs.sort(key=_place)
+        picked.specials = {
+            place_by_old[old]: special for old, special in transfers.specials.items() if old in place_by_old
+        }
     return picked
 
 
@@ -125,8 +159,28 @@ def join(several: Sequence[Transfers]) -> Transfers:
             joined.creditors += [row._replace(place=row.place + first) for row in part.creditors]
         if part.further_legs:
             joined.further_legs += [row._replace(place=row.place + first) for row in part.further_legs]
+        if part.specials:
+            joined.specials |= {place + first: special for place, special in part.specials.items()}
         first += len(part)
+    _join_actors(joined, several)
     return joined
+
+
+def _join_actors(joined: Transfers, several: Sequence[Transfers]) -> None:
+    """Name each actor of several parts once, and say who asks for what unless one asks for all."""
+    place_by_actor: dict[Actor, int] = {}
+    for part in several:
+        for actor in part.actors:
+            place_by_actor.setdefault(actor, len(place_by_actor))
+    joined.actors = list(place_by_actor)
+    if len(place_by_actor) < 2:
+        return
+    for part in several:
+        places = [place_by_actor[actor] for actor in part.actors]
+        if part.actor_places:
+            joined.actor_places += [places[place] for place in part.actor_places]
+        else:
+            joined.actor_places += [places[0]] * len(part)
 
 
 def cut(outcomes: Outcomes, sizes: Iterable[int]) -> list[Outcomes]:

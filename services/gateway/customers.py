@@ -3,8 +3,8 @@
 Never here: money, or where things are kept.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, TypeAlias, TypeVar
 
 from hivecore.account.v1 import account_pb2
 from hivecore.gateway.v1 import bank_pb2
@@ -22,16 +22,26 @@ Item = TypeVar("Item")
 ANY_CUSTOMER: Final = "customers/-"
 """The name that asks for a customer by external reference."""
 
+Restrictions: TypeAlias = Callable[[Sequence[int], float], Awaitable[Mapping[int, int]]]
+"""Tells what the books forbid accounts, by a deadline; those that are not in the books are left out."""
+
 _Reference: Final = account_pb2.FindReferencesRequest
 
 
 class Customers:
     """Opens and finds customers and accounts. Deadlines are loop times; all methods raise `BankError`."""
 
-    def __init__(self, account_service: AccountService, directory: DirectoryCache, page_tokens: PageTokens) -> None:
+    def __init__(
+        self,
+        account_service: AccountService,
+        directory: DirectoryCache,
+        page_tokens: PageTokens,
+        restrictions: Restrictions,
+    ) -> None:
         self._account_service = account_service
         self._directory = directory
         self._page_tokens = page_tokens
+        self._restrictions = restrictions
 
     async def open_customers(
         self, messages: Sequence[bank_pb2.OpenCustomerRequest], paths: Callable[[int], str], deadline: float
@@ -85,7 +95,8 @@ class Customers:
         (found,) = await self._accounts([number], deadline)
         if not found.account_number:
             raise routing.unknown_account(number)
-        return wire.account(found)
+        (shown,) = await self._shown([found], deadline)
+        return shown
 
     async def find_accounts(self, references: Sequence[str], deadline: float) -> list[bank_pb2.Account]:
         """Return accounts by their external references; one without a name where there is none."""
@@ -95,8 +106,10 @@ class Customers:
         wanted = validation.read_references(references, "external_references")
         numbers = await self._find(_Reference.ACCOUNT, wanted, deadline, list)
         there = [number for number in numbers if number]
-        found = {account.account_number: account for account in await self._accounts(there, deadline)} if there else {}
-        return [wire.account(found[number]) if number in found else bank_pb2.Account() for number in numbers]
+        records = await self._accounts(there, deadline) if there else ()
+        shown = await self._shown(records, deadline)
+        found = {record.account_number: account for record, account in zip(records, shown, strict=True)}
+        return [found.get(number) or bank_pb2.Account() for number in numbers]
 
     async def list_accounts(
         self, caller: Caller, request: bank_pb2.ListAccountsRequest, deadline: float
@@ -116,7 +129,7 @@ class Customers:
         page = answer.accounts[:page_size]
         more = len(answer.accounts) == asked.limit
         return bank_pb2.ListAccountsResponse(
-            accounts=[wire.account(record) for record in page],
+            accounts=await self._shown(page, deadline),
             next_page_token=self._page_tokens.seal(page[-1].account_number, *query) if more else "",
         )
 
@@ -149,6 +162,13 @@ class Customers:
     ) -> Item:
         request = account_pb2.FindReferencesRequest(kind=kind, external_references=references)
         return read((await self._account_service.call("FindReferences", request, deadline)).numbers)
+
+    async def _shown(self, records: Sequence[account_pb2.Account], deadline: float) -> list[bank_pb2.Account]:
+        """Write accounts; those that are open, in the state of life that the books have."""
+        is_open = bank_pb2.Account.ACTIVE
+        numbers = [record.account_number for record in records if record.state == is_open]
+        restrictions = await self._restrictions(numbers, deadline) if numbers else {}
+        return [wire.account(record, restrictions.get(record.account_number)) for record in records]
 
     async def _accounts(self, numbers: list[int], deadline: float) -> Sequence[account_pb2.Account]:
         request = account_pb2.GetAccountsRequest(account_numbers=numbers)

@@ -38,6 +38,10 @@ class Findings:
         """Note that `field` (below the path) breaks a rule."""
         self._found.append(errors.Malformed(reason, self._path + field, message))
 
+    def join(self, fault: errors.Malformed) -> None:
+        """Take over what was found elsewhere."""
+        self._found += (fault, *fault.further)
+
     def take(self, read: Callable[[str, str], T], text: str, field: str, otherwise: T) -> T:
         """Read a field, or note why it cannot be read and go on with `otherwise`."""
         try:
@@ -120,6 +124,12 @@ def parse_transfer_name(name: str, field: str = "name") -> tuple[int, bytes]:
     """Read `accounts/{account_number}/transfers/{transfer_id}`. Raises also UUID_INVALID."""
     number, transfer_id = _inside(name, ("accounts", "", "transfers", ""), field)
     return identifiers.parse_account_number(number, field), identifiers.parse_uuid(transfer_id, field)
+
+
+def parse_hold_name(name: str, field: str = "name") -> tuple[int, bytes]:
+    """Read `accounts/{account_number}/holds/{hold_id}`. Raises also UUID_INVALID."""
+    number, hold_id = _inside(name, ("accounts", "", "holds", ""), field)
+    return identifiers.parse_account_number(number, field), identifiers.parse_uuid(hold_id, field)
 
 
 def parse_value_date(message: Date, field: str) -> int:

@@ -4,6 +4,8 @@ Never here: changing anything.
 """
 
 import asyncio
+from collections.abc import Collection
+from contextlib import suppress
 from typing import Final
 
 from hivecore.account.v1 import account_pb2
@@ -24,10 +26,13 @@ from services.gateway.peers import AccountService, Shards
 SHARD_STATUS_SECONDS_MAX: Final = 2.0
 """A shard that does not answer this fast is shown without a writer."""
 
+LANDING_SECONDS_MAX: Final = 1.0
+"""A crossing whose payee's shard does not answer this fast is shown as the payer's shard has it."""
+
 BALANCES_LANE: Final = 0
 
-_Balance = tuple[int, int, int, int, int] | None
-"""Currency, balance, held, floor (minor units), version; None for an account not in the books."""
+_State = tuple[int, int, int, int, int, int]
+"""Currency, balance, held, floor (minor units), version, restrictions."""
 
 
 class Books:
@@ -46,7 +51,7 @@ class Books:
         self._shards = Shards(directory)
         self._ownership = ownership
         self._page_tokens = page_tokens
-        self._balances: Coalescer[int, _Balance] = Coalescer(
+        self._balances: Coalescer[int, _State | None] = Coalescer(
             "GetBalances", self._send_balances, bounds, peers.deadline_passed
         )
 
@@ -60,12 +65,37 @@ class Books:
         if caller.customer_number is not None:
             await self._ownership.check_account(caller, number, deadline)
 
+        *held, _ = await self._state(number, deadline)
+        return wire.balance(number, *held)
+
+    async def check_account(self, number: int, deadline: float) -> None:
+        """Raise `NotFound` (ACCOUNT_NOT_FOUND) unless the account is in the books."""
+        await self._state(number, deadline)
+
+    async def restrictions(self, numbers: Collection[int], deadline: float) -> dict[int, int]:
+        """Tell what the books forbid accounts; those that are not in the books are left out."""
+        shard_of = self._directory.current.shard_of_account
+        by_shard: dict[int, list[int]] = {}
+        for number in numbers:
+            by_shard.setdefault(shard_of(number), []).append(number)
+        by_shard.pop(0, None)
+
+        async def of_shard(theirs: list[int]) -> dict[int, int]:
+            rows = await self._shards.ask(theirs[0], lambda shard_id: self._send_balances(shard_id, theirs, deadline))
+            return {number: row[-1] for number, row in zip(theirs, rows, strict=True) if row is not None}
+
+        found: dict[int, int] = {}
+        for part in await asyncio.gather(*map(of_shard, by_shard.values())):
+            found |= part
+        return found
+
+    async def _state(self, number: int, deadline: float) -> _State:
         found = await self._shards.ask(
             number, lambda shard_id: self._balances.submit(shard_id, BALANCES_LANE, number, 1, deadline)
         )
         if found is None:
             raise routing.unknown_account(number)
-        return wire.balance(number, *found)
+        return found
 
     async def list_entries(
         self, caller: Caller, request: bank_pb2.ListEntriesRequest, deadline: float
@@ -80,7 +110,7 @@ class Books:
         asked = ledger_pb2.ListEntriesRequest(
             account_number=number,
             descending=descending,
-            after_version=after,
+            after_sequence=after,
             limit=min(page_size + 1, limits.PAGE_SIZE_MAX),
         )
         answer: ledger_pb2.ListEntriesResponse = await self._shards.call(number, "ListEntries", asked, deadline)
@@ -90,7 +120,7 @@ class Books:
         more = len(answer.entries) == asked.limit and not (descending and page[-1].version == 1)
         return bank_pb2.ListEntriesResponse(
             entries=[wire.entry(number, answer.currency, row) for row in page],
-            next_page_token=self._page_tokens.seal(page[-1].version, *query) if more else "",
+            next_page_token=self._page_tokens.seal(page[-1].sequence, *query) if more else "",
         )
 
     async def get_transfer(self, caller: Caller, name: str, deadline: float) -> bank_pb2.Transfer:
@@ -100,7 +130,7 @@ class Books:
         try:
             record: ledger_pb2.TransferRecord = await self._shards.call(number, "GetTransfer", asked, deadline)
             sides = {side for leg in record.legs for side in (leg.debit_account, leg.credit_account)}
-            if number not in sides:
+            if number not in sides or not wire.is_transfer(record):
                 raise _transfer_not_found(transfer_id)
         except errors.NotFound:
             # Whoever may not see the account does not learn what is missing either.
@@ -108,7 +138,25 @@ class Books:
             raise _transfer_not_found(transfer_id) from None
         if caller.customer_number is not None and not await self._ownership.owns_one(caller, sides, deadline):
             raise account_of_another_customer()
+        soon = min(deadline, asyncio.get_running_loop().time() + LANDING_SECONDS_MAX)
+        with suppress(errors.BankError):
+            await self.settle(record, soon)
         return wire.transfer_of_record(record)
+
+    async def settle(self, record: ledger_pb2.TransferRecord, deadline: float) -> None:
+        """Let a crossing be posted when the payee's shard has it, though the payer's has not noted so yet.
+
+        Whoever was answered POSTED must not be told otherwise a moment later.
+        """
+        if record.outcome != ledger_pb2.OUTCOME_IN_TRANSIT:
+            return
+        asked = ledger_pb2.GetTransferRequest(transfer_id=record.transfer_id)
+        try:
+            landed = await self._shards.call(record.legs[0].credit_account, "GetTransfer", asked, deadline)
+        except errors.NotFound:
+            return
+        if wire.is_landing_of(landed, record):
+            record.outcome = ledger_pb2.OUTCOME_POSTED
 
     async def list_shards(self, deadline: float) -> bank_pb2.ListShardsResponse:
         """Return all shards; one whose ledgers do not answer has no writer."""
@@ -120,7 +168,7 @@ class Books:
             shards=[_shard(shard, directory, status) for shard, status in zip(directory.shards, statuses, strict=True)]
         )
 
-    async def _send_balances(self, shard_id: int, numbers: list[int], deadline: float) -> list[_Balance]:
+    async def _send_balances(self, shard_id: int, numbers: list[int], deadline: float) -> list[_State | None]:
         request = ledger_pb2.GetBalancesRequest(shard_id=shard_id, account_numbers=numbers)
         answer: ledger_pb2.GetBalancesResponse = await self._directory.ledger(shard_id).call(
             "GetBalances", request, deadline_seconds=peers.seconds_until(deadline)
@@ -131,6 +179,7 @@ class Books:
             answer.helds_minor,
             answer.floors_minor,
             answer.versions,
+            answer.restrictions,
             strict=True,
         )
         return [row if found else None for found, row in zip(answer.found, rows, strict=True)]

@@ -1,7 +1,7 @@
 """Which shard decides a transfer, and how a call's transfers are split over shards. Pure.
 
-The home shard is that of the first leg's debit account; all legs must lie there, except that a single
-leg may credit an account on another shard: a crossing. A chart name stands for the bank's own account
+The home shard is that of the first leg's debit account; all legs must lie there, except that the first
+may credit an account on another shard: a crossing. A chart name stands for the bank's own account
 on the other side's shard. Never here: the directory's freshness, or sending anything.
 """
 
@@ -160,8 +160,6 @@ def _further_leg_faults(
             continue
         transfers.further_legs[row] = FurtherLeg(place, debit, credit, leg.amount_minor, leg.currency)
         home = shard_of(transfers.debit_accounts[place])
-        first_credit = transfers.credit_accounts[place]
-        touched = {shard_of(debit), shard_of(credit), shard_of(first_credit)}
-        if home and touched - {0, home}:
+        if home and {shard_of(debit), shard_of(credit)} - {home}:
             found[place] = wire.legs_on_several_shards()
     return found

@@ -10,6 +10,10 @@ ACCOUNTS_WRITE: Final = "accounts.write"
 CUSTOMERS_WRITE: Final = "customers.write"
 TRANSFERS_WRITE: Final = "transfers.write"
 OPERATOR: Final = "operator"
+LIMITS_OVERRIDE: Final = "limits.override"
+TRANSFERS_REVERSE: Final = "transfers.reverse"
+OVERDRAFT_FORCE: Final = "overdraft.force"
+ACCOUNTS_MANAGE: Final = "accounts.manage"
 
 SCOPE_BY_CALL: Final = {
     "OpenCustomer": CUSTOMERS_WRITE,
@@ -25,12 +29,33 @@ SCOPE_BY_CALL: Final = {
     "PostTransfers": TRANSFERS_WRITE,
     "GetTransfer": ACCOUNTS_READ,
     "ListEntries": ACCOUNTS_READ,
+    "PlaceHold": TRANSFERS_WRITE,
+    "IncreaseHold": TRANSFERS_WRITE,
+    "CaptureHold": TRANSFERS_WRITE,
+    "ReleaseHold": TRANSFERS_WRITE,
+    "GetHold": ACCOUNTS_READ,
+    "ListHolds": ACCOUNTS_READ,
+    "ReverseTransfer": TRANSFERS_REVERSE,
+    "ChangeAccountState": ACCOUNTS_MANAGE,
+    "ChangeAccountLimits": ACCOUNTS_MANAGE,
     "RegisterPartnerBanks": OPERATOR,
     "ListShards": OPERATOR,
 }
 
+SCOPE_BY_DISPENSATION: Final = {"override_limits": LIMITS_OVERRIDE, "OVERDRAW": OVERDRAFT_FORCE}
+"""What asking to be let off a rule needs besides the call's own scope."""
+
 BANK_WIDE_CALLS: Final = frozenset(
-    {"OpenCustomer", "OpenCustomers", "FindAccounts", "RegisterPartnerBanks", "ListShards"}
+    {
+        "OpenCustomer",
+        "OpenCustomers",
+        "FindAccounts",
+        "ReverseTransfer",
+        "ChangeAccountState",
+        "ChangeAccountLimits",
+        "RegisterPartnerBanks",
+        "ListShards",
+    }
 )
 """Calls that a token limited to one customer may not make, whatever its scopes."""
 

@@ -14,8 +14,11 @@ from services.domain import errors, limits
 from services.gateway import authentication, customers, fields, metrics, peers, validation
 from services.gateway.authentication import Authenticator, Caller
 from services.gateway.customers import Customers
+from services.gateway.holding import Holds
+from services.gateway.managing import Management
 from services.gateway.ownership import Ownership
 from services.gateway.reading import Books
+from services.gateway.reversing import Reversals
 from services.gateway.transfers import Posting
 
 
@@ -29,12 +32,18 @@ class BankService(bank_pb2_grpc.BankServicer):
         customers_: Customers,
         posting: Posting,
         books: Books,
+        holds: Holds,
+        reversals: Reversals,
+        management: Management,
     ) -> None:
         self._authenticator = authenticator
         self._ownership = ownership
         self._customers = customers_
         self._posting = posting
         self._books = books
+        self._holds = holds
+        self._reversals = reversals
+        self._management = management
 
     def _admit(self, call: str, context: Any) -> Caller:
         """Tell who calls. Raises `Unauthenticated` or `Forbidden` when they may not."""
@@ -124,6 +133,53 @@ class BankService(bank_pb2_grpc.BankServicer):
         """List an account's entries."""
         caller = self._admit("ListEntries", context)
         return await self._books.list_entries(caller, request, _deadline(context))
+
+    async def PlaceHold(self, request: bank_pb2.PlaceHoldRequest, context: Any) -> bank_pb2.Hold:
+        """Set money aside."""
+        caller = self._admit("PlaceHold", context)
+        return await self._holds.place(caller, request, _deadline(context))
+
+    async def IncreaseHold(self, request: bank_pb2.IncreaseHoldRequest, context: Any) -> bank_pb2.Hold:
+        """Set more aside."""
+        caller = self._admit("IncreaseHold", context)
+        return await self._holds.increase(caller, request, _deadline(context))
+
+    async def CaptureHold(self, request: bank_pb2.CaptureHoldRequest, context: Any) -> bank_pb2.Transfer:
+        """Post a transfer out of a hold."""
+        caller = self._admit("CaptureHold", context)
+        return await self._posting.capture(caller, request, _deadline(context))
+
+    async def ReleaseHold(self, request: bank_pb2.ReleaseHoldRequest, context: Any) -> bank_pb2.Hold:
+        """Free a hold's money."""
+        caller = self._admit("ReleaseHold", context)
+        return await self._holds.release(caller, request, _deadline(context))
+
+    async def GetHold(self, request: bank_pb2.GetHoldRequest, context: Any) -> bank_pb2.Hold:
+        """Return a hold."""
+        caller = self._admit("GetHold", context)
+        return await self._holds.get(caller, request.name, _deadline(context))
+
+    async def ListHolds(self, request: bank_pb2.ListHoldsRequest, context: Any) -> bank_pb2.ListHoldsResponse:
+        """List an account's open holds."""
+        caller = self._admit("ListHolds", context)
+        return await self._holds.list_open(caller, request.parent, _deadline(context))
+
+    async def ReverseTransfer(self, request: bank_pb2.ReverseTransferRequest, context: Any) -> bank_pb2.Transfer:
+        """Give a transfer back."""
+        caller = self._admit("ReverseTransfer", context)
+        return await self._reversals.reverse(caller, request, _deadline(context))
+
+    async def ChangeAccountState(self, request: bank_pb2.ChangeAccountStateRequest, context: Any) -> bank_pb2.Account:
+        """Change an account's state of life."""
+        caller = self._admit("ChangeAccountState", context)
+        return await self._management.change_state(caller, request, _deadline(context))
+
+    async def ChangeAccountLimits(
+        self, request: bank_pb2.ChangeAccountLimitsRequest, context: Any
+    ) -> bank_pb2.ChangeAccountLimitsResponse:
+        """Change what an account may do."""
+        caller = self._admit("ChangeAccountLimits", context)
+        return await self._management.change_limits(caller, request, _deadline(context))
 
     async def RegisterPartnerBanks(
         self, request: bank_pb2.RegisterPartnerBanksRequest, context: Any

@@ -7,14 +7,19 @@ from pydantic import Field, model_validator
 
 from services.chassis.settings import Address, ServiceSettings
 from services.domain import limits
+from services.gateway.authentication import CLAIM_CHARACTERS_MAX
 
-CALL_TRANSFERS_MAX: Final = 2_000
+CALL_TRANSFERS_MAX: Final = 1_000
 """Transfers and further legs that are put together into one call to a ledger."""
 
-# Reference, creditor's account and name, remittance text at their longest and four bytes a character,
-# with 200 bytes for all the rest: as many as travel together still fit a message.
+# Reference, creditor's account and name, remittance text, and each transfer's actor another, at their
+# longest and four bytes a character, with 200 bytes for all the rest: as many as travel together still
+# fit a message.
 _TEXT_CHARACTERS_MAX: Final = (
-    2 * limits.REFERENCE_CHARACTERS_MAX + limits.CREDITOR_ACCOUNT_CHARACTERS_MAX + limits.DISPLAY_NAME_CHARACTERS_MAX
+    2 * limits.REFERENCE_CHARACTERS_MAX
+    + limits.CREDITOR_ACCOUNT_CHARACTERS_MAX
+    + limits.DISPLAY_NAME_CHARACTERS_MAX
+    + 2 * CLAIM_CHARACTERS_MAX
 )
 assert CALL_TRANSFERS_MAX * (4 * _TEXT_CHARACTERS_MAX + 200) < limits.MESSAGE_BYTES_MAX
 

@@ -18,10 +18,10 @@ from services.chassis.directory_cache import DirectoryCache
 from services.domain import errors, limits
 from services.domain.directory import Directory
 from services.domain.outcomes import Outcome
-from services.gateway import columns, metrics, peers, routing, validation, wire
+from services.gateway import authentication, columns, commands, metrics, peers, routing, validation, wire
 from services.gateway.authentication import Caller
 from services.gateway.coalescing import Bounds, Coalescer
-from services.gateway.columns import Outcomes, Transfers
+from services.gateway.columns import LIMITS_OVERRIDDEN, Actor, Outcomes, Transfers
 from services.gateway.ownership import Ownership
 from services.gateway.routing import Part
 
@@ -56,7 +56,25 @@ class Posting:
 
     async def post_one(self, caller: Caller, asked: bank_pb2.Transfer, deadline: float) -> bank_pb2.Transfer:
         """Post one transfer by `deadline` (loop time). Raises `BankError`, also when it is refused."""
-        decided = await self._post(caller, (asked,), lambda _: "transfer", deadline)
+        transfers, faults = await self._read((asked,), lambda _: "transfer")
+        return await self.post_read(caller, asked, transfers, faults.get(0), deadline)
+
+    async def capture(self, caller: Caller, request: bank_pb2.CaptureHoldRequest, deadline: float) -> bank_pb2.Transfer:
+        """Post a transfer out of a hold; otherwise as `post_one`."""
+        transfers, faults = await self._read((request.transfer,), lambda _: "transfer")
+        fault = commands.capture_fault(request, transfers, faults.get(0))
+        return await self.post_read(caller, request.transfer, transfers, fault, deadline)
+
+    async def post_read(
+        self,
+        caller: Caller,
+        asked: bank_pb2.Transfer,
+        transfers: Transfers,
+        fault: errors.BankError | None,
+        deadline: float,
+    ) -> bank_pb2.Transfer:
+        """Post one transfer that has been read, unless it has a fault; of `asked` only the texts are shown again."""
+        decided = await self._post(caller, transfers, {0: fault} if fault is not None else {}, deadline)
         if decided.errors:
             raise decided.errors[0]
         transfers = decided.parts[0].transfers
@@ -70,7 +88,8 @@ class Posting:
     ) -> bank_pb2.PostTransfersResponse:
         """Post transfers, each on its own, by `deadline` (loop time)."""
         validation.check_count(len(asked), limits.TRANSFERS_PER_CALL_MAX, "TRANSFERS_COUNT_INVALID", "transfers")
-        decided = await self._post(caller, asked, lambda place: f"transfers[{place}]", deadline)
+        transfers, faults = await self._read(asked, lambda place: f"transfers[{place}]")
+        decided = await self._post(caller, transfers, faults, deadline)
         results = list(map(_result, decided.outcomes, decided.refusals))
         statuses = wire.Statuses()
         for count, (place, error) in enumerate(decided.errors.items(), start=1):
@@ -84,12 +103,14 @@ class Posting:
         await self._coalescer.close()
 
     async def _post(
-        self, caller: Caller, asked: Sequence[bank_pb2.Transfer], path: Callable[[int], str], deadline: float
+        self, caller: Caller, transfers: Transfers, faults: dict[int, errors.BankError], deadline: float
     ) -> Decided:
-        transfers, faults = await self._read(asked, path)
-        if caller.customer_number is not None and len(faults) < len(asked):
+        """Post what has been read; `faults` are the places that must not be."""
+        count = len(transfers)
+        transfers.actors = [Actor(caller.channel, caller.subject)]
+        faults |= _dispensation_faults(caller, transfers)
+        if caller.customer_number is not None and len(faults) < count:
             faults |= await self._ownership.transfer_faults(caller, transfers, faults, deadline)
-        count = len(asked)
         decided = Decided([0] * count, [0] * count, [0] * count, faults)
         if len(faults) < count:
             await self._decide(transfers, decided, deadline)
@@ -179,6 +200,17 @@ class Posting:
         except errors.Malformed as error:
             raise AssertionError(f"a ledger finds what was validated here malformed: {error}") from error
         return columns.cut(wire.outcomes(response), [len(part) for part in parts])
+
+
+def _dispensation_faults(caller: Caller, transfers: Transfers) -> dict[int, errors.BankError]:
+    """Tell, by place, what the caller may not override."""
+    places = [place for place, special in transfers.specials.items() if special.flags & LIMITS_OVERRIDDEN]
+    try:
+        if places:
+            authentication.check_dispensation(caller, "override_limits")
+    except errors.Forbidden as error:
+        return dict.fromkeys(places, error)
+    return {}
 
 
 def _join(decided: Decided, part: Part, answer: Outcomes) -> list[int]:

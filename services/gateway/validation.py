@@ -16,7 +16,7 @@ from hivecore.gateway.v1 import bank_pb2
 
 from services.domain import chart, currencies, errors, identifiers, limits
 from services.gateway import fields
-from services.gateway.columns import Creditor, FurtherLeg, Transfers, chart_side
+from services.gateway.columns import LIMITS_OVERRIDDEN, Creditor, FurtherLeg, Special, Transfers, chart_side
 from services.gateway.fields import Findings
 
 PARTNER_BANKS_PER_CALL_MAX: Final = 100
@@ -48,7 +48,7 @@ def read_transfers(
 ) -> tuple[Transfers, dict[int, errors.BankError]]:
     """Read transfers; also tell, by place, what is wrong with those that are to be refused.
 
-    The columns of a refused place hold junk. `path` names the field of a place.
+    The columns of a refused place hold junk, except that its wish to override limits is noted. `path` names the field of a place.
     """
     suspects: set[int] = set()
     legs_by_place = [message.legs for message in messages]
@@ -67,6 +67,8 @@ def read_transfers(
         _read_references([message.reference for message in messages], suspects),
     )
     suspects.update([place for place, legs in enumerate(legs_by_place) if len(legs) != 1])
+    overrides = [place for place, message in enumerate(messages) if message.override_limits]
+    transfers.specials = dict.fromkeys(overrides, Special(flags=LIMITS_OVERRIDDEN))
     special = [
         place
         for place, message in enumerate(messages)

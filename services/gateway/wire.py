@@ -3,6 +3,7 @@
 Never here: reading what callers send (`fields.py`, `validation.py`).
 """
 
+from collections.abc import Mapping
 from datetime import date
 from functools import lru_cache
 from itertools import chain
@@ -17,8 +18,9 @@ from hivecore.ledger.v1 import ledger_pb2
 
 from services.chassis import status
 from services.domain import currencies, errors, identifiers
-from services.domain.outcomes import UNKNOWN_ACCOUNT, Outcome, Refusal
-from services.gateway.columns import Outcomes, Transfers
+from services.domain.outcomes import NOT_THERE, Outcome, Refusal
+from services.gateway.authentication import Caller
+from services.gateway.columns import LIMITS_OVERRIDDEN, Outcomes, Special, Transfers
 
 FURTHER_VIOLATIONS_MAX: Final = 5_000
 """Told in the answer to one call of thousands, besides each place's first: the answer must fit a message."""
@@ -26,16 +28,36 @@ FURTHER_VIOLATIONS_MAX: Final = 5_000
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 
 _SENTENCES: Final = {
+    Refusal.REVERSED_BEFORE_ARRIVAL: "somebody reversed the transfer before it was asked for",
     Refusal.DEBIT_ACCOUNT_NOT_FOUND: "the debit account is not in the books",
     Refusal.CREDIT_ACCOUNT_NOT_FOUND: "the credit account is not in the books",
+    Refusal.HOLD_NOT_FOUND: "the debit account has no such hold",
+    Refusal.HOLD_ALREADY_CAPTURED: "the hold has been captured",
+    Refusal.HOLD_ALREADY_RELEASED: "the hold has been released",
+    Refusal.HOLD_ALREADY_EXPIRED: "the hold has expired",
+    Refusal.ORIGINAL_NOT_FOUND: "the transfer to be reversed is not in the books",
+    Refusal.ORIGINAL_NOT_POSTED: "the transfer to be reversed is not posted",
+    Refusal.REVERSAL_MISMATCH: "a reversal runs from the original's payee to its payer; one of several legs is whole",
     Refusal.DEBIT_CURRENCY_MISMATCH: "the debit account has another currency",
     Refusal.CREDIT_CURRENCY_MISMATCH: "the credit account has another currency",
     Refusal.DEBIT_ACCOUNT_CLOSED: "the debit account is closed",
+    Refusal.DEBIT_ACCOUNT_PENDING: "the debit account has not been made active yet",
     Refusal.CREDIT_ACCOUNT_CLOSED: "the credit account is closed",
+    Refusal.CREDIT_ACCOUNT_PENDING: "the credit account has not been made active yet",
     Refusal.DEBITS_FROZEN: "debits of the debit account are frozen",
+    Refusal.DEBIT_ACCOUNT_DORMANT: "the debit account is dormant",
     Refusal.CREDITS_FROZEN: "credits of the credit account are frozen",
+    Refusal.HOLD_PAYEE_MISMATCH: "the hold was placed for another payee",
+    Refusal.CAPTURE_EXCEEDS_HOLD: "the capture is more than the hold",
+    Refusal.REVERSAL_EXCEEDS_ORIGINAL: "all reversals together would give back more than the original moved",
     Refusal.INSUFFICIENT_FUNDS: "the debit account has not enough money available",
-    Refusal.CREDIT_BALANCE_LIMIT: "the credit account would rise above the highest balance there is",
+    Refusal.TRANSFER_LIMIT: "more than the debit account may pay at a time",
+    Refusal.DAY_AMOUNT_LIMIT: "more than the debit account may pay in a business day",
+    Refusal.DAY_COUNT_LIMIT: "more often than the debit account may pay in a business day",
+    Refusal.CUSTOMER_DAY_LIMIT: "more than the customer may pay in a business day over all accounts of the currency",
+    Refusal.CREDIT_BALANCE_LIMIT: "the credit account would rise above the highest balance that it may have",
+    Refusal.STATE_MAY_NOT_FOLLOW: "the account's state does not allow that one next",
+    Refusal.ACCOUNT_NOT_EMPTY: "the account has a balance, a hold, or money on its way to another shard",
     Refusal.TRANSFER_ID_TAKEN: "the payee's shard knows the id for another transfer",
 }
 assert _SENTENCES.keys() == set(Refusal)
@@ -44,6 +66,22 @@ assert _SENTENCES.keys() == set(Refusal)
 assert {name: number for name, number in bank_pb2.Transfer.State.items() if number} == {
     outcome.name: outcome.value for outcome in Outcome
 }
+
+STATE_BY_RESTRICTIONS: Final = {
+    0: bank_pb2.Account.ACTIVE,
+    1: bank_pb2.Account.DEBITS_FROZEN,
+    2: bank_pb2.Account.CREDITS_FROZEN,
+    3: bank_pb2.Account.FROZEN,
+    4: bank_pb2.Account.CLOSED,
+    16: bank_pb2.Account.PENDING,
+    32: bank_pb2.Account.DORMANT,
+}
+"""What the books forbid an account, as its state of life."""
+
+_ASKED: Final = 1
+_LANDING: Final = 2
+_BURIED: Final = 8
+"""Kinds of the books' transfers; those between are holds' commands."""
 
 
 def post_request(shard_id: int, transfers: Transfers, directory_version: int) -> ledger_pb2.PostTransfersRequest:
@@ -60,6 +98,9 @@ def post_request(shard_id: int, transfers: Transfers, directory_version: int) ->
         creditors=[ledger_pb2.ExternalCreditor(**row._asdict()) for row in transfers.creditors],
         further_legs=[ledger_pb2.FurtherLeg(**row._asdict()) for row in transfers.further_legs],
         directory_version=directory_version,
+        specials=[ledger_pb2.Special(place=place, **row._asdict()) for place, row in transfers.specials.items()],
+        actors=[ledger_pb2.Actor(**row._asdict()) for row in transfers.actors],
+        actor_places=transfers.actor_places,
     )
 
 
@@ -86,8 +127,10 @@ def place_error(number: int, transfer_id: bytes) -> errors.BankError:
 
 
 def legs_on_several_shards() -> errors.Refused:
-    """Refuse a transfer of several legs that leaves its home shard."""
-    return errors.Refused("LEGS_ON_SEVERAL_SHARDS", "a transfer of several legs must stay within one shard")
+    """Refuse a transfer whose further legs leave its home shard."""
+    return errors.Refused(
+        "LEGS_ON_SEVERAL_SHARDS", "only the first leg may leave the payer's shard; the others must lie on it"
+    )
 
 
 def refusal_name(refusal: int) -> str:
@@ -97,17 +140,28 @@ def refusal_name(refusal: int) -> str:
 
 def refusal_error(transfer_id: bytes, outcome: int, refusal: int) -> errors.BankError:
     """Say that a transfer was refused or returned."""
+    return refused(refusal, {"transfer_id": identifiers.uuid_text(transfer_id), "state": Outcome(outcome).name})
+
+
+def actor(caller: Caller) -> ledger_pb2.Actor:
+    """Write who asks."""
+    return ledger_pb2.Actor(channel=caller.channel, subject=caller.subject)
+
+
+def refused(refusal: int, metadata: Mapping[str, str]) -> errors.BankError:
+    """Say why the books refuse something."""
     reason = Refusal(refusal)
-    metadata = {"transfer_id": identifiers.uuid_text(transfer_id), "state": Outcome(outcome).name}
-    if reason in UNKNOWN_ACCOUNT:
-        return errors.NotFound(reason.name, _SENTENCES[reason], metadata)
-    return errors.Refused(reason.name, _SENTENCES[reason], metadata)
+    kind = errors.NotFound if reason in NOT_THERE else errors.Refused
+    return kind(reason.name, _SENTENCES[reason], metadata)
 
 
 def posted_transfer(
     asked: bank_pb2.Transfer, transfers: Transfers, outcome: int, booking_time_us: int
 ) -> bank_pb2.Transfer:
     """Write one transfer, asked for and routed alone, with its outcome."""
+    (actor,) = transfers.actors
+    special = transfers.specials.get(0, Special())
+    payer, payee = transfers.debit_accounts[0], transfers.credit_accounts[0]
     firsts = zip(
         transfers.debit_accounts,
         transfers.credit_accounts,
@@ -118,7 +172,7 @@ def posted_transfer(
     further = (leg[1:] for leg in transfers.further_legs)
     transfer_id = identifiers.uuid_text(transfers.transfer_ids)
     return bank_pb2.Transfer(
-        name=f"accounts/{transfers.debit_accounts[0]:016d}/transfers/{transfer_id}",
+        name=transfer_name(payer, transfers.transfer_ids),
         transfer_id=transfer_id,
         legs=[_leg(*leg) for leg in chain(firsts, further)],
         reference=asked.reference,
@@ -126,11 +180,33 @@ def posted_transfer(
         value_date=asked.value_date if asked.HasField("value_date") else None,
         state=outcome,  # type: ignore[arg-type]
         booking_time=timestamp(booking_time_us),
+        captured_hold=hold_name(payer, special.hold_id) if special.hold_id else "",
+        reversed_transfer=transfer_name(payee, special.original_id) if special.original_id else "",
+        override_limits=bool(special.flags & LIMITS_OVERRIDDEN),
+        actor=actor.subject,
+        channel=actor.channel,
     )
+
+
+def is_transfer(record: ledger_pb2.TransferRecord) -> bool:
+    """Tell a transfer, or an id that was refused beforehand, from a hold's command."""
+    return record.kind in {_ASKED, _LANDING, _BURIED}
+
+
+def is_landing_of(landed: ledger_pb2.TransferRecord, sent: ledger_pb2.TransferRecord) -> bool:
+    """Tell a crossing on its payee's shard from another transfer that has its id there."""
+    return landed.kind == _LANDING and landed.legs[0] == sent.legs[0]
+
+
+def was_asked_for(record: ledger_pb2.TransferRecord) -> bool:
+    """Tell a transfer on the shard that decided it."""
+    return record.kind == _ASKED
 
 
 def transfer_of_record(record: ledger_pb2.TransferRecord) -> bank_pb2.Transfer:
     """Write a transfer as the books have it."""
+    first = record.legs[0]
+    legs = () if record.kind == _BURIED else record.legs
     transfer_id = identifiers.uuid_text(record.transfer_id)
     creditor = None
     if record.HasField("creditor"):
@@ -142,9 +218,9 @@ def transfer_of_record(record: ledger_pb2.TransferRecord) -> bank_pb2.Transfer:
             remittance_text=it.remittance_text,
         )
     return bank_pb2.Transfer(
-        name=f"accounts/{record.legs[0].debit_account:016d}/transfers/{transfer_id}",
+        name=transfer_name(first.debit_account, record.transfer_id),
         transfer_id=transfer_id,
-        legs=[_leg(leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency) for leg in record.legs],
+        legs=[_leg(leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency) for leg in legs],
         reference=record.reference,
         creditor=creditor,
         value_date=day(record.value_date),
@@ -152,6 +228,37 @@ def transfer_of_record(record: ledger_pb2.TransferRecord) -> bank_pb2.Transfer:
         reason=refusal_name(record.refusal),
         booking_time=timestamp(record.booking_time_us),
         business_date=day(record.business_date),
+        captured_hold=hold_name(first.debit_account, record.hold_id) if record.hold_id else "",
+        reversed_transfer=transfer_name(first.credit_account, record.original_id) if record.original_id else "",
+        override_limits=bool(record.flags & LIMITS_OVERRIDDEN),
+        actor=record.actor.subject,
+        channel=record.actor.channel,
+    )
+
+
+def transfer_name(payer: int, transfer_id: bytes) -> str:
+    """Write the name of a transfer."""
+    return f"accounts/{payer:016d}/transfers/{identifiers.uuid_text(transfer_id)}"
+
+
+def hold_name(account_number: int, hold_id: bytes) -> str:
+    """Write the name of a hold."""
+    return f"accounts/{account_number:016d}/holds/{identifiers.uuid_text(hold_id)}"
+
+
+def hold(record: ledger_pb2.Hold) -> bank_pb2.Hold:
+    """Write a hold."""
+    return bank_pb2.Hold(
+        name=hold_name(record.account_number, record.hold_id),
+        hold_id=identifiers.uuid_text(record.hold_id),
+        account=f"{record.account_number:016d}",
+        amount_minor=record.amount_minor,
+        currency_code=currencies.CODE_BY_NUMBER[record.currency],
+        payee_account=f"{record.payee_account:016d}" if record.payee_account else "",
+        reference=record.reference,
+        state=record.state,  # type: ignore[arg-type]
+        expire_time=timestamp(record.expire_time_us),
+        captured_minor=record.captured_minor,
     )
 
 
@@ -165,7 +272,8 @@ def _leg(debit_account: int, credit_account: int, amount_minor: int, currency: i
 
 
 def entry(account_number: int, currency: int, row: ledger_pb2.ListEntriesResponse.Entry) -> bank_pb2.Entry:
-    """Write one line of an account's history."""
+    """Write one line of an account's history; what a hold's command wrote has no transfer and no other side."""
+    moves = row.kind <= bank_pb2.Entry.RETURN
     return bank_pb2.Entry(
         name=f"accounts/{account_number:016d}/entries/{row.version}",
         version=row.version,
@@ -173,13 +281,14 @@ def entry(account_number: int, currency: int, row: ledger_pb2.ListEntriesRespons
         balance_after_minor=row.balance_after_minor,
         held_after_minor=row.held_after_minor,
         currency_code=currencies.CODE_BY_NUMBER[currency],
-        transfer=f"accounts/{row.payer_account:016d}/transfers/{identifiers.uuid_text(row.transfer_id)}",
-        counterparty_account=f"{row.counterparty_account:016d}",
+        transfer=transfer_name(row.payer_account, row.transfer_id) if moves else "",
+        counterparty_account=f"{row.counterparty_account:016d}" if moves else "",
         reference=row.reference,
         is_return=row.is_return,
         booking_time=timestamp(row.booking_time_us),
         business_date=day(row.business_date),
         value_date=day(row.value_date),
+        kind=row.kind,  # type: ignore[arg-type]
     )
 
 
@@ -209,8 +318,11 @@ def customer(record: account_pb2.Customer) -> bank_pb2.Customer:
     )
 
 
-def account(record: account_pb2.Account) -> bank_pb2.Account:
-    """Write an account."""
+def account(record: account_pb2.Account, restrictions: int | None = None) -> bank_pb2.Account:
+    """Write an account; its state of life, once it is open, is what the books forbid it."""
+    state = record.state
+    if restrictions is not None and state == bank_pb2.Account.ACTIVE:
+        state = STATE_BY_RESTRICTIONS[restrictions]
     number = identifiers.account_text(record.account_number)
     return bank_pb2.Account(
         name=f"accounts/{number}",
@@ -218,7 +330,7 @@ def account(record: account_pb2.Account) -> bank_pb2.Account:
         customer=f"customers/{identifiers.customer_text(record.customer_number)}",
         currency_code=currencies.CODE_BY_NUMBER[record.currency],
         external_reference=record.external_reference,
-        state=record.state,  # type: ignore[arg-type]
+        state=state,  # type: ignore[arg-type]
         create_time=timestamp(record.create_time_us),
     )
 

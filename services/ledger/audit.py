@@ -1,7 +1,7 @@
 """The audit: proves the invariants over the books of all shards while traffic flows.
 
-Every shard is asked in one REPEATABLE READ READ ONLY snapshot (`audit_shard.py`, `audit.sql`), all of
-them opened at about the same time; what the snapshots must say about each other is `audit_rules.py`,
+Every shard is asked in one REPEATABLE READ READ ONLY snapshot (`audit_shard.py`, `audit.sql` and its
+neighbours), all of them opened at about the same time; what the snapshots must say about each other is `audit_rules.py`,
 what comes out is `audit_report.py`. The shards count, compare and digest their rows themselves; rows
 travel only where something differs, so the memory needed here does not grow with the books.
 
@@ -153,8 +153,9 @@ async def _compare_answers(
     while part := list(islice(answers, ANSWERS_PER_QUERY)):
         count += len(part)
         meanings = await _each(shards, partial(AuditedShard.compare_answers, snapshots=snapshots, answers=part))
-        missing = set(range(len(part))).difference(*(agreed for agreed, _ in meanings))
-        said = {place: text for _, contradicted in meanings for place, text in contradicted.items()}
+        said = {place: text for meaning in meanings for place, text in meaning.contradicted.items()}
+        buried = set[int]().union(*(meaning.buried for meaning in meanings)) - said.keys()
+        missing = set(range(len(part))).difference(buried, *(meaning.agreed for meaning in meanings))
         for place in sorted(missing):
             answer = part[place]
             told = f"transfer {uuid_text(answer.transfer_id)} was answered {Outcome(answer.outcome).name}"

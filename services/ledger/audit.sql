@@ -1,6 +1,8 @@
--- What the audit asks of a shard, always inside one REPEATABLE READ READ ONLY snapshot of it.
+-- What the audit asks of a shard, always inside one REPEATABLE READ READ ONLY snapshot of it. What it
+-- asks about holds and reversals is audit_holds.sql, about limits and changes of accounts
+-- audit_limits.sql.
 -- A question about something broken answers rows (broken, evidence, found): which check of
--- audit_rules.CHECKS, one row of the books as text, and how many there are in all; at most $1 rows
+-- audit_report.CHECKS, one row of the books as text, and how many there are in all; at most $1 rows
 -- per check. No row is the good answer.
 
 -- settle --
@@ -30,6 +32,18 @@ SELECT peer_id,
 SELECT count(*) AS transfers,
        count(*) FILTER (WHERE kind = 1) AS asked,
        count(*) FILTER (WHERE kind = 2) AS landings,
+       count(*) FILTER (WHERE kind BETWEEN 4 AND 7) AS hold_commands,
+       count(*) FILTER (WHERE value_date <> business_date) AS value_dated_transfers,
+       (SELECT count(*) FROM ledger.value_dated) AS value_dated,
+       (SELECT count(*) FROM ledger.hold) AS holds,
+       (SELECT count(*) FROM ledger.relation) AS relations,
+       (SELECT count(*) FROM ledger.account_change) AS changes,
+       (SELECT count(*) FROM ledger.customer_cap) AS caps,
+       (SELECT count(*) FROM ledger.spending) AS spendings,
+       (SELECT count(*) FROM ledger.customer_spending) AS customer_spendings,
+       (SELECT count(*) FROM ledger.account
+         WHERE coalesce(balance_minor_max, transfer_minor_max, day_minor_max, day_count_max) IS NOT NULL)
+           AS limited_accounts,
        (SELECT count(*) FROM ledger.entry) AS entries,
        (SELECT count(*) FROM ledger.account) AS accounts,
        (SELECT count(*) FROM ledger.crossing_out) AS crossings_out,
@@ -55,43 +69,82 @@ SELECT (e.account_number / 1000000000000)::integer AS slot,
 
 -- check_histories --
 -- Each account's entries in order of version: what one says must follow from the one before.
--- Held money has no source yet, so the sum of open holds is 0 at every version.
-WITH stepped AS (
+-- Accounts that had a hold (there are some if $4) are not judged here by what they hold, but by
+-- check_holds. A floor may have been another at the time: it is looked up for entries below the
+-- highest one that their account ever had.
+WITH fact AS (
+    SELECT a.account_number, h.account_number IS NULL AS never_held,
+           greatest(a.floor_minor, c.floor_minor) AS highest_floor_minor
+      FROM ledger.account a
+      LEFT JOIN (SELECT account_number, max(greatest(floor_before_minor, floor_minor)) AS floor_minor
+                   FROM ledger.account_change WHERE refusal <> 10 GROUP BY account_number) c USING (account_number)
+      LEFT JOIN (SELECT DISTINCT debit_account AS account_number
+                   FROM ledger.transfer WHERE $4::boolean AND kind BETWEEN 4 AND 7 AND outcome = 1) h
+          USING (account_number)
+), stepped AS (
     SELECT account_number, version, sequence, amount_minor, balance_after_minor, held_after_minor,
-           0::bigint AS open_holds_minor,
            lag(version, 1, 0::bigint) OVER history AS version_before,
            lag(sequence, 1, 0::bigint) OVER history AS sequence_before,
            lag(balance_after_minor, 1, 0::bigint) OVER history AS balance_before_minor
       FROM ledger.entry
     WINDOW history AS (PARTITION BY account_number ORDER BY version)
 ), judged AS (
-    SELECT s.*, a.floor_minor,
-           a.account_number IS NULL AND version_before = 0 AS account_missing,
+    SELECT s.*,
+           f.account_number IS NULL AND version_before = 0 AS account_missing,
            version - 1 <> version_before AS version_broken,
            sequence <= sequence_before AS order_broken,
            CASE WHEN balance_before_minor BETWEEN -$2::bigint AND $2 AND amount_minor BETWEEN -$3::bigint AND $3
                 THEN balance_after_minor <> balance_before_minor + amount_minor
                 ELSE true END AS balance_broken,
-           held_after_minor <> open_holds_minor AS held_broken,
-           balance_after_minor < a.floor_minor + held_after_minor AS floor_broken
-      FROM stepped s LEFT JOIN ledger.account a USING (account_number)
+           held_after_minor <> 0 AND never_held AS held_broken,
+           balance_after_minor < f.highest_floor_minor + held_after_minor AS below_a_floor
+      FROM stepped s LEFT JOIN fact f USING (account_number)
+), suspect AS MATERIALIZED (
+    SELECT * FROM judged
+     WHERE account_missing OR version_broken OR order_broken OR balance_broken OR held_broken OR below_a_floor
+), explained AS (
+    SELECT s.*, low.floor_minor, low.floor_minor IS NOT NULL AS floor_broken
+      FROM suspect s
+      LEFT JOIN LATERAL (
+           -- Below the floor in force, lower than before, and neither a return, which cannot be refused,
+           -- nor a reversal that was allowed to overdraw.
+           SELECT in_force.floor_minor
+             FROM (SELECT coalesce((SELECT c.floor_before_minor FROM ledger.account_change c
+                                     WHERE c.account_number = s.account_number AND c.sequence > s.sequence
+                                       AND c.refusal <> 10
+                                     ORDER BY c.sequence LIMIT 1),
+                                   (SELECT a.floor_minor FROM ledger.account a
+                                     WHERE a.account_number = s.account_number LIMIT 1)) AS floor_minor) in_force
+            WHERE s.below_a_floor
+              AND s.balance_after_minor::numeric - s.held_after_minor < in_force.floor_minor
+              AND s.balance_after_minor::numeric - s.held_after_minor <
+                  coalesce((SELECT e.balance_after_minor::numeric - e.held_after_minor FROM ledger.entry e
+                             WHERE e.account_number = s.account_number AND e.sequence < s.sequence
+                             ORDER BY e.sequence DESC LIMIT 1), 0)
+              AND NOT EXISTS (
+                  SELECT FROM ledger.transfer t
+                   WHERE t.sequence = coalesce((SELECT f.transfer_sequence FROM ledger.further_leg f
+                                                 WHERE f.sequence = s.sequence LIMIT 1), s.sequence)
+                     AND (t.kind = 3
+                          OR t.flags & 2 <> 0 AND EXISTS (SELECT FROM ledger.relation r
+                                                           WHERE r.sequence = t.sequence AND r.relation = 2)))
+           ) low ON true
 ), broken AS (
     SELECT check_name, j.account_number, j.version,
            format('account %s version %s (sequence %s): %s',
                   lpad(j.account_number::text, 16, '0'), j.version, j.sequence, complaint) AS evidence
-      FROM judged j
+      FROM explained j
      CROSS JOIN LATERAL (VALUES
            ('account_missing', account_missing, 'no such account in the books'),
            ('version_broken', version_broken, format('follows version %s', version_before)),
            ('order_broken', order_broken, format('follows sequence %s', sequence_before)),
            ('balance_broken', balance_broken,
             format('balance %s after %s and amount %s', balance_after_minor, balance_before_minor, amount_minor)),
-           ('held_broken', held_broken, format('held %s, open holds %s', held_after_minor, open_holds_minor)),
+           ('held_broken', held_broken, format('held %s, there never was a hold', held_after_minor)),
            ('floor_broken', floor_broken,
             format('balance %s less held %s is below floor %s', balance_after_minor, held_after_minor, floor_minor))
            ) AS complaints (check_name, applies, complaint)
-     WHERE (account_missing OR version_broken OR order_broken OR balance_broken OR held_broken OR floor_broken)
-       AND applies
+     WHERE applies
 )
 SELECT check_name AS broken, evidence, found
   FROM (SELECT check_name, evidence, count(*) OVER (PARTITION BY check_name) AS found,
@@ -100,7 +153,8 @@ SELECT check_name AS broken, evidence, found
  WHERE place <= $1;
 
 -- check_legs --
--- Every leg that moved money against the two entries under its sequence. $2, $3 and $4 are peers,
+-- Every leg that moved money against the two entries under its sequence, and every hold's step against
+-- its one entry of 0. $2, $3 and $4 are peers,
 -- currencies and the transit accounts they have here; a leg whose transit account cannot be told
 -- (its crossing lacks a number, which is reported as that) is compared without it. No range of landed
 -- numbers is believed to be longer than $5.
@@ -112,33 +166,37 @@ WITH transit AS (
       FROM ledger.crossing_landed l
      CROSS JOIN LATERAL generate_series(l.first_number, least(l.last_number, l.first_number + $5::bigint)) AS n (number)
 ), leg AS (
-    SELECT sequence, debit_account, credit_account, amount_minor, currency
-      FROM ledger.transfer WHERE kind = 1 AND outcome = 1
+    SELECT sequence, debit_account,
+           CASE kind WHEN 1 THEN credit_account END AS credit_account,
+           CASE kind WHEN 1 THEN amount_minor ELSE 0 END AS amount_minor,
+           currency,
+           CASE kind WHEN 1 THEN 2 ELSE 1 END AS entry_count
+      FROM ledger.transfer WHERE kind IN (1, 4, 5, 6, 7) AND outcome = 1
      UNION ALL
-    SELECT f.sequence, f.debit_account, f.credit_account, f.amount_minor, f.currency
+    SELECT f.sequence, f.debit_account, f.credit_account, f.amount_minor, f.currency, 2
       FROM ledger.further_leg f JOIN ledger.transfer t ON t.sequence = f.transfer_sequence
-     WHERE t.outcome = 1
+     WHERE t.outcome <> 2
      UNION ALL
-    SELECT t.sequence, t.debit_account, x.account_number, t.amount_minor, t.currency
+    SELECT t.sequence, t.debit_account, x.account_number, t.amount_minor, t.currency, 2
       FROM ledger.transfer t
       LEFT JOIN ledger.crossing_out c USING (sequence)
       LEFT JOIN transit x ON x.peer_id = c.peer_id AND x.currency = t.currency
      WHERE t.kind = 1 AND t.outcome = 3
      UNION ALL
-    SELECT t.sequence, x.account_number, t.credit_account, t.amount_minor, t.currency
+    SELECT t.sequence, x.account_number, t.credit_account, t.amount_minor, t.currency, 2
       FROM ledger.transfer t
       LEFT JOIN arrived a USING (sequence)
       LEFT JOIN transit x ON x.peer_id = a.peer_id AND x.currency = t.currency
      WHERE t.kind = 2 AND t.outcome = 1
      UNION ALL
-    SELECT t.sequence, x.account_number, t.credit_account, t.amount_minor, t.currency
+    SELECT t.sequence, x.account_number, t.credit_account, t.amount_minor, t.currency, 2
       FROM ledger.transfer t
       LEFT JOIN ledger.crossing_returned r ON r.return_sequence = t.sequence
       LEFT JOIN transit x ON x.peer_id = r.peer_id AND x.currency = t.currency
      WHERE t.kind = 3 AND t.outcome = 1
 ), pair AS (
     SELECT sequence, count(*) AS entry_count, sum(amount_minor) AS sum_minor, max(amount_minor) AS amount_minor,
-           min(account_number) FILTER (WHERE amount_minor < 0) AS debit_account,
+           min(account_number) FILTER (WHERE amount_minor <= 0) AS debit_account,
            min(account_number) FILTER (WHERE amount_minor > 0) AS credit_account
       FROM ledger.entry
      GROUP BY sequence
@@ -151,7 +209,7 @@ WITH transit AS (
            leg.sequence IS NULL AS leg_missing,
            pair.sequence IS NULL AS entries_missing,
            pair.sum_minor <> 0 AS leg_unbalanced,
-           pair.sum_minor = 0 AND (pair.entry_count <> 2
+           pair.sum_minor = 0 AND (pair.entry_count <> leg.entry_count
                                    OR pair.amount_minor <> leg.amount_minor
                                    OR pair.debit_account <> leg.debit_account
                                    OR pair.credit_account <> leg.credit_account) AS entries_differ,
@@ -197,13 +255,13 @@ SELECT check_name AS broken, evidence, found
  WHERE place <= $1;
 
 -- check_transfers --
--- One outcome per id (a return has its crossing's), all legs of what was posted, and landings and
--- returns that are nothing but that.
+-- One outcome per id (a return has its crossing's, an expiry its hold's), all legs of what was posted,
+-- landings and returns that are nothing but that, and buried ids that were refused.
 WITH complaint AS (
     SELECT 'id_repeated' AS check_name, min(sequence) AS sequence,
            format('transfer %s has %s outcomes, at sequences %s and %s',
                   transfer_id, count(*), min(sequence), max(sequence)) AS evidence
-      FROM ledger.transfer WHERE kind <> 3 GROUP BY transfer_id HAVING count(*) > 1
+      FROM ledger.transfer WHERE kind NOT IN (3, 7) GROUP BY transfer_id HAVING count(*) > 1
      UNION ALL
     SELECT 'legs_incomplete', t.sequence,
            format('sequence %s (transfer %s): %s legs, but %s are there',
@@ -223,7 +281,13 @@ WITH complaint AS (
            format('sequence %s (transfer %s): kind %s with outcome %s and %s legs',
                   sequence, transfer_id, kind, outcome, leg_count)
       FROM ledger.transfer
-     WHERE (kind <> 1 AND (outcome <> 1 OR leg_count <> 1)) OR (outcome = 3 AND leg_count <> 1)
+     WHERE (kind = 2 AND (outcome <> 1 OR leg_count <> 1)) OR (kind = 3 AND outcome <> 1) OR (kind <> 1 AND outcome = 3)
+     UNION ALL
+    SELECT 'burial_misshapen', sequence,
+           format('sequence %s (transfer %s): buried with outcome %s and %s legs',
+                  sequence, transfer_id, outcome, leg_count)
+      FROM ledger.transfer
+     WHERE kind = 8 AND (outcome <> 2 OR leg_count <> 1)
 )
 SELECT check_name AS broken, evidence, found
   FROM (SELECT check_name, evidence, count(*) OVER (PARTITION BY check_name) AS found,
@@ -232,12 +296,14 @@ SELECT check_name AS broken, evidence, found
  WHERE place <= $1;
 
 -- check_sequences --
--- The journal has every sequence up to its head, each once: as a transfer, as a further leg, or as
--- a crossing that was refused here.
+-- The journal has every sequence up to its head, each once: as a transfer, as a further leg, as a
+-- change of an account, or as a crossing that was refused here.
 WITH used AS (
     SELECT sequence FROM ledger.transfer
      UNION ALL
     SELECT sequence FROM ledger.further_leg
+     UNION ALL
+    SELECT sequence FROM ledger.account_change
      UNION ALL
     SELECT l.first_sequence + (r.number - l.first_number)
       FROM ledger.crossing_refused r
@@ -264,6 +330,56 @@ SELECT check_name AS broken, evidence, found
   FROM (SELECT check_name, evidence, count(*) OVER (PARTITION BY check_name) AS found,
                row_number() OVER (PARTITION BY check_name ORDER BY sequence) AS place
           FROM complaint) numbered
+ WHERE place <= $1;
+
+-- check_days --
+-- Business days begin in the journal where it is said, and no transfer lies on the wrong side.
+WITH booked AS (
+    SELECT business_date, min(sequence) AS first_sequence, max(sequence) AS last_sequence
+      FROM ledger.transfer GROUP BY business_date
+), judged AS (
+    SELECT coalesce(d.business_date, b.business_date) AS business_date, d.first_sequence,
+           max(b.last_sequence) OVER (days ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS last_before,
+           min(b.first_sequence) OVER (days ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS first_after
+      FROM ledger.day d FULL JOIN booked b USING (business_date)
+    WINDOW days AS (ORDER BY coalesce(d.business_date, b.business_date))
+), complaint AS (
+    SELECT business_date,
+           format('%s begins at sequence %s; days before it end at %s, it and days after it begin at %s', business_date,
+                  coalesce(first_sequence::text, 'none'), coalesce(last_before, 0), first_after) AS evidence
+      FROM judged
+     WHERE first_sequence IS NULL OR first_sequence <= last_before OR first_sequence > first_after
+)
+SELECT 'day_differs' AS broken, evidence, found
+  FROM (SELECT evidence, count(*) OVER () AS found, row_number() OVER (ORDER BY business_date) AS place
+          FROM complaint) listed
+ WHERE place <= $1;
+
+-- check_value_dates --
+-- Entries whose value date is not their business day are listed apart, all of them and no others.
+WITH expected AS (
+    SELECT e.account_number, e.sequence, e.amount_minor, t.business_date, t.value_date
+      FROM (SELECT sequence, business_date, value_date FROM ledger.transfer
+             WHERE value_date <> business_date AND outcome <> 2
+             UNION ALL
+            SELECT f.sequence, t.business_date, t.value_date
+              FROM ledger.further_leg f JOIN ledger.transfer t ON t.sequence = f.transfer_sequence
+             WHERE t.value_date <> t.business_date AND t.outcome <> 2) t
+      JOIN ledger.entry e USING (sequence)
+), complaint AS (
+    SELECT coalesce(e.sequence, v.sequence) AS sequence,
+           format('account %s sequence %s: listed as %s of %s by value date %s, entered as %s of %s by value date %s',
+                  lpad(coalesce(e.account_number, v.account_number)::text, 16, '0'), coalesce(e.sequence, v.sequence),
+                  coalesce(v.amount_minor::text, 'none'), v.business_date, v.value_date,
+                  coalesce(e.amount_minor::text, 'none'), e.business_date, e.value_date) AS evidence
+      FROM expected e
+      FULL JOIN ledger.value_dated v ON v.account_number = e.account_number AND v.sequence = e.sequence
+     WHERE (v.amount_minor, v.business_date, v.value_date)
+           IS DISTINCT FROM (e.amount_minor, e.business_date, e.value_date)
+)
+SELECT 'value_dated_differs' AS broken, evidence, found
+  FROM (SELECT evidence, count(*) OVER () AS found, row_number() OVER (ORDER BY sequence) AS place
+          FROM complaint) listed
  WHERE place <= $1;
 
 -- check_sent --
@@ -359,23 +475,37 @@ SELECT check_name AS broken, evidence, found
  WHERE place <= $1;
 
 -- check_returned --
--- Every return gives back exactly one acknowledged crossing, whole and to its payer.
+-- Every return gives back exactly one acknowledged crossing, whole and to its payer, and every further
+-- leg that went along, in the same order.
 WITH pair AS (
     SELECT r.peer_id, r.number, r.return_sequence, b.sequence IS NULL AS return_missing,
            o.sequence IS NULL AS crossing_missing,
            r.number > p.acknowledged_through AS unacknowledged,
            (b.transfer_id, b.debit_account, b.credit_account, b.amount_minor, b.currency)
-               IS DISTINCT FROM (o.transfer_id, o.credit_account, o.debit_account, o.amount_minor, o.currency) AS differs,
-           format('%s, %s %s from %s to %s', b.transfer_id, b.amount_minor, b.currency,
-                  lpad(b.debit_account::text, 16, '0'), lpad(b.credit_account::text, 16, '0')) AS given,
-           format('%s, %s %s from %s to %s', o.transfer_id, o.amount_minor, o.currency,
-                  lpad(o.debit_account::text, 16, '0'), lpad(o.credit_account::text, 16, '0')) AS taken,
+               IS DISTINCT FROM (o.transfer_id, o.credit_account, o.debit_account, o.amount_minor, o.currency)
+               OR o.leg_count <> b.leg_count OR back.legs IS DISTINCT FROM gone.legs AS differs,
+           format('%s, %s %s from %s to %s%s', b.transfer_id, b.amount_minor, b.currency,
+                  lpad(b.debit_account::text, 16, '0'), lpad(b.credit_account::text, 16, '0'),
+                  ' and ' || back.legs::text) AS given,
+           format('%s, %s %s from %s to %s%s', o.transfer_id, o.amount_minor, o.currency,
+                  lpad(o.debit_account::text, 16, '0'), lpad(o.credit_account::text, 16, '0'),
+                  ' and ' || gone.legs::text) AS taken,
            count(*) OVER (PARTITION BY r.return_sequence) AS uses
       FROM ledger.crossing_returned r
       LEFT JOIN ledger.peer p ON p.peer_id = r.peer_id
       LEFT JOIN ledger.crossing_out c ON c.peer_id = r.peer_id AND c.number = r.number
       LEFT JOIN ledger.transfer o ON o.sequence = c.sequence AND o.outcome = 3
       LEFT JOIN ledger.transfer b ON b.sequence = r.return_sequence AND b.kind = 3
+      LEFT JOIN LATERAL (SELECT array_agg(ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency]
+                                          ORDER BY f.sequence) AS legs
+                           FROM ledger.further_leg f
+                          WHERE o.leg_count > 1 AND f.sequence > o.sequence AND f.sequence < o.sequence + o.leg_count
+           ) gone ON true
+      LEFT JOIN LATERAL (SELECT array_agg(ARRAY[f.credit_account, f.debit_account, f.amount_minor, f.currency]
+                                          ORDER BY f.sequence) AS legs
+                           FROM ledger.further_leg f
+                          WHERE b.leg_count > 1 AND f.sequence > b.sequence AND f.sequence < b.sequence + b.leg_count
+           ) back ON true
 ), complaint AS (
     SELECT check_name, number,
            format('crossing %s to shard %s returned at sequence %s: %s', number, peer_id, return_sequence, complaint)
@@ -507,7 +637,7 @@ SELECT wanted.account_number, e.balance_after_minor AS balance_minor
   FROM unnest($1::bigint[]) AS wanted (account_number)
  CROSS JOIN LATERAL (SELECT balance_after_minor FROM ledger.entry
                       WHERE entry.account_number = wanted.account_number
-                      ORDER BY version DESC LIMIT 1) e;
+                      ORDER BY sequence DESC LIMIT 1) e;
 
 -- accounts_of_slot --
 -- Accounts with entries above account $1 and up to $2, at most $3 of them.
@@ -521,10 +651,11 @@ SELECT wanted.account_number
  ORDER BY 1;
 
 -- compare_answers --
--- What callers were told of ids ($1: ids, $2: outcomes, $3: refusals or 0) against what the books
--- say: places that agree and places that do not, with what the books say of them. Ids unknown here
--- are absent. An answer of 3, in transit, is true of a crossing for ever. A crossing counts as
--- posted once the peer ($4) has landed it ($5), even before that is acknowledged here.
+-- What callers were told of ids ($1: ids, $2: outcomes, $3: refusals or 0), of transfers and of holds'
+-- commands, against what the books say: places that agree and places that do not, with what the books
+-- say of them; those where the id was buried apart, since its transfer may stand on another shard.
+-- Ids unknown here are absent. An answer of 3, in transit, is true of a crossing for ever. A crossing
+-- counts as posted once the peer ($4) has landed it ($5), even before that is acknowledged here.
 WITH told AS (
     SELECT place, transfer_id, outcome, refusal
       FROM unnest($1::uuid[], $2::smallint[], $3::smallint[]) WITH ORDINALITY AS told (transfer_id, outcome, refusal, place)
@@ -532,25 +663,26 @@ WITH told AS (
     SELECT peer_id, through FROM unnest($4::smallint[], $5::bigint[]) AS landed (peer_id, through)
 ), meaning AS (
     SELECT told.place, told.outcome AS told_outcome, told.refusal AS told_refusal, t.outcome = 3 AS crosses,
+           t.kind = 8 AS buried,
            CASE WHEN t.outcome <> 3 THEN t.outcome
                 WHEN r.number IS NOT NULL THEN 4
                 WHEN c.number <= greatest(p.acknowledged_through, landed.through) THEN 1
                 ELSE 3 END AS outcome,
            coalesce(r.refusal, t.refusal) AS refusal
       FROM told
-      JOIN ledger.transfer t ON t.transfer_id = told.transfer_id AND t.kind = 1
+      JOIN ledger.transfer t ON t.transfer_id = told.transfer_id AND t.kind NOT IN (2, 3, 7)
       LEFT JOIN ledger.crossing_out c ON t.outcome = 3 AND c.sequence = t.sequence
       LEFT JOIN ledger.peer p ON p.peer_id = c.peer_id
       LEFT JOIN landed ON landed.peer_id = c.peer_id
       LEFT JOIN ledger.crossing_returned r ON r.peer_id = c.peer_id AND r.number = c.number
 ), judged AS (
-    SELECT place, outcome, refusal,
+    SELECT place, outcome, refusal, buried,
            CASE told_outcome WHEN 3 THEN crosses
                 ELSE outcome = told_outcome AND told_refusal IN (0, refusal) END AS agrees
       FROM meaning
 )
-SELECT agrees, array_agg(place - 1) AS places, array_agg(outcome) AS outcomes, array_agg(refusal) AS refusals
-  FROM judged GROUP BY agrees;
+SELECT agrees, buried, array_agg(place - 1) AS places, array_agg(outcome) AS outcomes, array_agg(refusal) AS refusals
+  FROM judged GROUP BY agrees, buried;
 
 -- directory --
 -- Asked of the control database: its shards and the slots of each.

@@ -1,6 +1,7 @@
 """What an audit answers: the invariants, the checks that each is broken down to, and the report.
 
-Never here: how the checks are made (`audit.sql` within a shard, `audit_rules.py` between shards).
+Never here: how the checks are made (`audit.sql` and its neighbours within a shard, `audit_rules.py`
+between shards).
 """
 
 from collections import defaultdict
@@ -11,12 +12,13 @@ from typing import Final, NamedTuple
 INVARIANTS: Final[dict[int, str]] = {
     1: "Per shard and currency the balances add up to 0",
     2: "Every leg's entries add up to 0",
-    3: "A balance is the sum of its entries, version by version",
-    4: "Held is the sum of open holds, and balance - held never falls below the floor",
-    5: "One outcome per transfer id, for ever; nothing refused has entries",
+    3: "A balance is the sum of its entries, version by version, at any date",
+    4: "Held is the sum of open holds, each resolved once, and balance - held never falls below the floor",
+    5: "One outcome per id, for ever; nothing refused has entries; nothing is given back beyond itself",
     6: "Every crossing has its pair on the peer or a return",
     7: "Over all shards, balances and money in flight add up to 0",
     8: "An account has entries on one shard only",
+    9: "Limits and states were kept, and accounts are as their changes left them",
 }
 
 CHECKS: Final[dict[str, int]] = {
@@ -31,10 +33,24 @@ CHECKS: Final[dict[str, int]] = {
     "order_broken": 3,
     "balance_broken": 3,
     "currency_differs": 3,
+    "day_differs": 3,
+    "value_dated_differs": 3,
     "held_broken": 4,
     "floor_broken": 4,
+    "hold_unplaced": 4,
+    "hold_resolved_twice": 4,
+    "hold_step_differs": 4,
+    "hold_differs": 4,
+    "hold_untimely": 4,
+    "hold_misshapen": 4,
+    "capture_exceeds_hold": 4,
     "id_repeated": 5,
     "refused_has_entries": 5,
+    "burial_misshapen": 5,
+    "relation_misplaced": 5,
+    "reversal_of_nothing": 5,
+    "reversal_differs": 5,
+    "reversal_exceeds": 5,
     "sequence_missing": 5,
     "sequence_repeated": 5,
     "head_wrong": 5,
@@ -71,6 +87,18 @@ CHECKS: Final[dict[str, int]] = {
     "shard_not_audited": 7,
     "account_misplaced": 8,
     "account_on_two_shards": 8,
+    "change_repeated": 9,
+    "change_broken": 9,
+    "account_differs": 9,
+    "closed_not_empty": 9,
+    "cap_differs": 9,
+    "state_ignored": 9,
+    "balance_limit_broken": 9,
+    "transfer_limit_broken": 9,
+    "day_limit_broken": 9,
+    "customer_limit_broken": 9,
+    "spending_differs": 9,
+    "spending_missing": 9,
 }
 """Which invariant each check belongs to."""
 

@@ -2,7 +2,7 @@
 
 Two snapshots are never of the same instant, so streams of crossings are compared only up to the
 numbers that both snapshots have, and money is counted with what either has beyond that. Never here:
-checks within one shard (`audit.sql`), connections (`audit.py`).
+checks within one shard (`audit.sql` and its neighbours), connections (`audit.py`).
 """
 
 from collections import defaultdict
@@ -322,8 +322,20 @@ def rows_checked(snapshots: Mapping[int, Snapshot], answer_count: int) -> dict[i
     accounts, entries = counts["accounts_with_entries"], counts["entries"]
     arrived = counts["landings"] + counts["crossings_refused"]
     crossings = counts["crossings_out"] + arrived + counts["crossings_returned"]
-    transfers = counts["transfers"] + answer_count
-    return {1: accounts, 2: entries, 3: entries, 4: entries, 5: transfers, 6: crossings, 7: accounts, 8: accounts}
+    transfers = counts["transfers"] + counts["relations"] + answer_count
+    held = entries + counts["holds"]
+    limited = counts["limited_accounts"] + counts["changes"] + counts["caps"] + counts["spendings"]
+    return {
+        1: accounts,
+        2: entries,
+        3: entries,
+        4: held,
+        5: transfers,
+        6: crossings,
+        7: accounts,
+        8: accounts,
+        9: limited,
+    }
 
 
 def totals(snapshots: Mapping[int, Snapshot], in_flight: tuple[InFlight, ...]) -> Totals:

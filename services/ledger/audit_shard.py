@@ -1,13 +1,13 @@
-"""One shard's books as one snapshot shows them: asks the questions of `audit.sql`, keeps the answers.
+"""One shard's books as one snapshot shows them: asks `audit.sql` and its neighbours, keeps the answers.
 
-Never here: what the answers must be (`audit.sql` says so itself for one shard, `audit_rules.py` for
-several), the order of the audit (`audit.py`).
+Never here: what the answers must be (the questions say so themselves for one shard, `audit_rules.py`
+for several), the order of the audit (`audit.py`).
 """
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -19,10 +19,40 @@ from services.ledger import audit_rules
 from services.ledger.audit_report import EVIDENCE_ROWS_MAX, Acknowledged, Finding
 from services.ledger.audit_rules import Block, Content, Digest, Group, Side, Snapshot, Stream
 
-SQL: Final = queries.parse(__package__, resources.files(__package__).joinpath("audit.sql").read_text(encoding="utf-8"))
+QUESTIONS: Final = ("audit.sql", "audit_holds.sql", "audit_limits.sql")
+
+SQL: Final = queries.parse(
+    __package__,
+    "\n".join(resources.files(__package__).joinpath(name).read_text(encoding="utf-8") for name in QUESTIONS),
+)
 
 BLOCK_NUMBERS: Final = 4_096
 """Crossings under one digest: what is drawn row by row when a single one differs."""
+
+
+class Meaning(NamedTuple):
+    """What a shard's books say of answers, by their places."""
+
+    agreed: set[int]
+    buried: set[int]
+    """Agreed as well, but the id was only buried here: its transfer may stand on another shard."""
+    contradicted: dict[int, str]
+
+
+QUESTIONS_ABOUT: Final[dict[str, tuple[str, ...]]] = {
+    "check_transfers": (),
+    "check_sequences": (),
+    "check_days": (),
+    "check_value_dates": ("value_dated", "value_dated_transfers"),
+    "check_sent": (),
+    "check_returned": (),
+    "check_holds": ("hold_commands", "holds"),
+    "check_relations": ("relations",),
+    "check_changes": ("changes", "caps"),
+    "check_standing": ("changes", "limited_accounts"),
+    "check_spending": ("changes", "limited_accounts", "spendings", "customer_spendings"),
+}
+"""Questions that need nothing but the books, and which counts they are about: asked only when one is not 0."""
 
 
 class AuditedShard:
@@ -62,12 +92,14 @@ class AuditedShard:
             for currency in currencies
         }
         peers, currencies = [peer for peer, _ in transit.values()], [currency for _, currency in transit.values()]
-        self.snapshot.counts = dict((await self.fetch("counts"))[0])
-        await self._find("check_histories", limits.BALANCE_MINOR_MAX, limits.AMOUNT_MINOR_MAX)
+        counts = self.snapshot.counts = dict((await self.fetch("counts"))[0])
+        had_holds = counts["hold_commands"] > 0
+        await self._find("check_histories", limits.BALANCE_MINOR_MAX, limits.AMOUNT_MINOR_MAX, had_holds)
         await self._find("check_legs", peers, currencies, list(transit), self._range_max)
         await self._find("check_landed", self._range_max)
-        for name in ("check_transfers", "check_sequences", "check_sent", "check_returned"):
-            await self._find(name)
+        for name, rows in QUESTIONS_ABOUT.items():
+            if not rows or any(counts[row] for row in rows):
+                await self._find(name)
         self.snapshot.groups = [
             Group(row["slot"], row["currency"], row["account_count"], row["account_number"], int(row["balance_minor"]))
             for row in await self.fetch("balances")
@@ -117,29 +149,22 @@ class AuditedShard:
             money = here, row["peer_id"], row["currency"]
             self.snapshot.moving[money] = row["crossing_count"], int(row["amount_minor"]), row["age_seconds"]
 
-    async def compare_answers(
-        self, snapshots: Mapping[int, Snapshot], answers: Sequence[Acknowledged]
-    ) -> tuple[list[int], dict[int, str]]:
-        """Hold what callers were told against this shard's books.
-
-        Returns the places that agree, and of those that do not what the books say; ids that are not
-        in these books are in neither.
-        """
+    async def compare_answers(self, snapshots: Mapping[int, Snapshot], answers: Sequence[Acknowledged]) -> Meaning:
+        """Hold what callers were told against this shard's books; ids that are not in them are left out."""
         ids = [UUID(bytes=answer.transfer_id) for answer in answers]
         outcomes, refusals = [answer.outcome for answer in answers], [answer.refusal for answer in answers]
         peers = self._peers(snapshots)
         landed = [audit_rules.landed_through(peer, self.shard_id) for peer in peers]
-        agreed: list[int] = []
-        contradicted: dict[int, str] = {}
+        meaning = Meaning(set(), set(), {})
         numbers = [peer.shard_id for peer in peers]
         for row in await self.fetch("compare_answers", ids, outcomes, refusals, numbers, landed):
             if row["agrees"]:
-                agreed = row["places"]
+                (meaning.buried if row["buried"] else meaning.agreed).update(row["places"])
                 continue
             for place, outcome, refusal in zip(row["places"], row["outcomes"], row["refusals"], strict=True):
                 reason = f" ({audit_rules.refusal_text(refusal)})" if refusal else ""
-                contradicted[place] = f"shard {self.shard_id} has {Outcome(outcome).name}{reason}"
-        return agreed, contradicted
+                meaning.contradicted[place] = f"shard {self.shard_id} has {Outcome(outcome).name}{reason}"
+        return meaning
 
     def _peers(self, snapshots: Mapping[int, Snapshot]) -> list[Snapshot]:
         return [snapshot for shard_id, snapshot in snapshots.items() if shard_id != self.shard_id]

@@ -17,19 +17,14 @@ from time import perf_counter
 from typing import Any, Final, TypeVar
 
 from services.chassis import logs, postgres
-from services.chassis.bounded import Bounded
-from services.domain import chart, errors, limits
+from services.domain import errors, limits
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import metrics
-from services.ledger.books import AccountState, Decision, Draft, Watermarks
+from services.ledger.books import Decision
+from services.ledger.draft import Draft
 from services.ledger.jobs import AcknowledgeJob, Job
+from services.ledger.memory import Facts, Memory
 from services.ledger.store import FenceLost, Head, IdTaken, Store
-
-CACHED_ACCOUNTS_MAX: Final = 500_000
-"""States held in memory per shard, about 350 bytes each; the rest is one index seek away."""
-
-REMEMBERED_IDS_MAX: Final = 100_000
-"""Ids whose outcome is held in memory per shard, so that a storm of retries costs no rollback."""
 
 QUEUE_RETRY_SECONDS: Final = 0.2
 """What a refused caller is told to wait: a full queue is worked off in about this time."""
@@ -53,13 +48,13 @@ class Writer:
         shard_id: int,
         store: Store,
         head: Head,
-        peers: dict[int, Watermarks],
+        memory: Memory,
         now_us: Callable[[], int],
         on_commit: Callable[[Draft], None],
     ) -> None:
         self.shard_id = shard_id
         self.head = head
-        self.peers = peers
+        self.memory = memory
         self.queued_count = 0
         self._store = store
         self._now_us = now_us
@@ -68,8 +63,6 @@ class Writer:
         self._arrived = asyncio.Event()
         self._stopped = False
         self._in_doubt = False
-        self._states: Bounded[int, AccountState] = Bounded(CACHED_ACCOUNTS_MAX)
-        self._decisions: Bounded[bytes, Decision] = Bounded(REMEMBERED_IDS_MAX)
         self._meters = _Meters(shard_id)
 
     def submit(self, job: Job[T]) -> None:
@@ -145,17 +138,15 @@ class Writer:
 
     async def _settle(self, batch: list[Job[Any]]) -> None:
         """See a batch through to its commit, whatever happens to the connection on the way."""
-        known: dict[bytes, Decision] = {}
+        facts = Facts()
         while True:
             try:
-                await self._load(batch)
-                known |= await self._recall(batch)
-                draft, answers = self._decide(batch, known)
+                draft, answers = await self._decide(batch, facts)
                 if not draft.is_empty():
                     await self._write(draft)
             except IdTaken:
                 ids = [transfer_id for job in batch for transfer_id in job.transfer_ids()]
-                known = await self._find(ids)
+                facts.known |= await self._find(ids)
                 continue
             except postgres.ERRORS as error:
                 if postgres.is_connection_lost(error):
@@ -170,41 +161,15 @@ class Writer:
             self._finish(batch, draft, answers)
             return
 
-    async def _load(self, batch: list[Job[Any]]) -> None:
-        """Bring the states of a batch's accounts into memory."""
-        get = self._states.get
-        wanted = {number for job in batch for column in job.accounts() for number in column}
-        for job in batch:
-            wanted.update(chart.transit_account(self.shard_id, *pair) for pair in job.transits())
-        missing = [number for number in wanted if get(number) is None]
-        if missing:
-            started = perf_counter()
-            self._states.update(await self._store.load_accounts(missing))
-            self._meters.load.observe(perf_counter() - started)
-            self._meters.cached.set(len(self._states))
-
-    async def _recall(self, batch: list[Job[Any]]) -> dict[bytes, Decision]:
-        """Ask what forgotten ids mean that no index will object to, because they are passed over this time."""
-        ids = [each for job in batch for each in job.passed_over_ids() if self._decisions.get(each) is None]
-        return await self._store.find_decisions(ids) if ids else {}
-
-    def _decide(self, batch: list[Job[Any]], known: dict[bytes, Decision]) -> tuple[Draft, list[Any]]:
+    async def _decide(self, batch: list[Job[Any]], facts: Facts) -> tuple[Draft, list[Any]]:
         """Decide all jobs, in order, on one draft."""
         started = perf_counter()
-        booking_time_us = max(self._now_us(), self.head.booking_time_us + 1)
-        draft = Draft(
-            self.shard_id,
-            self.head.sequence,
-            booking_time_us,
-            booking_time_us // 86_400_000_000,
-            self._states.get,
-            (lambda transfer_id: known.get(transfer_id) or self._decisions.get(transfer_id))
-            if known
-            else self._decisions.get,
-            self.peers,
-        )
+        await self.memory.load(batch, self._store, facts)
+        loaded = perf_counter()
+        draft = self.memory.draft(self.head, self._now_us(), facts)
         answers = [job.decide(draft) for job in batch]
-        self._meters.decide.observe(perf_counter() - started)
+        self._meters.load.observe(loaded - started)
+        self._meters.decide.observe(perf_counter() - loaded)
         return draft, answers
 
     async def _write(self, draft: Draft) -> None:
@@ -254,24 +219,15 @@ class Writer:
 
     def _finish(self, batch: list[Job[Any]], draft: Draft, answers: list[Any]) -> None:
         """Take a committed draft into memory and answer its callers."""
-        self._states.update(draft.touched)
-        self._decisions.update(draft.decisions)
-        self.peers.update(draft.peers)
+        self.memory.take(draft)
         self._on_commit(draft)
+        self._meters.cached.set(self.memory.account_count)
         self._meters.count(draft, sum(len(job.transfer_ids()) for job in batch))
         for job, answer in zip(batch, answers, strict=True):
             if isinstance(job, AcknowledgeJob):
-                self._remember_returns(job)
+                self.memory.take_returns(job.refused)
             if not job.future.done():
                 job.future.set_result(answer)
-
-    def _remember_returns(self, job: AcknowledgeJob) -> None:
-        """Let remembered ids of returned crossings mean that from now on."""
-        for crossing, refusal in job.refused:
-            before = self._decisions.get(crossing.transfer_id)
-            if before is not None:
-                returned = before._replace(outcome=Outcome.RETURNED, refusal=refusal)
-                self._decisions.update({crossing.transfer_id: returned})
 
 
 class _Meters:

@@ -1,16 +1,12 @@
-"""The books of one shard as values: accounts, transfers, decisions, and what a batch would write.
+"""The books of one shard as values: accounts, holds, transfers, decisions.
 
-A `Draft` is one batch on top of the books as committed: it gives its own view of accounts, ids and
-peers, and collects rows. Whether something may be written is `posting.py`; who writes it,
-`store.py`. Never here: rules, I/O, a clock.
+What a batch would write is a `Draft` (`draft.py`); whether something may be written is `posting.py`,
+`holds.py` and `changes.py`; who writes it, `store.py`. Never here: rules, I/O, a clock.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
-
-from services.domain import chart, limits
 
 
 class Restriction(IntFlag):
@@ -21,6 +17,9 @@ class Restriction(IntFlag):
     CLOSED = 4
     RESERVED = 8
     """Only the engine itself moves it (transit accounts); to callers there is no such account."""
+    PENDING = 16
+    DORMANT = 32
+    """No debits until somebody wakes it; credits are welcome."""
 
 
 class Kind(IntEnum):
@@ -29,6 +28,12 @@ class Kind(IntEnum):
     ASKED = 1
     LANDING = 2
     RETURN = 3
+    HOLD_PLACED = 4
+    HOLD_INCREASED = 5
+    HOLD_RELEASED = 6
+    HOLD_EXPIRED = 7
+    BURIED = 8
+    """Not asked for yet, and refused if it ever is: its reversal came first."""
 
 
 class PlaceError(IntEnum):
@@ -40,10 +45,42 @@ class PlaceError(IntEnum):
     WRONG_SHARD = 4
 
 
+class Allowance(NamedTuple):
+    """What an account may do beyond its floor, in minor units; None where there is no limit."""
+
+    balance_minor_max: int | None = None
+    transfer_minor_max: int | None = None
+    """Of one debit."""
+    day_minor_max: int | None = None
+    """Of all debits and placed holds of one business day."""
+    day_count_max: int | None = None
+    """How many debits and placed holds there may be on one business day."""
+
+
+class Spent(NamedTuple):
+    """What was debited or set aside on one business day."""
+
+    business_date: int = 0
+    minor: int = 0
+    times: int = 0
+
+
 class AccountState:
     """An account as its last entry left it, with its slow-changing facts. Amounts in minor units."""
 
-    __slots__ = ("balance_minor", "currency", "floor_minor", "held_minor", "number", "restrictions", "version")
+    __slots__ = (
+        "allowance",
+        "balance_minor",
+        "currency",
+        "customer_number",
+        "floor_minor",
+        "held_minor",
+        "is_capped",
+        "number",
+        "restrictions",
+        "spent",
+        "version",
+    )
 
     def __init__(
         self,
@@ -54,6 +91,10 @@ class AccountState:
         version: int = 0,
         balance_minor: int = 0,
         held_minor: int = 0,
+        customer_number: int = 0,
+        allowance: Allowance | None = None,
+        spent: Spent | None = None,
+        is_capped: bool = False,
     ) -> None:
         self.number = number
         self.currency = currency
@@ -62,18 +103,78 @@ class AccountState:
         self.version = version
         self.balance_minor = balance_minor
         self.held_minor = held_minor
+        self.customer_number = customer_number
+        self.allowance = allowance
+        """None for an account without any."""
+        self.spent = spent
+        """Only kept for an account with an allowance per day."""
+        self.is_capped = is_capped
+        """Whether a cap over all of its customer's accounts in this currency holds."""
 
     def copy(self) -> "AccountState":
         """Return a twin that may be changed."""
-        return AccountState(
-            self.number,
-            self.currency,
-            self.floor_minor,
-            self.restrictions,
-            self.version,
-            self.balance_minor,
-            self.held_minor,
-        )
+        twin = AccountState.__new__(AccountState)
+        twin.number = self.number
+        twin.currency = self.currency
+        twin.floor_minor = self.floor_minor
+        twin.restrictions = self.restrictions
+        twin.version = self.version
+        twin.balance_minor = self.balance_minor
+        twin.held_minor = self.held_minor
+        twin.customer_number = self.customer_number
+        twin.allowance = self.allowance
+        twin.spent = self.spent
+        twin.is_capped = self.is_capped
+        return twin
+
+
+class CapKey(NamedTuple):
+    """Whose cap, in which currency."""
+
+    customer_number: int
+    currency: int
+
+
+class Cap(NamedTuple):
+    """What a customer may debit a day over all accounts of one currency, and what was spent of it."""
+
+    day_minor_max: int
+    spent: Spent
+
+
+class HoldState(IntEnum):
+    """Where a hold is in its life; all but OPEN are for ever."""
+
+    OPEN = 1
+    CAPTURED = 2
+    RELEASED = 3
+    EXPIRED = 4
+
+
+class Hold(NamedTuple):
+    """Money set aside."""
+
+    hold_id: bytes
+    account_number: int
+    currency: int
+    amount_minor: int
+    expire_time_us: int
+    payee_account: int
+    """The only account that a capture may credit; 0 for any."""
+    place_date: int
+    """Business day it counts for, in days since 1970-01-01."""
+    state: int
+    captured_minor: int
+
+
+class Original(NamedTuple):
+    """A transfer that somebody wants reversed, as this shard has it: asked for or landed here."""
+
+    transfer_id: bytes
+    outcome: int
+    legs: tuple["Leg", ...]
+    reversed_minor: int
+    """What reversals have given back already."""
 
 
 class Leg(NamedTuple):
@@ -124,6 +225,77 @@ class TransferRow(NamedTuple):
     refusal: int
     leg_count: int
     reference: str
+    actor_id: int = 0
+    flags: int = 0
+
+
+class Flag(IntFlag):
+    """What a transfer was allowed beyond the rules; recorded with it."""
+
+    LIMITS_OVERRIDDEN = 1
+    OVERDRAW = 2
+    """The payer's floor was set aside: only for reversals whose policy says so."""
+
+
+class Relation(IntEnum):
+    """How a transfer refers to something before it."""
+
+    CAPTURES = 1
+    """A hold, by its id."""
+    REVERSES = 2
+    """A transfer, by its id."""
+    HOLD = 3
+    """The hold that a command increases or releases."""
+
+
+class Special(NamedTuple):
+    """What makes a transfer more than a movement of the payer's free funds."""
+
+    hold_id: bytes | None = None
+    """The hold that it captures: pays from what was set aside and frees the rest."""
+    original_id: bytes | None = None
+    """The transfer that it reverses, whole or in part."""
+    flags: int = 0
+
+
+class Change(NamedTuple):
+    """One change asked for; None leaves a fact as it is."""
+
+    change_id: bytes
+    account_number: int
+    restrictions: int | None
+    floor_minor: int | None
+    allowance: Allowance | None
+    customer_day_minor_max: int | None
+    """A cap over all of the customer's accounts of this currency; -1 lifts it."""
+    reason: str
+    fingerprint: int
+
+
+class ChangeRow(NamedTuple):
+    """A change as it stands in the books, with what it replaced."""
+
+    sequence: int
+    change: Change
+    actor_id: int
+    refusal: int
+    restrictions_before: int
+    floor_before_minor: int
+    allowance_before: Allowance | None
+
+
+class ChangeDecision(NamedTuple):
+    """What a change id means, for ever."""
+
+    fingerprint: int
+    refusal: int
+
+
+class Actor(NamedTuple):
+    """Who asked, through which channel."""
+
+    channel: str
+    subject: str
 
 
 @dataclass(slots=True)
@@ -147,6 +319,30 @@ class Transfers:
     """Places not to be decided at all."""
     creditors: dict[int, Creditor] = field(default_factory=dict)
     further_legs: dict[int, list[Leg]] = field(default_factory=dict)
+    specials: dict[int, Special] = field(default_factory=dict)
+    """Captures, reversals and dispensations, by place."""
+    actors: list[Actor] | None = None
+    actor_ids: list[int] | None = None
+    """The numbers of `actors` in the books, put in before deciding."""
+
+
+class HoldCommand(NamedTuple):
+    """One thing to do with a hold. `command_id` is the hold's own when it is placed."""
+
+    kind: int
+    """`Kind.HOLD_PLACED`, `HOLD_INCREASED` or `HOLD_RELEASED`."""
+    command_id: bytes
+    hold_id: bytes
+    account_number: int
+    amount_minor: int
+    currency: int
+    seconds: int
+    """How long it holds from now on; when increased, 0 leaves that as it is."""
+    payee_account: int
+    reference: str
+    fingerprint: int
+    flags: int
+    actor: Actor
 
 
 @dataclass(slots=True)
@@ -187,6 +383,8 @@ class Crossing(NamedTuple):
     currency: int
     reference: str
     value_date: int
+    further: tuple[Leg, ...] = ()
+    """Legs on the payer's shard, given back with it."""
 
 
 @dataclass(slots=True)
@@ -196,90 +394,3 @@ class Watermarks:
     sent_through: int = 0
     acknowledged_through: int = 0
     landed_through: int = 0
-
-
-class Draft:
-    """What one batch would write: decided in memory, committed as one or dropped as one.
-
-    `committed` gives an account's state as the books have it, or None; it is never changed through
-    here. `known` gives what ids already mean. `sequence` is the last one used.
-    """
-
-    def __init__(
-        self,
-        shard_id: int,
-        sequence: int,
-        booking_time_us: int,
-        business_date: int,
-        committed: Callable[[int], AccountState | None],
-        known: Callable[[bytes], Decision | None],
-        peers: Mapping[int, Watermarks],
-    ) -> None:
-        self.shard_id = shard_id
-        self.first_sequence = sequence
-        self.sequence = sequence
-        self.booking_time_us = booking_time_us
-        self.business_date = business_date
-        self._committed = committed
-        self._known = known
-        self._committed_peers = peers
-        self.touched: dict[int, AccountState] = {}
-        self.decisions: dict[bytes, Decision] = {}
-        self.peers: dict[int, Watermarks] = {}
-        self.transfers: list[TransferRow] = []
-        self.entries: list[tuple[int, int, int, int, int, int]] = []
-        self.opened: list[AccountState] = []
-        self.further_legs: list[tuple[int, int, Leg]] = []
-        self.creditors: list[tuple[int, Creditor]] = []
-        self.crossings_out: list[tuple[int, int, int]] = []
-        self.crossings_returned: list[tuple[int, int, int, int]] = []
-        self.crossings_landed: list[tuple[int, int, int, int]] = []
-        self.crossings_refused: list[tuple[int, int, int]] = []
-
-    def is_empty(self) -> bool:
-        """Tell whether there is nothing to write."""
-        return self.sequence == self.first_sequence and not self.peers and not self.opened
-
-    def state(self, number: int) -> AccountState | None:
-        """Return this draft's own view of an account."""
-        state = self.touched.get(number)
-        if state is None:
-            committed = self._committed(number)
-            if committed is not None:
-                state = self.touched[number] = committed.copy()
-        return state
-
-    def watermarks(self, peer_id: int) -> Watermarks:
-        """Return this draft's own view of a peer, only to be read."""
-        return self.peers.get(peer_id) or self._committed_peers.get(peer_id) or Watermarks()
-
-    def own_watermarks(self, peer_id: int) -> Watermarks:
-        """Return this draft's own view of a peer, to be changed and written."""
-        marks = self.peers.get(peer_id)
-        if marks is None:
-            marks = self.peers[peer_id] = replace(self.watermarks(peer_id))
-        return marks
-
-    def meaning(self, transfer_id: bytes) -> Decision | None:
-        """Tell what an id means by this draft or by the books, as far as known."""
-        return self.decisions.get(transfer_id) or self._known(transfer_id)
-
-    def transit(self, peer_id: int, currency: int) -> AccountState:
-        """Return the transit account of a peer, opening it when money passes for the first time."""
-        number = chart.transit_account(self.shard_id, peer_id, currency)
-        state = self.state(number)
-        if state is None:
-            state = AccountState(number, currency, -limits.BALANCE_MINOR_MAX, Restriction.RESERVED)
-            self.touched[number] = state
-            self.opened.append(state)
-        return state
-
-    def move(self, debit: AccountState, credit: AccountState, amount_minor: int, sequence: int) -> None:
-        """Write both entries of a leg. Past every rule: this cannot be refused."""
-        debit.version += 1
-        debit.balance_minor -= amount_minor
-        credit.version += 1
-        credit.balance_minor += amount_minor
-        append = self.entries.append
-        append((debit.number, debit.version, sequence, -amount_minor, debit.balance_minor, debit.held_minor))
-        append((credit.number, credit.version, sequence, amount_minor, credit.balance_minor, credit.held_minor))

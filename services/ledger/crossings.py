@@ -25,7 +25,8 @@ from services.domain import errors, limits
 from services.domain.outcomes import Outcome
 from services.ledger import metrics
 from services.ledger.batching import Writer
-from services.ledger.books import Answers, Crossing, Draft, Watermarks
+from services.ledger.books import Answers, Crossing, Leg, Watermarks
+from services.ledger.draft import Draft
 from services.ledger.jobs import AcknowledgeJob
 
 HAND_OVER_SECONDS_MAX: Final = 10.0
@@ -73,6 +74,13 @@ class Courier:
     def pending_count(self) -> int:
         """How many crossings the peer has not answered."""
         return len(self._pending)
+
+    def carries_for(self, account_number: int) -> bool:
+        """Tell whether a crossing that may come back to an account, or take further legs back, is unanswered."""
+        return any(
+            crossing.debit_account == account_number or any(account_number in leg[:2] for leg in crossing.further)
+            for crossing in self._pending
+        )
 
     def take(self, crossings: Sequence[Crossing]) -> None:
         """Take crossings that were committed, in the order of their numbers."""
@@ -179,6 +187,10 @@ class Couriers:
             self._start(courier)
         return courier
 
+    def is_in_flight(self, account_number: int) -> bool:
+        """Tell whether money that left an account may still come back."""
+        return any(courier.carries_for(account_number) for courier in self._couriers.values())
+
     def is_full(self, peer_id: int) -> bool:
         """Tell whether so much is in flight to a peer that nothing should be added."""
         courier = self._couriers.get(peer_id)
@@ -189,6 +201,9 @@ class Couriers:
         if not draft.crossings_out:
             return
         row_by_sequence = {row.sequence: row for row in draft.transfers}
+        further: dict[int, tuple[Leg, ...]] = {}
+        for _, of, leg in draft.further_legs:
+            further[of] = (*further.get(of, ()), leg)
         by_peer: dict[int, list[Crossing]] = {}
         for number, sequence, peer_id in draft.crossings_out:
             row = row_by_sequence[sequence]
@@ -202,6 +217,7 @@ class Couriers:
                     row.currency,
                     row.reference,
                     row.value_date,
+                    further.get(sequence, ()),
                 )
             )
         for peer_id, crossings in by_peer.items():

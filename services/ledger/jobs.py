@@ -6,11 +6,23 @@ of `posting.py`. Never here: when it is decided (`batching.py`).
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from services.ledger import posting
-from services.ledger.books import Answers, Crossing, Crossings, Draft, Transfers
+from services.ledger import changes, holds, posting
+from services.ledger.books import (
+    AccountState,
+    Actor,
+    Answers,
+    CapKey,
+    Change,
+    ChangeDecision,
+    Crossing,
+    Crossings,
+    HoldCommand,
+    Transfers,
+)
+from services.ledger.draft import Draft
 
 T = TypeVar("T")
 
@@ -32,9 +44,45 @@ class Job(ABC, Generic[T]):
     def accounts(self) -> Sequence[Sequence[int]]:
         """Return columns of the accounts that deciding needs."""
 
+    @property
+    def is_special(self) -> bool:
+        """Whether deciding needs holds, originals, changes or siblings."""
+        return False
+
     def transits(self) -> Iterable[tuple[int, int]]:
         """Return (peer, currency) of the transit accounts that deciding needs."""
         return ()
+
+    def hold_ids(self) -> Iterable[bytes]:
+        """Return the holds that deciding needs, and with them their accounts."""
+        return ()
+
+    def original_ids(self) -> Iterable[bytes]:
+        """Return the transfers to be reversed."""
+        return ()
+
+    def change_ids(self) -> Iterable[bytes]:
+        """Return the changes that deciding asks about."""
+        return ()
+
+    def siblings_of(self) -> Iterable[int]:
+        """Return accounts whose customers' other accounts deciding needs."""
+        return ()
+
+    def open_holds_of(self) -> Iterable[int]:
+        """Return accounts whose open holds deciding needs; those of siblings come with `siblings_of`."""
+        return ()
+
+    def cap_keys(self) -> Iterable[CapKey]:
+        """Return customers' caps that deciding needs besides those of accounts in the books."""
+        return ()
+
+    def actors(self) -> Iterable[Actor]:
+        """Return who asks."""
+        return ()
+
+    def name_actors(self, actor_id: Callable[[Actor], int]) -> None:
+        """Learn the numbers of those who ask."""
 
     def transfer_ids(self) -> Sequence[bytes]:
         """Return the ids that deciding asks about."""
@@ -73,6 +121,28 @@ class PostJob(Job[Answers]):
     def transfer_ids(self) -> Sequence[bytes]:
         """Return the transfers' ids."""
         return self.transfers.transfer_ids
+
+    @property
+    def is_special(self) -> bool:
+        """Whether any is a capture or a reversal."""
+        return bool(self.transfers.specials)
+
+    def hold_ids(self) -> Iterable[bytes]:
+        """Return the holds to be captured."""
+        return [special.hold_id for special in self.transfers.specials.values() if special.hold_id is not None]
+
+    def original_ids(self) -> Iterable[bytes]:
+        """Return the transfers to be reversed."""
+        return [one.original_id for one in self.transfers.specials.values() if one.original_id is not None]
+
+    def actors(self) -> Iterable[Actor]:
+        """Return who asks."""
+        return set(self.transfers.actors) if self.transfers.actors is not None else ()
+
+    def name_actors(self, actor_id: Callable[[Actor], int]) -> None:
+        """Learn the numbers of those who ask."""
+        if self.transfers.actors is not None:
+            self.transfers.actor_ids = list(map(actor_id, self.transfers.actors))
 
     def passed_over_ids(self) -> Sequence[bytes]:
         """Return the ids at places with an error."""
@@ -140,8 +210,9 @@ class AcknowledgeJob(Job[None]):
         self.refused = refused
 
     def accounts(self) -> Sequence[Sequence[int]]:
-        """Return the payers who get money back."""
-        return ([crossing.debit_account for crossing, _ in self.refused],)
+        """Return the payers who get money back, and both sides of further legs."""
+        further = [number for crossing, _ in self.refused for leg in crossing.further for number in leg[:2]]
+        return ([crossing.debit_account for crossing, _ in self.refused], further)
 
     def transits(self) -> Iterable[tuple[int, int]]:
         """Return those of the peer."""
@@ -155,20 +226,157 @@ class AcknowledgeJob(Job[None]):
 class OpenJob(Job[list[bool]]):
     """Accounts to put into the books."""
 
-    __slots__ = ("currencies", "floors_minor", "numbers")
+    __slots__ = ("openings",)
 
-    def __init__(
-        self, numbers: Sequence[int], currencies: Sequence[int], floors_minor: Sequence[int], deadline: float
-    ) -> None:
-        super().__init__(len(numbers), deadline)
-        self.numbers = numbers
-        self.currencies = currencies
-        self.floors_minor = floors_minor
+    def __init__(self, openings: Sequence[AccountState], deadline: float) -> None:
+        super().__init__(len(openings), deadline)
+        self.openings = openings
 
     def accounts(self) -> Sequence[Sequence[int]]:
         """Return the accounts themselves: they may be there already."""
-        return (self.numbers,)
+        return ([opening.number for opening in self.openings],)
+
+    def cap_keys(self) -> Iterable[CapKey]:
+        """Return the caps of the customers: a new account counts for them too."""
+        return {
+            CapKey(opening.customer_number, opening.currency) for opening in self.openings if opening.customer_number
+        }
 
     def decide(self, draft: Draft) -> list[bool]:
         """Open."""
-        return posting.open_accounts(draft, self.numbers, self.currencies, self.floors_minor)
+        return posting.open_accounts(draft, self.openings)
+
+
+class HoldJob(Job[Answers]):
+    """Holds to place, increase and release."""
+
+    __slots__ = ("_actor_ids", "commands")
+
+    def __init__(self, commands: Sequence[HoldCommand], deadline: float) -> None:
+        super().__init__(len(commands), deadline)
+        self.commands = commands
+        self._actor_ids: list[int] = []
+
+    @property
+    def is_special(self) -> bool:
+        """Whether deciding needs holds."""
+        return True
+
+    def accounts(self) -> Sequence[Sequence[int]]:
+        """Return whose money is set aside."""
+        return ([command.account_number for command in self.commands],)
+
+    def transfer_ids(self) -> Sequence[bytes]:
+        """Return the commands' ids."""
+        return [command.command_id for command in self.commands]
+
+    def hold_ids(self) -> Iterable[bytes]:
+        """Return the holds."""
+        return [command.hold_id for command in self.commands]
+
+    def actors(self) -> Iterable[Actor]:
+        """Return who asks."""
+        return {command.actor for command in self.commands}
+
+    def name_actors(self, actor_id: Callable[[Actor], int]) -> None:
+        """Learn the numbers of those who ask."""
+        self._actor_ids = [actor_id(command.actor) for command in self.commands]
+
+    def decide(self, draft: Draft) -> Answers:
+        """Carry the commands out."""
+        return holds.command(draft, self.commands, self._actor_ids)
+
+
+class ExpireJob(Job[int]):
+    """Holds whose time has come; the answer is how many were still open."""
+
+    __slots__ = ("_hold_ids",)
+
+    def __init__(self, hold_ids: Sequence[bytes]) -> None:
+        super().__init__(len(hold_ids), float("inf"))
+        self._hold_ids = hold_ids
+
+    @property
+    def is_special(self) -> bool:
+        """Whether deciding needs holds."""
+        return True
+
+    def accounts(self) -> Sequence[Sequence[int]]:
+        """Return nothing: the accounts come with the holds."""
+        return ()
+
+    def hold_ids(self) -> Iterable[bytes]:
+        """Return the holds."""
+        return self._hold_ids
+
+    def decide(self, draft: Draft) -> int:
+        """Expire."""
+        return holds.expire(draft, self._hold_ids)
+
+
+class BuryJob(Job[list[bool]]):
+    """Ids to refuse beforehand; True where one meant nothing yet."""
+
+    __slots__ = ("_accounts", "_ids")
+
+    def __init__(self, transfer_ids: Sequence[bytes], accounts: Sequence[int], deadline: float) -> None:
+        super().__init__(len(transfer_ids), deadline)
+        self._ids = transfer_ids
+        self._accounts = accounts
+
+    def accounts(self) -> Sequence[Sequence[int]]:
+        """Return nothing: no account is concerned."""
+        return ()
+
+    def transfer_ids(self) -> Sequence[bytes]:
+        """Return the ids."""
+        return self._ids
+
+    def decide(self, draft: Draft) -> list[bool]:
+        """Bury."""
+        return posting.bury(draft, self._ids, self._accounts)
+
+
+class ChangeJob(Job[ChangeDecision | None]):
+    """A change of an account's slow facts; the answer is None when its id names another one."""
+
+    __slots__ = ("_actor_id", "actor", "change")
+
+    def __init__(self, change: Change, actor: Actor, deadline: float) -> None:
+        super().__init__(1, deadline)
+        self.change = change
+        self.actor = actor
+        self._actor_id = 0
+
+    @property
+    def is_special(self) -> bool:
+        """Whether deciding needs changes and siblings."""
+        return True
+
+    def accounts(self) -> Sequence[Sequence[int]]:
+        """Return the account."""
+        return ((self.change.account_number,),)
+
+    def change_ids(self) -> Iterable[bytes]:
+        """Return the change's id."""
+        return (self.change.change_id,)
+
+    def siblings_of(self) -> Iterable[int]:
+        """Return the account when its customer's cap changes."""
+        return () if self.change.customer_day_minor_max is None else (self.change.account_number,)
+
+    def open_holds_of(self) -> Iterable[int]:
+        """Return the account when counting what it spends may begin."""
+        return () if self.change.allowance is None else (self.change.account_number,)
+
+    def actors(self) -> Iterable[Actor]:
+        """Return who asks."""
+        return (self.actor,)
+
+    def name_actors(self, actor_id: Callable[[Actor], int]) -> None:
+        """Learn the number of who asks."""
+        self._actor_id = actor_id(self.actor)
+
+    def decide(self, draft: Draft) -> ChangeDecision | None:
+        """Change."""
+        return changes.change(draft, self.change, self._actor_id)

@@ -1,8 +1,8 @@
-"""The money rules of one shard, decided without touching anything.
+"""Transfers, decided without touching anything: asked for, landing, given back, buried.
 
-The rules are `debit_refusal` and `credit_refusal`; `post`, `land`, `acknowledge` and `open_accounts`
-apply them in the order of arrival and fill a `Draft` (`books.py`). Nothing here waits, reads a clock
-or draws a number by chance: the same books and the same requests make the same draft.
+`post`, `land`, `acknowledge`, `bury` and `open_accounts` apply the rules of `rules.py` in the order of
+arrival and fill a `Draft`. Nothing here waits, reads a clock or draws a number by chance: the same
+books and the same requests make the same draft.
 
 Never here: PostgreSQL, gRPC, queues, customers, tokens.
 """
@@ -10,73 +10,32 @@ Never here: PostgreSQL, gRPC, queues, customers, tokens.
 from collections.abc import Sequence
 from typing import Final
 
-from services.domain import limits
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger.books import (
     AccountState,
     Answers,
+    CapKey,
     Crossing,
     Crossings,
     Decision,
-    Draft,
+    Flag,
     Kind,
     Leg,
     PlaceError,
-    Restriction,
+    Special,
     TransferRow,
     Transfers,
 )
+from services.ledger.draft import Draft
+from services.ledger.rules import credit_refusal, debit_refusal, first_refusal, payer_refusal, transit_refusal
+from services.ledger.specials import post_special, relate, special_refusal
+from services.ledger.spending import spend, spending_refusal
 
 # Plain integers: an operator of an IntFlag, or an attribute of an IntEnum, costs as much as a rule.
-_RESERVED: Final = int(Restriction.RESERVED)
 _ASKED: Final = int(Kind.ASKED)
 _POSTED: Final = int(Outcome.POSTED)
 _REFUSED: Final = int(Outcome.REFUSED)
 _IN_TRANSIT: Final = int(Outcome.IN_TRANSIT)
-
-
-def debit_refusal(debit: AccountState, amount_minor: int, currency: int) -> int:
-    """Tell why `debit` may not pay; 0 when it may. Only reasons that concern the payer's account."""
-    if debit.restrictions & _RESERVED:
-        return Refusal.DEBIT_ACCOUNT_NOT_FOUND
-    if debit.currency != currency:
-        return Refusal.DEBIT_CURRENCY_MISMATCH
-    if debit.restrictions:
-        if debit.restrictions & Restriction.CLOSED:
-            return Refusal.DEBIT_ACCOUNT_CLOSED
-        if debit.restrictions & Restriction.DEBITS_FROZEN:
-            return Refusal.DEBITS_FROZEN
-    if debit.balance_minor - debit.held_minor - amount_minor < debit.floor_minor:
-        return Refusal.INSUFFICIENT_FUNDS
-    return 0
-
-
-def credit_refusal(credit: AccountState | None, amount_minor: int, currency: int) -> int:
-    """Tell why `credit` may not be paid; 0 when it may. Only reasons that concern the payee's account."""
-    if credit is None or credit.restrictions & _RESERVED:
-        return Refusal.CREDIT_ACCOUNT_NOT_FOUND
-    if credit.currency != currency:
-        return Refusal.CREDIT_CURRENCY_MISMATCH
-    if credit.restrictions:
-        if credit.restrictions & Restriction.CLOSED:
-            return Refusal.CREDIT_ACCOUNT_CLOSED
-        if credit.restrictions & Restriction.CREDITS_FROZEN:
-            return Refusal.CREDITS_FROZEN
-    if credit.balance_minor + amount_minor > limits.BALANCE_MINOR_MAX:
-        return Refusal.CREDIT_BALANCE_LIMIT
-    return 0
-
-
-def transit_refusal(transit: AccountState, change_minor: int) -> int:
-    """Tell why money may not pass a transit account; 0 when it may, as it does for centuries."""
-    if abs(transit.balance_minor + change_minor) > limits.BALANCE_MINOR_MAX:
-        return Refusal.CREDIT_BALANCE_LIMIT
-    return 0
-
-
-def first_refusal(debit: int, credit: int) -> int:
-    """Choose between a payer's and a payee's refusal by the public order of precedence."""
-    return min(debit, credit) if debit and credit else debit or credit
 
 
 def post(draft: Draft, transfers: Transfers) -> Answers:
@@ -85,8 +44,9 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
     answers = Answers([0] * count, [0] * count, [0] * count, {}, {})
     outcomes, refusals, times = answers.outcomes, answers.refusals, answers.booking_times_us
     references, value_dates, peers = transfers.references, transfers.value_dates, transfers.peers
-    errors, payee_refusals = transfers.errors, transfers.payee_refusals
-    further_legs, creditors = transfers.further_legs, transfers.creditors
+    errors, payee_refusals, actor_ids = transfers.errors, transfers.payee_refusals, transfers.actor_ids
+    further_legs, specials = transfers.further_legs, transfers.specials
+    rarities = bool(further_legs or specials or transfers.creditors)
     decisions, state, meaning = draft.decisions, draft.state, draft.meaning
     business_date, now = draft.business_date, draft.booking_time_us
     append = draft.transfers.append
@@ -112,11 +72,18 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
         draft.sequence = sequence
         peer_id = peers[place] if peers is not None else 0
         further = further_legs.get(place) if further_legs else None
+        special = specials.get(place) if specials else None
         debit = state(debit_account)
         if debit is None:
             refusal: int = Refusal.DEBIT_ACCOUNT_NOT_FOUND
         else:
-            refusal = debit_refusal(debit, amount, currency)
+            if special is not None:
+                legs = (Leg(debit_account, credit_account, amount, currency), *(further or ()))
+                refusal = special_refusal(draft, special, debit, legs)
+            else:
+                refusal = debit_refusal(debit, amount, currency)
+                if not refusal and (debit.allowance is not None or debit.is_capped):
+                    refusal = spending_refusal(draft, debit, amount)
             credit = None
             if payee_refusals and place in payee_refusals:
                 refusal = first_refusal(refusal, payee_refusals[place])
@@ -128,52 +95,59 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
                 refusal = transit_refusal(credit, amount)
             if not refusal:
                 assert credit is not None
-                if further is None:
-                    draft.move(debit, credit, amount, sequence)
+                if further is not None:
+                    refusal = _post_legs(draft, debit, credit, amount, sequence, further, special)
+                elif special is not None:
+                    post_special(draft, special, debit, credit, amount, sequence)
                 else:
-                    refusal = _post_legs(draft, debit, credit, amount, sequence, further)
+                    draft.move(debit, credit, amount, sequence)
+                    if debit.allowance is not None or debit.is_capped:
+                        spend(draft, debit, amount, 1)
+        value_date = (value_dates[place] if value_dates is not None else 0) or business_date
+        if value_date != business_date and not refusal:
+            draft.note_value_date(sequence, value_date)
         number = 0
         if refusal:
             outcome = _REFUSED
             peer_id = 0
         elif peer_id:
             outcome = _IN_TRANSIT
-            marks = draft.own_watermarks(peer_id)
-            marks.sent_through = number = marks.sent_through + 1
-            draft.crossings_out.append((number, sequence, peer_id))
+            number = draft.send(peer_id, sequence)
             answers.crossings[place] = (peer_id, number)
         else:
             outcome = _POSTED
+        # fmt: off
         append(
             TransferRow(
-                sequence,
-                transfer_id,
-                debit_account,
-                credit_account,
-                amount,
-                fingerprint,
-                (value_dates[place] if value_dates is not None else 0) or business_date,
-                currency,
-                _ASKED,
-                outcome,
-                refusal,
-                1 if further is None else 1 + len(further),
+                sequence, transfer_id, debit_account, credit_account, amount, fingerprint, value_date, currency,
+                _ASKED, outcome, refusal, 1 if further is None else 1 + len(further),
                 references[place] if references is not None else "",
+                actor_ids[place] if actor_ids is not None else 0,
+                0 if special is None else special.flags,
             )
         )
-        if further is not None:
-            draft.further_legs.extend((sequence + 1 + i, sequence, leg) for i, leg in enumerate(further))
-            draft.sequence += len(further)
-        if creditors and place in creditors:
-            draft.creditors.append((sequence, creditors[place]))
+        # fmt: on
+        if rarities:
+            _take_rarities(draft, transfers, place, sequence, refusal)
         decisions[transfer_id] = Decision(fingerprint, _ASKED, outcome, refusal, now, peer_id, number)
         outcomes[place], refusals[place], times[place] = outcome, refusal, now
     return answers
 
 
+def _take_rarities(draft: Draft, transfers: Transfers, place: int, sequence: int, refusal: int) -> None:
+    """Record what few transfers have: another bank's creditor, a hold or an original, further legs."""
+    further, special = transfers.further_legs.get(place, ()), transfers.specials.get(place)
+    if place in transfers.creditors:
+        draft.creditors.append((sequence, transfers.creditors[place]))
+    if special is not None and not refusal:
+        amount = transfers.amounts_minor[place] + sum(leg.amount_minor for leg in further)
+        relate(draft, special, sequence, amount)
+    draft.take_further_legs(sequence, further)
+
+
 def _repeat(answers: Answers, place: int, before: Decision, fingerprint: int) -> None:
     """Answer an id that already has an outcome: the first one, or that it names something else."""
-    if before.kind != Kind.ASKED or before.fingerprint != fingerprint:
+    if before.kind != Kind.BURIED and (before.kind != Kind.ASKED or before.fingerprint != fingerprint):
         answers.errors[place] = PlaceError.TRANSFER_ID_REUSED
         return
     answers.outcomes[place] = before.outcome
@@ -184,23 +158,37 @@ def _repeat(answers: Answers, place: int, before: Decision, fingerprint: int) ->
 
 
 def _post_legs(
-    draft: Draft, debit: AccountState, credit: AccountState, amount: int, sequence: int, further: Sequence[Leg]
+    draft: Draft,
+    debit: AccountState,
+    credit: AccountState,
+    amount: int,
+    sequence: int,
+    further: Sequence[Leg],
+    special: Special | None,
 ) -> int:
     """Post a first leg that nothing speaks against, then the others in order; undo all when one is refused."""
-    entries_before = len(draft.entries)
+    entries_before, caps_before, spenders_before = len(draft.entries), dict(draft.caps), set(draft.spenders)
     kept = {debit.number: debit.copy(), credit.number: credit.copy()}
+    is_spending = special is None or special.original_id is None
+    is_limited = is_spending and not (special is not None and special.flags & Flag.LIMITS_OVERRIDDEN)
     draft.move(debit, credit, amount, sequence)
+    if is_spending:
+        spend(draft, debit, amount, 1)
     for number, leg in enumerate(further, sequence + 1):
         payer, payee = draft.state(leg.debit_account), draft.state(leg.credit_account)
         if payer is None:
             refusal: int = Refusal.DEBIT_ACCOUNT_NOT_FOUND
         else:
-            refusal = first_refusal(
-                debit_refusal(payer, leg.amount_minor, leg.currency),
-                credit_refusal(payee, leg.amount_minor, leg.currency),
-            )
+            if special is not None and special.flags & Flag.OVERDRAW:
+                refusal = payer_refusal(payer, leg.currency)
+            else:
+                refusal = debit_refusal(payer, leg.amount_minor, leg.currency)
+            if not refusal and is_limited:
+                refusal = spending_refusal(draft, payer, leg.amount_minor)
+            refusal = first_refusal(refusal, credit_refusal(payee, leg.amount_minor, leg.currency))
         if refusal:
             draft.touched.update(kept)
+            draft.caps, draft.spenders = caps_before, spenders_before
             del draft.entries[entries_before:]
             return refusal
         assert payer is not None and payee is not None
@@ -208,7 +196,43 @@ def _post_legs(
             if state.number not in kept:
                 kept[state.number] = state.copy()
         draft.move(payer, payee, leg.amount_minor, number)
+        if is_spending:
+            spend(draft, payer, leg.amount_minor, 1)
     return 0
+
+
+def bury(draft: Draft, transfer_ids: Sequence[bytes], accounts: Sequence[int]) -> list[bool]:
+    """Refuse beforehand whatever may come under ids that mean nothing yet; True where an id was buried.
+
+    A reversal that arrives before its original does this, so that the original cannot follow.
+    """
+    buried = []
+    for transfer_id, account in zip(transfer_ids, accounts, strict=True):
+        is_new = draft.meaning(transfer_id) is None
+        buried.append(is_new)
+        if not is_new:
+            continue
+        draft.sequence += 1
+        refusal = Refusal.REVERSED_BEFORE_ARRIVAL
+        draft.transfers.append(
+            TransferRow(
+                draft.sequence,
+                transfer_id,
+                account,
+                0,
+                0,
+                0,
+                draft.business_date,
+                0,
+                Kind.BURIED,
+                _REFUSED,
+                refusal,
+                1,
+                "",
+            )
+        )
+        draft.decisions[transfer_id] = Decision(0, Kind.BURIED, _REFUSED, refusal, draft.booking_time_us, 0, 0)
+    return buried
 
 
 def land(draft: Draft, crossings: Crossings) -> None:
@@ -232,13 +256,17 @@ def land(draft: Draft, crossings: Crossings) -> None:
         credit = draft.state(crossings.credit_accounts[place])
         transit = draft.transit(crossings.peer_id, currency)
         refusal = credit_refusal(credit, amount, currency) or transit_refusal(transit, -amount)
-        if not refusal and draft.meaning(transfer_id) is not None:
-            refusal = Refusal.TRANSFER_ID_TAKEN
+        before = draft.meaning(transfer_id)
+        if not refusal and before is not None:
+            is_buried = before.kind == Kind.BURIED
+            refusal = Refusal.REVERSED_BEFORE_ARRIVAL if is_buried else Refusal.TRANSFER_ID_TAKEN
         if refusal:
             draft.crossings_refused.append((crossings.first_number + place, crossings.peer_id, refusal))
             continue
         assert credit is not None
         draft.move(transit, credit, amount, draft.sequence)
+        if crossings.value_dates[place] != draft.business_date:
+            draft.note_value_date(draft.sequence, crossings.value_dates[place])
         draft.transfers.append(
             TransferRow(
                 draft.sequence,
@@ -276,10 +304,11 @@ def acknowledge(draft: Draft, peer_id: int, landed_through: int, refused: Sequen
         payer = draft.state(crossing.debit_account)
         assert payer is not None, "a crossing left from an account that is not here"
         draft.sequence += 1
-        draft.move(draft.transit(peer_id, crossing.currency), payer, crossing.amount_minor, draft.sequence)
+        sequence = draft.sequence
+        draft.move(draft.transit(peer_id, crossing.currency), payer, crossing.amount_minor, sequence)
         draft.transfers.append(
             TransferRow(
-                draft.sequence,
+                sequence,
                 crossing.transfer_id,
                 crossing.credit_account,
                 crossing.debit_account,
@@ -290,24 +319,37 @@ def acknowledge(draft: Draft, peer_id: int, landed_through: int, refused: Sequen
                 Kind.RETURN,
                 Outcome.POSTED,
                 0,
-                1,
+                1 + len(crossing.further),
                 crossing.reference,
             )
         )
-        draft.crossings_returned.append((crossing.number, draft.sequence, peer_id, refusal))
+        for leg in crossing.further:
+            draft.sequence += 1
+            giver, taker = draft.state(leg.credit_account), draft.state(leg.debit_account)
+            assert giver is not None and taker is not None
+            draft.move(giver, taker, leg.amount_minor, draft.sequence)
+            back = Leg(leg.credit_account, leg.debit_account, leg.amount_minor, leg.currency)
+            draft.further_legs.append((draft.sequence, sequence, back))
+        draft.crossings_returned.append((crossing.number, sequence, peer_id, refusal))
     marks.acknowledged_through = landed_through
 
 
-def open_accounts(
-    draft: Draft, numbers: Sequence[int], currencies: Sequence[int], floors_minor: Sequence[int]
-) -> list[bool]:
+def open_accounts(draft: Draft, openings: Sequence[AccountState]) -> list[bool]:
     """Put accounts into the books; True where the account is there now with these facts."""
     results = []
-    for number, currency, floor in zip(numbers, currencies, floors_minor, strict=True):
-        state = draft.state(number)
+    for opening in openings:
+        state = draft.state(opening.number)
         if state is None:
-            state = AccountState(number, currency, floor)
-            draft.touched[number] = state
+            state = opening.copy()
+            cap = draft.cap(CapKey(state.customer_number, state.currency))
+            state.is_capped = cap is not None and cap.day_minor_max >= 0
+            draft.touched[state.number] = state
             draft.opened.append(state)
-        results.append(state.currency == currency and state.floor_minor == floor)
+            if state.allowance is not None:
+                draft.altered.add(state.number)
+        results.append(
+            state.currency == opening.currency
+            and state.floor_minor == opening.floor_minor
+            and state.customer_number == opening.customer_number
+        )
     return results

@@ -3,27 +3,138 @@
 SELECT a.account_number, a.currency, a.floor_minor, a.restrictions,
        coalesce(e.version, 0) AS version,
        coalesce(e.balance_after_minor, 0) AS balance_minor,
-       coalesce(e.held_after_minor, 0) AS held_minor
+       coalesce(e.held_after_minor, 0) AS held_minor,
+       a.customer_number, a.balance_minor_max, a.transfer_minor_max, a.day_minor_max, a.day_count_max,
+       c.customer_number IS NOT NULL AS is_capped,
+       s.business_date AS spent_date, s.minor AS spent_minor, s.count AS spent_count
   FROM unnest($1::bigint[]) AS wanted (account_number)
   JOIN ledger.account a USING (account_number)
   LEFT JOIN LATERAL (SELECT version, balance_after_minor, held_after_minor
                        FROM ledger.entry
                       WHERE entry.account_number = wanted.account_number
-                      ORDER BY version DESC LIMIT 1) e ON true;
+                      ORDER BY sequence DESC LIMIT 1) e ON true
+  LEFT JOIN ledger.customer_cap c ON c.customer_number = a.customer_number AND c.currency = a.currency
+  LEFT JOIN LATERAL (SELECT business_date, minor, count
+                       FROM ledger.spending
+                      WHERE spending.account_number = wanted.account_number
+                      ORDER BY sequence DESC LIMIT 1) s ON a.day_minor_max IS NOT NULL OR a.day_count_max IS NOT NULL;
+
+-- load_holds --
+SELECT hold_id, account_number, currency, amount_minor, expire_time, payee_account, place_date, state, captured_minor
+  FROM ledger.hold WHERE hold_id = ANY ($1::uuid[]);
+
+-- load_open_holds --
+SELECT hold_id, account_number, currency, amount_minor, expire_time, payee_account, place_date, state, captured_minor
+  FROM ledger.hold WHERE account_number = ANY ($1::bigint[]) AND state = 1;
+
+-- load_caps --
+SELECT c.customer_number, c.currency, c.day_minor_max, s.business_date, s.minor, s.count
+  FROM unnest($1::bigint[], $2::smallint[]) AS wanted (customer_number, currency)
+  JOIN ledger.customer_cap c USING (customer_number, currency)
+  LEFT JOIN LATERAL (SELECT business_date, minor, count
+                       FROM ledger.customer_spending spent
+                      WHERE spent.customer_number = wanted.customer_number AND spent.currency = wanted.currency
+                      ORDER BY sequence DESC LIMIT 1) s ON true;
+
+-- load_originals --
+-- Transfers to be reversed, leg by leg in order, with what reversals that stand have given back.
+SELECT t.transfer_id, t.outcome,
+       coalesce(c.number <= p.acknowledged_through, false) AND r.number IS NULL AS is_posted_crossing,
+       leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency,
+       coalesce((SELECT sum(given.amount_minor)
+                   FROM ledger.relation given
+                   LEFT JOIN ledger.crossing_out gone ON gone.sequence = given.sequence
+                   LEFT JOIN ledger.crossing_returned back ON back.peer_id = gone.peer_id AND back.number = gone.number
+                  WHERE given.target_id = t.transfer_id AND given.relation = 2 AND back.number IS NULL), 0)::bigint
+           AS reversed_minor
+  FROM ledger.transfer t
+  LEFT JOIN ledger.crossing_out c ON t.outcome = 3 AND c.sequence = t.sequence
+  LEFT JOIN ledger.peer p ON p.peer_id = c.peer_id
+  LEFT JOIN ledger.crossing_returned r ON r.peer_id = c.peer_id AND r.number = c.number
+ CROSS JOIN LATERAL (SELECT t.sequence, t.debit_account, t.credit_account, t.amount_minor, t.currency
+                      UNION ALL
+                     SELECT sequence, debit_account, credit_account, amount_minor, currency
+                       FROM ledger.further_leg
+                      WHERE t.leg_count > 1 AND sequence > t.sequence AND sequence < t.sequence + t.leg_count) AS leg
+ WHERE t.transfer_id = ANY ($1::uuid[]) AND t.kind IN (1, 2)
+ ORDER BY t.transfer_id, leg.sequence;
+
+-- load_changes --
+SELECT change_id, fingerprint, refusal FROM ledger.account_change WHERE change_id = ANY ($1::uuid[]);
+
+-- load_siblings --
+SELECT a.account_number, b.account_number AS sibling
+  FROM ledger.account a
+  JOIN ledger.account b ON b.customer_number = a.customer_number AND b.currency = a.currency AND b.customer_number <> 0
+ WHERE a.account_number = ANY ($1::bigint[]);
+
+-- put_actors --
+INSERT INTO ledger.actor (channel, subject) SELECT * FROM unnest($1::text[], $2::text[]) ON CONFLICT DO NOTHING;
+
+-- find_actors --
+SELECT a.channel, a.subject, a.actor_id
+  FROM unnest($1::text[], $2::text[]) AS wanted (channel, subject) JOIN ledger.actor a USING (channel, subject);
+
+-- due_holds --
+SELECT hold_id FROM ledger.hold WHERE state = 1 AND expire_time <= clock_timestamp() ORDER BY expire_time LIMIT $1;
+
+-- begin_day --
+INSERT INTO ledger.day (business_date, first_sequence) VALUES ($1, $2);
+
+-- write_holds --
+INSERT INTO ledger.hold AS h (hold_id, account_number, currency, amount_minor, expire_time, payee_account, place_date,
+                              state, captured_minor)
+SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::smallint[], $4::bigint[], $5::timestamptz[], $6::bigint[], $7::date[],
+                     $8::smallint[], $9::bigint[])
+ON CONFLICT (hold_id) DO UPDATE
+   SET amount_minor = excluded.amount_minor, expire_time = excluded.expire_time,
+       state = excluded.state, captured_minor = excluded.captured_minor;
+
+-- write_account_facts --
+UPDATE ledger.account a
+   SET restrictions = f.restrictions, floor_minor = f.floor_minor, balance_minor_max = f.balance_minor_max,
+       transfer_minor_max = f.transfer_minor_max, day_minor_max = f.day_minor_max, day_count_max = f.day_count_max
+  FROM unnest($1::bigint[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[])
+       AS f (account_number, restrictions, floor_minor, balance_minor_max, transfer_minor_max, day_minor_max, day_count_max)
+ WHERE a.account_number = f.account_number;
+
+-- write_caps --
+INSERT INTO ledger.customer_cap (customer_number, currency, day_minor_max)
+SELECT * FROM unnest($1::bigint[], $2::smallint[], $3::bigint[])
+ON CONFLICT (customer_number, currency) DO UPDATE SET day_minor_max = excluded.day_minor_max;
+
+-- lift_caps --
+DELETE FROM ledger.customer_cap
+ WHERE (customer_number, currency) IN (SELECT * FROM unnest($1::bigint[], $2::smallint[]));
+
+-- write_change --
+INSERT INTO ledger.account_change
+    (sequence, change_id, account_number, change_time, fingerprint, restrictions_before, restrictions, floor_before_minor,
+     floor_minor, sets_allowance, balance_minor_max, transfer_minor_max, day_minor_max, day_count_max,
+     customer_day_minor_max, actor_id, refusal, reason, balance_before_minor_max, transfer_before_minor_max,
+     day_before_minor_max, day_before_count_max)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22);
 
 -- lock_head --
 -- Waits until no transaction is about to change the head; what it then says is final.
 SELECT last_sequence, writer_epoch, booking_time FROM ledger.journal_head FOR UPDATE;
 
 -- take_lease --
+-- Becomes the writer if nobody else is: the lease is this instance's own, or over, or its session is gone.
 UPDATE ledger.writer_lease
-   SET instance = $1, expire_time = clock_timestamp() + make_interval(secs => $2::double precision)
+   SET instance = $1, expire_time = clock_timestamp() + make_interval(secs => $2::double precision),
+       session_pid = own.pid, session_start = own.backend_start
+  FROM pg_stat_get_activity(pg_backend_pid()) own
  WHERE instance = $1 OR expire_time < clock_timestamp()
+    OR NOT EXISTS (SELECT FROM pg_stat_get_activity(session_pid) held
+                    WHERE coalesce(held.backend_start, session_start) = session_start)
 RETURNING true;
 
 -- renew_lease --
 UPDATE ledger.writer_lease
-   SET expire_time = clock_timestamp() + make_interval(secs => $2::double precision)
+   SET expire_time = clock_timestamp() + make_interval(secs => $2::double precision),
+       session_pid = own.pid, session_start = own.backend_start
+  FROM pg_stat_get_activity(pg_backend_pid()) own
  WHERE instance = $1
 RETURNING true;
 
@@ -72,10 +183,16 @@ SELECT t.transfer_id, t.fingerprint, t.kind, t.booking_time, t.refusal, t.outcom
   LEFT JOIN ledger.crossing_out c ON t.outcome = 3 AND c.sequence = t.sequence
   LEFT JOIN ledger.peer p ON p.peer_id = c.peer_id
   LEFT JOIN ledger.crossing_returned r ON r.peer_id = c.peer_id AND r.number = c.number
- WHERE t.transfer_id = ANY ($1::uuid[]) AND t.kind <> 3;
+ WHERE t.transfer_id = ANY ($1::uuid[]) AND t.kind NOT IN (3, 7);
 
 -- unacknowledged_crossings --
-SELECT c.number, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.currency, t.reference, t.value_date
+-- In order, with the legs on this shard that go along.
+SELECT c.number, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.currency, t.reference, t.value_date,
+       CASE WHEN t.leg_count = 1 THEN '{}'
+            ELSE (SELECT array_agg(ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency] ORDER BY f.sequence)
+                    FROM ledger.further_leg f
+                   WHERE f.sequence > t.sequence AND f.sequence < t.sequence + t.leg_count)
+            END::bigint[] AS further
   FROM ledger.crossing_out c JOIN ledger.transfer t USING (sequence)
  WHERE c.peer_id = $1 AND c.number > $2
  ORDER BY c.number LIMIT $3;
@@ -85,30 +202,32 @@ SELECT number, refusal FROM ledger.crossing_refused
  WHERE peer_id = $1 AND number BETWEEN $2 AND $3 ORDER BY number;
 
 -- check_payees --
-SELECT account_number, currency, restrictions FROM ledger.account WHERE account_number = ANY ($1::bigint[]);
+SELECT account_number, currency, restrictions, balance_minor_max FROM ledger.account WHERE account_number = ANY ($1::bigint[]);
 
 -- get_transfer --
 SELECT t.sequence, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.currency, t.kind, t.outcome,
        t.refusal, t.leg_count, t.reference, t.booking_time, t.business_date, t.value_date,
-       x.bank_code, x.account, x.creditor_name, x.remittance_text,
+       t.flags, actor.channel, actor.subject, link.relation, link.target_id, x.bank_code, x.account, x.creditor_name, x.remittance_text,
        coalesce(c.peer_id, 0) AS peer_id,
        coalesce(c.number, 0) AS number,
        coalesce(c.number <= p.acknowledged_through, false) AS acknowledged,
        coalesce(r.refusal, 0) AS return_refusal
   FROM ledger.transfer t
+  LEFT JOIN ledger.actor ON actor.actor_id = t.actor_id
+  LEFT JOIN ledger.relation link ON link.sequence = t.sequence
   LEFT JOIN ledger.external_creditor x ON x.sequence = t.sequence
   LEFT JOIN ledger.crossing_out c ON t.outcome = 3 AND c.sequence = t.sequence
   LEFT JOIN ledger.peer p ON p.peer_id = c.peer_id
   LEFT JOIN ledger.crossing_returned r ON r.peer_id = c.peer_id AND r.number = c.number
- WHERE t.transfer_id = $1::uuid AND t.kind <> 3;
+ WHERE t.transfer_id = $1::uuid AND t.kind NOT IN (3, 7);
 
 -- further_legs --
 SELECT debit_account, credit_account, amount_minor, currency
   FROM ledger.further_leg WHERE sequence > $1 AND sequence < $1 + $2::bigint ORDER BY sequence;
 
 -- entries_descending --
--- Newest first, from below a version; a leg is its transfer's first or has a row of its own.
-SELECT e.version, e.amount_minor, e.balance_after_minor, e.held_after_minor,
+-- Newest first, from below a sequence; a leg is its transfer's first or has a row of its own.
+SELECT e.version, e.sequence, e.amount_minor, e.balance_after_minor, e.held_after_minor,
        t.transfer_id, t.kind,
        CASE t.kind WHEN 3 THEN t.credit_account ELSE t.debit_account END AS payer_account,
        coalesce(f.debit_account, t.debit_account) AS debit_account,
@@ -117,12 +236,12 @@ SELECT e.version, e.amount_minor, e.balance_after_minor, e.held_after_minor,
   FROM ledger.entry e
   LEFT JOIN ledger.further_leg f ON f.sequence = e.sequence
   JOIN ledger.transfer t ON t.sequence = coalesce(f.transfer_sequence, e.sequence)
- WHERE e.account_number = $1 AND ($2::bigint = 0 OR e.version < $2)
- ORDER BY e.version DESC LIMIT $3;
+ WHERE e.account_number = $1 AND ($2::bigint = 0 OR e.sequence < $2) AND e.sequence > $4
+ ORDER BY e.sequence DESC LIMIT $3;
 
 -- entries_ascending --
--- Oldest first, from above a version.
-SELECT e.version, e.amount_minor, e.balance_after_minor, e.held_after_minor,
+-- Oldest first, from above a sequence.
+SELECT e.version, e.sequence, e.amount_minor, e.balance_after_minor, e.held_after_minor,
        t.transfer_id, t.kind,
        CASE t.kind WHEN 3 THEN t.credit_account ELSE t.debit_account END AS payer_account,
        coalesce(f.debit_account, t.debit_account) AS debit_account,
@@ -131,8 +250,70 @@ SELECT e.version, e.amount_minor, e.balance_after_minor, e.held_after_minor,
   FROM ledger.entry e
   LEFT JOIN ledger.further_leg f ON f.sequence = e.sequence
   JOIN ledger.transfer t ON t.sequence = coalesce(f.transfer_sequence, e.sequence)
- WHERE e.account_number = $1 AND e.version > $2
- ORDER BY e.version LIMIT $3;
+ WHERE e.account_number = $1 AND e.sequence > $2 AND ($4::bigint = 0 OR e.sequence <= $4)
+ ORDER BY e.sequence LIMIT $3;
+
+-- day_cut --
+-- The last sequence of all business days up to one; everything so far when no later day has begun.
+SELECT coalesce((SELECT first_sequence - 1 FROM ledger.day WHERE business_date > $1 ORDER BY business_date LIMIT 1),
+                (SELECT last_sequence FROM ledger.journal_head));
+
+-- time_cut --
+-- The last sequence booked at or before a time, found by halving the journal: booking times never go
+-- back, so some 30 seeks find it among billions.
+WITH RECURSIVE halved (low, high) AS (
+    SELECT 1::bigint, last_sequence + 1 FROM ledger.journal_head
+     UNION ALL
+    SELECT CASE WHEN probe.booking_time <= $1 THEN probe.sequence + 1 ELSE low END,
+           CASE WHEN probe.booking_time <= $1 THEN high ELSE (low + high) / 2 END
+      FROM halved
+      LEFT JOIN LATERAL (SELECT t.sequence, t.booking_time FROM ledger.transfer t
+                          WHERE t.sequence >= (low + high) / 2 ORDER BY t.sequence LIMIT 1) probe ON true
+     WHERE low < high
+)
+SELECT min(high) - 1 FROM halved;
+
+-- state_at --
+-- An account as it was after a sequence: one seek.
+SELECT version, balance_after_minor, held_after_minor
+  FROM ledger.entry WHERE account_number = $1 AND sequence <= $2 ORDER BY sequence DESC LIMIT 1;
+
+-- value_shift --
+-- What is to be added to the booked balance at the end of a day to get the balance by value date:
+-- entries booked later with an earlier value date, less those booked by then with a later one.
+SELECT coalesce(sum(CASE WHEN business_date > $2 AND value_date <= $2 THEN amount_minor
+                         WHEN business_date <= $2 AND value_date > $2 THEN -amount_minor
+                         ELSE 0 END), 0)::bigint
+  FROM ledger.value_dated WHERE account_number = $1;
+
+-- trial_balance --
+-- By chart code (0 for customers' accounts) and currency: how many accounts, and the sums of their
+-- debit and credit balances. $1 is the shard's own slot.
+SELECT CASE WHEN a.account_number / 1000000000000 = $1 THEN (a.account_number / 100000000 % 10000)::integer ELSE 0 END
+           AS code,
+       a.currency::integer,
+       count(*) AS account_count,
+       coalesce(-sum(e.balance_after_minor) FILTER (WHERE e.balance_after_minor < 0), 0)::bigint AS debit_minor,
+       coalesce(sum(e.balance_after_minor) FILTER (WHERE e.balance_after_minor > 0), 0)::bigint AS credit_minor
+  FROM ledger.account a
+  LEFT JOIN LATERAL (SELECT balance_after_minor FROM ledger.entry
+                      WHERE entry.account_number = a.account_number ORDER BY sequence DESC LIMIT 1) e ON true
+ GROUP BY 1, 2 ORDER BY 1, 2;
+
+-- get_hold --
+-- The reference is that of the command that placed it.
+SELECT h.hold_id, h.account_number, h.currency, h.amount_minor, h.expire_time, h.payee_account, h.place_date, h.state,
+       h.captured_minor, t.reference
+  FROM ledger.hold h JOIN ledger.transfer t ON t.transfer_id = h.hold_id AND t.kind = 4
+ WHERE h.hold_id = $1;
+
+-- open_holds --
+-- An account's open holds, those that expire first first.
+SELECT h.hold_id, h.account_number, h.currency, h.amount_minor, h.expire_time, h.payee_account, h.place_date, h.state,
+       h.captured_minor, t.reference
+  FROM ledger.hold h JOIN ledger.transfer t ON t.transfer_id = h.hold_id AND t.kind = 4
+ WHERE h.account_number = $1 AND h.state = 1
+ ORDER BY h.expire_time, h.hold_id LIMIT $2;
 
 -- account_facts --
 SELECT currency FROM ledger.account WHERE account_number = $1;

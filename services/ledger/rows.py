@@ -9,16 +9,21 @@ from struct import Struct
 from typing import Final
 
 from services.chassis import binary_copy
-from services.ledger.books import Creditor, Draft
+from services.ledger.books import Creditor
+from services.ledger.draft import Draft
 
-_TRANSFER = Struct(">hiqi16siqiqiqiqiqiiiiihihihihihi").pack
+_TRANSFER = Struct(">hiqi16siqiqiqiqiqiiiiiiihihihihihihi").pack
 _ENTRY = Struct(">hiqiqiqiqiqiq").pack
 _FURTHER_LEG = Struct(">hiqiqiqiqiqih").pack
 _CROSSING_OUT = Struct(">hiqiqih").pack
 _CROSSING_RETURNED = Struct(">hiqiqihih").pack
 _CROSSING_LANDED = Struct(">hiqiqiqih").pack
 _CROSSING_REFUSED = Struct(">hiqihih").pack
-_ACCOUNT = Struct(">hiqiqiqihih").pack
+_ACCOUNT = Struct(">hiqiqiqiqihih").pack
+_RELATION = Struct(">hiqi16siqih").pack
+_VALUE_DATED = Struct(">hiqiqiqiiii").pack
+_SPENDING = Struct(">hiqiqiqiqii").pack
+_CUSTOMER_SPENDING = Struct(">hiqiqiqiqiiih").pack
 _number = Struct(">iq").pack
 _length = Struct(">i").pack
 
@@ -33,15 +38,21 @@ COLUMNS: Final[dict[str, list[str]]] = {
         "booking_time",
         "business_date",
         "value_date",
+        "actor_id",
         "currency",
         "kind",
         "outcome",
         "refusal",
         "leg_count",
+        "flags",
         "reference",
     ],
     "entry": ["account_number", "version", "sequence", "amount_minor", "balance_after_minor", "held_after_minor"],
-    "account": ["account_number", "floor_minor", "open_time", "currency", "restrictions"],
+    "account": ["account_number", "floor_minor", "open_time", "customer_number", "currency", "restrictions"],
+    "relation": ["sequence", "target_id", "amount_minor", "relation"],
+    "value_dated": ["account_number", "sequence", "amount_minor", "business_date", "value_date"],
+    "spending": ["account_number", "sequence", "minor", "count", "business_date"],
+    "customer_spending": ["customer_number", "sequence", "minor", "count", "business_date", "currency"],
     "further_leg": [
         "sequence",
         "transfer_sequence",
@@ -65,7 +76,9 @@ def packed(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
         yield (
             "account",
             [
-                _ACCOUNT(5, 8, a.number, 8, a.floor_minor, 8, time, 2, a.currency, 2, a.restrictions)
+                _ACCOUNT(
+                    6, 8, a.number, 8, a.floor_minor, 8, time, 8, a.customer_number, 2, a.currency, 2, a.restrictions
+                )
                 for a in draft.opened
             ],
         )
@@ -89,6 +102,34 @@ def packed(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
         )
     if draft.creditors:
         yield "external_creditor", [_packed_creditor(sequence, creditor) for sequence, creditor in draft.creditors]
+    yield from _packed_special(draft)
+    yield from _packed_crossings(draft)
+
+
+def _packed_special(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
+    """Yield the tables that plain transfers do not touch."""
+    if draft.relations:
+        yield (
+            "relation",
+            [_RELATION(4, 8, s, 16, target, 8, amount, 2, kind) for s, kind, target, amount in draft.relations],
+        )
+    if draft.value_dated:
+        day = draft.business_date - binary_copy.DAYS_TO_2000
+        yield (
+            "value_dated",
+            [
+                _VALUE_DATED(5, 8, a, 8, s, 8, amount, 4, day, 4, value - binary_copy.DAYS_TO_2000)
+                for a, s, amount, value in draft.value_dated
+            ],
+        )
+    if draft.spenders:
+        yield "spending", _packed_spending(draft)
+    if draft.caps:
+        yield "customer_spending", _packed_customer_spending(draft)
+
+
+def _packed_crossings(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
+    """Yield the tables of money between shards."""
     if draft.crossings_out:
         yield "crossing_out", [_CROSSING_OUT(3, 8, n, 8, s, 2, peer) for n, s, peer in draft.crossings_out]
     if draft.crossings_returned:
@@ -114,32 +155,56 @@ def packed(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
 def _packed_transfers(draft: Draft, time: int) -> list[bytes]:
     business_date = draft.business_date - binary_copy.DAYS_TO_2000
     rows = []
-    for (
-        seq,
-        transfer_id,
-        debit,
-        credit,
-        amount,
-        fingerprint,
-        value,
-        cur,
-        kind,
-        out,
-        refusal,
-        legs,
-        text,
-    ) in draft.transfers:
+    for row in draft.transfers:
+        (
+            seq,
+            transfer_id,
+            debit,
+            credit,
+            amount,
+            fingerprint,
+            value,
+            cur,
+            kind,
+            out,
+            refusal,
+            legs,
+            text,
+            actor,
+            flags,
+        ) = row
         reference = text.encode()
         # fmt: off
         rows.append(
             _TRANSFER(
-                15, 8, seq, 16, transfer_id, 8, debit, 8, credit, 8, amount, 8, fingerprint, 8, time,
-                4, business_date, 4, value - binary_copy.DAYS_TO_2000,
-                2, cur, 2, kind, 2, out, 2, refusal, 2, legs, len(reference),
+                17, 8, seq, 16, transfer_id, 8, debit, 8, credit, 8, amount, 8, fingerprint, 8, time,
+                4, business_date, 4, value - binary_copy.DAYS_TO_2000, 4, actor,
+                2, cur, 2, kind, 2, out, 2, refusal, 2, legs, 2, flags, len(reference),
             )
             + reference
         )
         # fmt: on
+    return rows
+
+
+def _packed_spending(draft: Draft) -> list[bytes]:
+    rows = []
+    for number in draft.spenders:
+        spent = draft.touched[number].spent
+        assert spent is not None
+        day = spent.business_date - binary_copy.DAYS_TO_2000
+        rows.append(_SPENDING(5, 8, number, 8, draft.sequence, 8, spent.minor, 8, spent.times, 4, day))
+    return rows
+
+
+def _packed_customer_spending(draft: Draft) -> list[bytes]:
+    rows = []
+    for (customer, currency), cap in draft.caps.items():
+        spent = cap.spent
+        day = max(spent.business_date, 1) - binary_copy.DAYS_TO_2000
+        rows.append(
+            _CUSTOMER_SPENDING(6, 8, customer, 8, draft.sequence, 8, spent.minor, 8, spent.times, 4, day, 2, currency)
+        )
     return rows
 
 

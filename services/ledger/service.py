@@ -11,19 +11,20 @@ from typing import Any, Final
 
 from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
-from services.domain import errors, limits
+from services.domain import chart, errors, limits
 from services.domain.directory import Directory
 from services.domain.identifiers import uuid_text
 from services.domain.outcomes import Outcome
-from services.ledger import posting, wire
+from services.ledger import rules, wire, wire_commands
 from services.ledger.books import PlaceError, Transfers
-from services.ledger.jobs import LandJob, OpenJob, PostJob
+from services.ledger.jobs import BuryJob, ChangeJob, HoldJob, LandJob, OpenJob, PostJob
+from services.ledger.reader import Reader
 from services.ledger.shard import Shard
 
 ANSWER_SECONDS: Final = 0.1
 """Left of the deadline when crossings still in transit are answered as such."""
 
-ACCOUNTS_PER_CALL_MAX: Final = 8_000
+ACCOUNTS_PER_CALL_MAX: Final = limits.OPENINGS_PER_CALL_MAX
 
 
 class LedgerService(ledger_pb2_grpc.LedgerServicer):
@@ -109,20 +110,54 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         self, request: ledger_pb2.OpenAccountsRequest, context: Any
     ) -> ledger_pb2.OpenAccountsResponse:
         """Put accounts into the books."""
-        numbers = list(request.account_numbers)
-        currencies, floors = list(request.currencies), list(request.floors_minor)
-        if not 1 <= len(numbers) == len(currencies) == len(floors) <= ACCOUNTS_PER_CALL_MAX:
-            raise errors.Malformed("COLUMNS_INVALID", "account_numbers", "columns differ in length, or are too long")
-        if any(number % 97 != 1 or not 0 < number < 10**16 for number in numbers):
-            raise errors.Malformed("ACCOUNT_NUMBER_INVALID", "account_numbers", "an account number has 16 digits")
-        if not all(0 < currency < 1000 for currency in currencies):
-            raise errors.Malformed("CURRENCY_UNKNOWN", "currencies", "not an ISO 4217 number")
-        if not all(-limits.BALANCE_MINOR_MAX <= floor <= 0 for floor in floors):
-            raise errors.Malformed("FLOOR_INVALID", "floors_minor", "a floor is at most 0")
-        shard = self._shard(request.shard_id)
-        results = await shard.writer.ask(OpenJob(numbers, currencies, floors, _deadline(context)))
+        openings = wire_commands.openings(request)
+        results = await self._shard(request.shard_id).writer.ask(OpenJob(openings, _deadline(context)))
         result = ledger_pb2.OpenAccountsResponse
         return result(results=[result.RESULT_OPEN if opened else result.RESULT_CONFLICT for opened in results])
+
+    async def CommandHolds(
+        self, request: ledger_pb2.CommandHoldsRequest, context: Any
+    ) -> ledger_pb2.PostTransfersResponse:
+        """Place, increase and release holds."""
+        commands = wire_commands.hold_commands(request)
+        answers = await self._shard(request.shard_id).writer.ask(HoldJob(commands, _deadline(context)))
+        return wire.answered(answers)
+
+    async def GetHold(self, request: ledger_pb2.GetHoldRequest, context: Any) -> ledger_pb2.Hold:
+        """Return a hold."""
+        shard = self._shard(request.shard_id)
+        found = await shard.reader.hold(wire.one_id(request.hold_id, "hold_id"))
+        if found is None:
+            text = uuid_text(request.hold_id)
+            raise errors.NotFound("HOLD_NOT_FOUND", f"no hold {text} on this shard", {"hold_id": text})
+        return wire_commands.hold(*found)
+
+    async def ListHolds(self, request: ledger_pb2.ListHoldsRequest, context: Any) -> ledger_pb2.ListHoldsResponse:
+        """List an account's open holds."""
+        limit = wire.page_limit(request.limit)
+        found = await self._shard(request.shard_id).reader.open_holds(request.account_number, limit)
+        return ledger_pb2.ListHoldsResponse(holds=[wire_commands.hold(*each) for each in found])
+
+    async def ChangeAccount(
+        self, request: ledger_pb2.ChangeAccountRequest, context: Any
+    ) -> ledger_pb2.ChangeAccountResponse:
+        """Change an account's slow facts."""
+        job = ChangeJob(wire_commands.change(request), wire.actor(request.actor), _deadline(context))
+        decision = await self._shard(request.shard_id).writer.ask(job)
+        if decision is None:
+            return ledger_pb2.ChangeAccountResponse(is_reused=True)
+        return ledger_pb2.ChangeAccountResponse(refusal=decision.refusal)
+
+    async def BuryTransfer(
+        self, request: ledger_pb2.BuryTransferRequest, context: Any
+    ) -> ledger_pb2.BuryTransferResponse:
+        """Refuse an id beforehand."""
+        transfer_id = wire.one_id(request.transfer_id, "transfer_id")
+        if not 0 < request.account_number < 10**16:
+            raise errors.Malformed("ACCOUNT_NUMBER_INVALID", "account_number", "an account number has 16 digits")
+        job = BuryJob([transfer_id], [request.account_number], _deadline(context))
+        (buried,) = await self._shard(request.shard_id).writer.ask(job)
+        return ledger_pb2.BuryTransferResponse(buried=buried)
 
     async def CheckPayees(self, request: ledger_pb2.CheckPayeesRequest, context: Any) -> ledger_pb2.CheckPayeesResponse:
         """Say whether accounts may be credited; the books may change until they are."""
@@ -130,15 +165,13 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         facts = await self._shard(request.shard_id).reader.facts(list(numbers))
         pairs = zip(numbers, request.currencies, strict=True)
         return ledger_pb2.CheckPayeesResponse(
-            refusals=[posting.credit_refusal(facts.get(number), 0, currency) for number, currency in pairs]
+            refusals=[rules.credit_refusal(facts.get(number), 0, currency) for number, currency in pairs]
         )
 
     async def GetTransfer(self, request: ledger_pb2.GetTransferRequest, context: Any) -> ledger_pb2.TransferRecord:
         """Return a transfer."""
         shard = self._shard(request.shard_id)
-        if len(request.transfer_id) != 16:
-            raise errors.Malformed("TRANSFER_IDS_INVALID", "transfer_id", "not 16 bytes")
-        transfer = await shard.reader.transfer(request.transfer_id)
+        transfer = await shard.reader.transfer(wire.one_id(request.transfer_id, "transfer_id"))
         if transfer is None:
             text = uuid_text(request.transfer_id)
             raise errors.NotFound("TRANSFER_NOT_FOUND", f"no transfer {text} on this shard", {"transfer_id": text})
@@ -158,17 +191,74 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
 
     async def ListEntries(self, request: ledger_pb2.ListEntriesRequest, context: Any) -> ledger_pb2.ListEntriesResponse:
         """List a page of an account's entries."""
-        if not 1 <= request.limit <= limits.PAGE_SIZE_MAX or request.after_version < 0:
-            raise errors.Malformed("PAGE_INVALID", "limit", f"from 1 to {limits.PAGE_SIZE_MAX}")
+        limit = wire.page_limit(request.limit)
         currency, rows = await self._shard(request.shard_id).reader.entries(
             request.account_number,
             descending=request.descending,
-            after_version=request.after_version,
-            limit=request.limit,
+            after_sequence=max(0, request.after_sequence),
+            until_sequence=max(0, request.until_sequence),
+            limit=limit,
         )
         if currency is None:
             return ledger_pb2.ListEntriesResponse(found=False)
         return wire.entries(currency, rows)
+
+    async def GetPastBalance(self, request: ledger_pb2.GetPastBalanceRequest, context: Any) -> ledger_pb2.PastBalance:
+        """Return what an account held at a moment of the past."""
+        reader = self._shard(request.shard_id).reader
+        match request.WhichOneof("moment"):
+            case "booking_time_us":
+                cut = await reader.cut_of_time(request.booking_time_us)
+            case "value_date":
+                return await self._balance_by_value(reader, request.account_number, request.value_date)
+            case "business_date":
+                cut = await reader.cut_of_day(request.business_date)
+            case _:
+                raise errors.Malformed("MOMENT_MISSING", "moment", "a time, a value date or a business date")
+        return await self._past(reader, request.account_number, cut)
+
+    @staticmethod
+    async def _balance_by_value(reader: Reader, number: int, value_date: int) -> ledger_pb2.PastBalance:
+        currency = await reader.currency(number)
+        booked = await reader.state_at(number, await reader.cut_of_day(value_date))
+        shift = await reader.value_shift(number, value_date)
+        return ledger_pb2.PastBalance(
+            found=currency is not None, currency=currency or 0, balance_minor=booked.balance_minor + shift
+        )
+
+    @staticmethod
+    async def _past(reader: Reader, number: int, cut: int) -> ledger_pb2.PastBalance:
+        currency = await reader.currency(number)
+        state = await reader.state_at(number, cut)
+        return ledger_pb2.PastBalance(found=currency is not None, currency=currency or 0, **state._asdict())
+
+    async def GetStatement(self, request: ledger_pb2.GetStatementRequest, context: Any) -> ledger_pb2.Statement:
+        """Return the frame of a statement."""
+        if request.first_date > request.last_date:
+            raise errors.Malformed("PERIOD_INVALID", "last_date", "the last day comes before the first")
+        reader, number = self._shard(request.shard_id).reader, request.account_number
+        after = await reader.cut_of_day(request.first_date - 1)
+        until = await reader.cut_of_day(request.last_date)
+        return ledger_pb2.Statement(
+            opening=await self._past(reader, number, after),
+            closing=await self._past(reader, number, until),
+            after_sequence=after,
+            until_sequence=until,
+        )
+
+    async def GetTrialBalance(
+        self, request: ledger_pb2.GetTrialBalanceRequest, context: Any
+    ) -> ledger_pb2.TrialBalance:
+        """Sum all balances."""
+        slot = chart.internal_slot(request.shard_id)
+        rows = await self._shard(request.shard_id).reader.trial_balance(slot)
+        row = ledger_pb2.TrialBalance.Row
+        return ledger_pb2.TrialBalance(
+            rows=[
+                row(code=code, currency=currency, account_count=count, debit_minor=debit, credit_minor=credit)
+                for code, currency, count, debit, credit in rows
+            ]
+        )
 
     async def GetShardStatus(self, request: ledger_pb2.GetShardStatusRequest, context: Any) -> ledger_pb2.ShardStatus:
         """Return who writes a shard and how far its books are."""

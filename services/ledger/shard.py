@@ -12,10 +12,14 @@ from collections.abc import Callable
 from typing import Final
 
 from services.chassis import logs, postgres
+from services.domain import errors
 from services.ledger import metrics
 from services.ledger.batching import Writer, not_the_writer
 from services.ledger.crossings import Courier, Couriers, PayeeCheck, Peer
-from services.ledger.store import FenceLost, Head, Lease, Reader, Store
+from services.ledger.jobs import ExpireJob
+from services.ledger.memory import Memory
+from services.ledger.reader import Reader
+from services.ledger.store import FenceLost, Head, Lease, Store
 
 STANDBY_POLL_SECONDS: Final = 0.25
 """How often a standby asks for the lease."""
@@ -24,6 +28,11 @@ REST_SECONDS: Final = 0.5
 """Pause after a failure, so that a shard that cannot start does not spin."""
 
 RENEWALS_PER_LEASE: Final = 3
+
+EXPIRY_SECONDS: Final = 0.5
+"""How often the ledger looks for holds whose time has come; a capture never outruns the clock."""
+
+EXPIRY_HOLDS_MAX: Final = 1_000
 
 _log = logs.get(__name__)
 
@@ -115,9 +124,11 @@ class Shard:
         peers = await store.load_peers()
         async with asyncio.TaskGroup() as tasks:
             couriers = Couriers(self.shard_id, peers, self._client, lambda courier: self._start(tasks, courier, writer))
-            writer = Writer(self.shard_id, store, head, peers, now_us, couriers.take)
+            memory = Memory(self.shard_id, peers, couriers.is_in_flight)
+            writer = Writer(self.shard_id, store, head, memory, now_us, couriers.take)
             await couriers.recover(store.unacknowledged_crossings)
             tasks.create_task(writer.run(), name=f"writer of shard {self.shard_id}")
+            tasks.create_task(self._expire_holds(writer), name=f"hold expiry of shard {self.shard_id}")
             tasks.create_task(self._keep(lease), name=f"lease of shard {self.shard_id}")
             self._writing = (writer, couriers)
             self._is_writer.set(1)
@@ -143,6 +154,17 @@ class Shard:
             except postgres.ERRORS as error:
                 _log.warning("lease_not_renewed", shard=self.shard_id, error=type(error).__name__)
                 lease.drop()
+
+    async def _expire_holds(self, writer: Writer) -> None:
+        """Free holds whose time has come, with no caller involved."""
+        while True:
+            await asyncio.sleep(EXPIRY_SECONDS)
+            try:
+                due = await self.reader.due_holds(EXPIRY_HOLDS_MAX)
+                if due:
+                    await writer.ask(ExpireJob(due))
+            except errors.BankError as error:
+                _log.warning("holds_not_expired", shard=self.shard_id, reason=error.reason)
 
     async def _let_go(self, lease: Lease) -> None:
         """Give up lease and connections."""

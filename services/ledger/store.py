@@ -6,27 +6,34 @@ readers share a pool. Never here: whether something may be written (`posting.py`
 (`batching.py`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import asyncpg
 
-from services.chassis import binary_copy, logs, postgres, queries
-from services.domain import errors
+from services.chassis import binary_copy, postgres, queries
 from services.domain.outcomes import Outcome
-from services.ledger import rows
-from services.ledger.books import AccountState, Creditor, Crossing, Decision, Draft, Leg, Watermarks
+from services.ledger import raw, rows
+from services.ledger.books import (
+    AccountState,
+    Actor,
+    Allowance,
+    Cap,
+    CapKey,
+    ChangeDecision,
+    ChangeRow,
+    Crossing,
+    Decision,
+    Hold,
+    Leg,
+    Original,
+    Spent,
+    Watermarks,
+)
+from services.ledger.draft import Draft
 
 SQL: Final = queries.load("services.ledger")
-
-POOL_CONNECTIONS: Final = 4
-"""Readers of one shard at a time; each answer is an index seek or a page."""
-
-
-READ_SECONDS_MAX: Final = 10.0
-
-_log = logs.get(__name__)
 
 
 class FenceLost(Exception):
@@ -46,138 +53,6 @@ class Head:
     booking_time_us: int
 
 
-@dataclass(frozen=True, slots=True)
-class TransferRecord:
-    """A transfer as the books have it; dates in days since 1970-01-01."""
-
-    transfer_id: bytes
-    legs: tuple[Leg, ...]
-    kind: int
-    outcome: int
-    refusal: int
-    reference: str
-    creditor: Creditor | None
-    booking_time_us: int
-    business_date: int
-    value_date: int
-    peer_id: int
-    number: int
-
-
-@dataclass(frozen=True, slots=True)
-class Status:
-    """How far the books are, as any process may read it."""
-
-    last_sequence: int
-    writer_epoch: int
-    in_flight_count: int
-
-
-async def _speak_raw(connection: Any) -> None:
-    """Exchange ids as bytes, times as microseconds and dates as days since 1970-01-01."""
-    await connection.set_type_codec("uuid", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
-    await connection.set_type_codec(
-        "timestamptz",
-        schema="pg_catalog",
-        encoder=lambda time_us: (time_us - binary_copy.MICROSECONDS_TO_2000,),
-        decoder=lambda value: value[0] + binary_copy.MICROSECONDS_TO_2000,
-        format="tuple",
-    )
-    await connection.set_type_codec(
-        "date",
-        schema="pg_catalog",
-        encoder=lambda days: (days - binary_copy.DAYS_TO_2000,),
-        decoder=lambda value: value[0] + binary_copy.DAYS_TO_2000,
-        format="tuple",
-    )
-
-
-class Reader:
-    """Answers questions about the books; any number may, writer or not."""
-
-    def __init__(self, pool: Any) -> None:
-        self._pool = pool
-
-    @classmethod
-    async def open(cls, dsn: str) -> "Reader":
-        """Connect a pool."""
-        pool = await postgres.create_pool(
-            dsn, application="hivecore-ledger-read", size=POOL_CONNECTIONS, init=_speak_raw
-        )
-        return cls(pool)
-
-    async def close(self) -> None:
-        """Give the connections back."""
-        await self._pool.close()
-
-    async def _ask(self, query: str, *arguments: Any) -> list[Any]:
-        """Fetch rows. Raises `Unavailable` when the database does not answer."""
-        try:
-            rows: list[Any] = await self._pool.fetch(SQL[query], *arguments, timeout=READ_SECONDS_MAX)
-        except postgres.ERRORS as error:
-            if postgres.is_connection_lost(error):
-                await self._pool.expire_connections()
-            _log.warning("read_failed", query=query, error=type(error).__name__)
-            raise errors.Unavailable("SHARD_DATABASE_UNREACHABLE", "the shard's database does not answer") from None
-        return rows
-
-    async def balances(self, numbers: Sequence[int]) -> dict[int, AccountState]:
-        """Return the state of those of the accounts that are in the books."""
-        return _states(await self._ask("load_accounts", numbers))
-
-    async def facts(self, numbers: Sequence[int]) -> dict[int, AccountState]:
-        """Return the slow-changing facts of accounts, without their balances."""
-        found = await self._ask("check_payees", numbers)
-        return {number: AccountState(number, currency, 0, restrictions) for number, currency, restrictions in found}
-
-    async def transfer(self, transfer_id: bytes) -> TransferRecord | None:
-        """Return a transfer asked for or landed here."""
-        found = await self._ask("get_transfer", transfer_id)
-        if not found:
-            return None
-        row = found[0]
-        legs = [Leg(row["debit_account"], row["credit_account"], row["amount_minor"], row["currency"])]
-        if row["leg_count"] > 1:
-            further = await self._ask("further_legs", row["sequence"], row["leg_count"])
-            legs.extend(Leg(*leg) for leg in further)
-        outcome, refusal = _ended(row)
-        creditor = None
-        if row["bank_code"] is not None:
-            creditor = Creditor(row["bank_code"], row["account"], row["creditor_name"], row["remittance_text"])
-        return TransferRecord(
-            row["transfer_id"],
-            tuple(legs),
-            row["kind"],
-            outcome,
-            refusal,
-            row["reference"],
-            creditor,
-            row["booking_time"],
-            row["business_date"],
-            row["value_date"],
-            row["peer_id"],
-            row["number"],
-        )
-
-    async def entries(
-        self, account_number: int, *, descending: bool, after_version: int, limit: int
-    ) -> tuple[int | None, list[Any]]:
-        """Return the account's currency, None when it is not in the books, and a page of its entries."""
-        facts = await self._ask("account_facts", account_number)
-        if not facts:
-            return None, []
-        query = "entries_descending" if descending else "entries_ascending"
-        return facts[0]["currency"], await self._ask(query, account_number, after_version, limit)
-
-    async def refused_crossings(self, peer_id: int, first: int, last: int) -> list[tuple[int, int]]:
-        """Return numbers, first to last, of a peer's crossings that were refused here, with reasons."""
-        return [(number, refusal) for number, refusal in await self._ask("refused_crossings", peer_id, first, last)]
-
-    async def status(self) -> Status:
-        """Return how far the books are."""
-        return Status(*(await self._ask("shard_status"))[0])
-
-
 class Store:
     """The writer's own connection."""
 
@@ -189,7 +64,7 @@ class Store:
         """Connect anew, dropping a connection that may be broken."""
         self.drop()
         connection = await postgres.connect(self._dsn, application="hivecore-ledger-write")
-        await _speak_raw(connection)
+        await raw.speak_raw(connection)
         self._connection = connection
 
     def drop(self) -> None:
@@ -218,13 +93,67 @@ class Store:
 
     async def load_accounts(self, numbers: Sequence[int]) -> dict[int, AccountState]:
         """Return the state of those of the accounts that are in the books."""
-        return _states(await self._connection.fetch(SQL["load_accounts"], numbers))
+        return raw.states(await self._connection.fetch(SQL["load_accounts"], numbers))
+
+    async def load_holds(self, hold_ids: Sequence[bytes]) -> dict[bytes, Hold]:
+        """Return those of the holds that there are."""
+        return {row[0]: Hold(*row) for row in await self._connection.fetch(SQL["load_holds"], hold_ids)}
+
+    async def load_open_holds(self, numbers: Sequence[int]) -> dict[int, list[Hold]]:
+        """Return the open holds of accounts, by account."""
+        found: dict[int, list[Hold]] = {}
+        for row in await self._connection.fetch(SQL["load_open_holds"], numbers):
+            hold = Hold(*row)
+            found.setdefault(hold.account_number, []).append(hold)
+        return found
+
+    async def load_caps(self, keys: Sequence[CapKey]) -> dict[CapKey, Cap]:
+        """Return those of the caps that there are, with what was spent of them."""
+        customers, currencies = zip(*keys, strict=True)
+        found = {}
+        for customer, currency, day_max, *spent in await self._connection.fetch(
+            SQL["load_caps"], customers, currencies
+        ):
+            found[CapKey(customer, currency)] = Cap(day_max, raw.spent(*spent) or Spent())
+        return found
+
+    async def load_originals(self, transfer_ids: Sequence[bytes]) -> dict[bytes, Original]:
+        """Return those of the transfers that are in the books, with what reversals gave back."""
+        found: dict[bytes, Original] = {}
+        for row in await self._connection.fetch(SQL["load_originals"], transfer_ids):
+            leg = Leg(row["debit_account"], row["credit_account"], row["amount_minor"], row["currency"])
+            before = found.get(row["transfer_id"])
+            if before is not None:
+                found[row["transfer_id"]] = before._replace(legs=(*before.legs, leg))
+                continue
+            outcome = Outcome.POSTED if row["is_posted_crossing"] else row["outcome"]
+            found[row["transfer_id"]] = Original(row["transfer_id"], outcome, (leg,), row["reversed_minor"])
+        return found
+
+    async def load_changes(self, change_ids: Sequence[bytes]) -> dict[bytes, ChangeDecision]:
+        """Return what those of the changes' ids mean that mean something already."""
+        rows = await self._connection.fetch(SQL["load_changes"], change_ids)
+        return {change_id: ChangeDecision(fingerprint, refusal) for change_id, fingerprint, refusal in rows}
+
+    async def load_siblings(self, numbers: Sequence[int]) -> dict[int, list[int]]:
+        """Return, for each account, those of its customer in its currency, itself included."""
+        found: dict[int, list[int]] = {}
+        for number, sibling in await self._connection.fetch(SQL["load_siblings"], numbers):
+            found.setdefault(number, []).append(sibling)
+        return found
+
+    async def name_actors(self, actors: Sequence[Actor]) -> dict[Actor, int]:
+        """Return everybody's number, giving numbers to those who have none."""
+        channels, subjects = zip(*actors, strict=True)
+        await self._connection.execute(SQL["put_actors"], channels, subjects)
+        found = await self._connection.fetch(SQL["find_actors"], channels, subjects)
+        return {Actor(channel, subject): actor_id for channel, subject, actor_id in found}
 
     async def find_decisions(self, transfer_ids: Sequence[bytes]) -> dict[bytes, Decision]:
         """Return what those of the ids mean that mean something already."""
         found = {}
         for row in await self._connection.fetch(SQL["find_decisions"], transfer_ids):
-            outcome, refusal = _ended(row)
+            outcome, refusal = raw.ended(row)
             found[row["transfer_id"]] = Decision(
                 row["fingerprint"], row["kind"], outcome, refusal, row["booking_time"], row["peer_id"], row["number"]
             )
@@ -232,8 +161,8 @@ class Store:
 
     async def unacknowledged_crossings(self, peer_id: int, after: int, limit: int) -> list[Crossing]:
         """Return crossings sent to a peer, in order, after a number."""
-        rows = await self._connection.fetch(SQL["unacknowledged_crossings"], peer_id, after, limit)
-        return [Crossing(*row) for row in rows]
+        found = await self._connection.fetch(SQL["unacknowledged_crossings"], peer_id, after, limit)
+        return [Crossing(*row)._replace(further=tuple(Leg(*leg) for leg in row[8])) for row in found]
 
     async def write(self, head: Head, draft: Draft) -> Head:
         """Commit a draft on top of `head` and return the new one.
@@ -250,6 +179,8 @@ class Store:
                 )
                 if advanced is None:
                     raise FenceLost
+                if draft.begins_day:
+                    await connection.execute(SQL["begin_day"], draft.business_date, head.sequence + 1)
                 await self._append(draft)
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name != "transfer_id_is_unique":
@@ -276,6 +207,28 @@ class Store:
                 [mark.acknowledged_through for mark in marks],
                 [mark.landed_through for mark in marks],
             )
+
+        if draft.holds or draft.changes or draft.altered:
+            await self._update(draft)
+
+    async def _update(self, draft: Draft) -> None:
+        """Bring holds, accounts' slow facts and caps up to date, and record who changed what."""
+        execute = self._connection.execute
+        if draft.holds:
+            await execute(SQL["write_holds"], *map(list, zip(*draft.holds.values(), strict=True)))
+        if draft.altered:
+            facts = [_facts(draft.touched[number]) for number in draft.altered]
+            await execute(SQL["write_account_facts"], *map(list, zip(*facts, strict=True)))
+        if draft.cap_changes:
+            kept = [(*key, day_max) for key, day_max in draft.cap_changes.items() if day_max >= 0]
+            lifted = [key for key, day_max in draft.cap_changes.items() if day_max < 0]
+            if kept:
+                await execute(SQL["write_caps"], *map(list, zip(*kept, strict=True)))
+            if lifted:
+                await execute(SQL["lift_caps"], *map(list, zip(*lifted, strict=True)))
+        if draft.changes:
+            values = [_change_values(row, draft.booking_time_us) for row in draft.changes]
+            await self._connection.executemany(SQL["write_change"], values)
 
     async def confirm(self, head: Head, draft: Draft) -> Head | None:
         """Find out, on a new connection, whether a draft was committed: the new head, or None if not.
@@ -324,17 +277,27 @@ class Lease:
             self._connection = None
 
 
-def _states(rows: Iterable[Any]) -> dict[int, AccountState]:
-    return {
-        number: AccountState(number, currency, floor, restrictions, version, balance, held)
-        for number, currency, floor, restrictions, version, balance, held in rows
-    }
+def _facts(account: AccountState) -> tuple[int | None, ...]:
+    return (account.number, account.restrictions, account.floor_minor, *(account.allowance or Allowance()))
 
 
-def _ended(row: Any) -> tuple[int, int]:
-    """Derive the outcome of a row of `transfer`: a crossing's follows from watermark and returns."""
-    if row["outcome"] != Outcome.IN_TRANSIT:
-        return row["outcome"], row["refusal"]
-    if row["return_refusal"]:
-        return Outcome.RETURNED, row["return_refusal"]
-    return (Outcome.POSTED if row["acknowledged"] else Outcome.IN_TRANSIT), 0
+def _change_values(row: ChangeRow, time_us: int) -> tuple[Any, ...]:
+    asked = row.change
+    return (
+        row.sequence,
+        asked.change_id,
+        asked.account_number,
+        time_us,
+        asked.fingerprint,
+        row.restrictions_before,
+        asked.restrictions,
+        row.floor_before_minor,
+        asked.floor_minor,
+        asked.allowance is not None,
+        *(asked.allowance or Allowance()),
+        asked.customer_day_minor_max,
+        row.actor_id,
+        row.refusal,
+        asked.reason,
+        *(row.allowance_before or Allowance()),
+    )

@@ -17,21 +17,27 @@ from services.domain.identifiers import SHARD_ID_MAX, account_text
 from services.domain.outcomes import Refusal
 from services.ledger.books import (
     AccountState,
+    Actor,
     Answers,
     Creditor,
     Crossings,
+    Flag,
     Kind,
     Leg,
     PlaceError,
+    Relation,
+    Special,
     Transfers,
 )
-from services.ledger.store import TransferRecord
+from services.ledger.reader import TransferRecord
 
 SLOT_DIVISOR: Final = 10**12
 """An account number divided by this is its slot."""
 
 DAYS_MAX: Final = 2_932_896
 """9999-12-31 in days since 1970-01-01."""
+
+_FLAGS_MAX: Final = int(Flag.LIMITS_OVERRIDDEN | Flag.OVERDRAW)
 
 _BODY = Struct("<qqqii").pack
 
@@ -60,9 +66,56 @@ def transfers(request: ledger_pb2.PostTransfersRequest, shard_by_slot: Sequence[
         legs.append(Leg(leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency))
         if len(legs) >= limits.LEGS_PER_TRANSFER_MAX:
             raise errors.Malformed("LEGS_TOO_MANY", "further_legs", f"at most {limits.LEGS_PER_TRANSFER_MAX} legs")
+    _read_specials(read, request, count)
+    _read_actors(read, request, count)
     read.fingerprints = _fingerprints(read)
     _route(read, shard_id, shard_by_slot)
     return read
+
+
+def _read_specials(read: Transfers, request: ledger_pb2.PostTransfersRequest, count: int) -> None:
+    for special in request.specials:
+        _check_place(special.place, count, "specials")
+        hold_id = one_id(special.hold_id, "hold_id") if special.hold_id else None
+        original_id = one_id(special.original_id, "original_id") if special.original_id else None
+        if hold_id is not None and (original_id is not None or special.place in read.further_legs):
+            raise errors.Malformed("SPECIAL_INVALID", "specials", "a capture has one leg and reverses nothing")
+        if (special.flags & Flag.OVERDRAW and original_id is None) or not 0 <= special.flags <= _FLAGS_MAX:
+            raise errors.Malformed("SPECIAL_INVALID", "specials", "only a reversal may set the floor aside")
+        read.specials[special.place] = Special(hold_id, original_id, special.flags)
+
+
+def _read_actors(read: Transfers, request: ledger_pb2.PostTransfersRequest, count: int) -> None:
+    if not request.actors:
+        return
+    actors = [actor(one) for one in request.actors]
+    if not request.actor_places:
+        read.actors = [actors[0]] * count
+        return
+    places = list(request.actor_places)
+    if len(places) != count or not 0 <= min(places) <= max(places) < len(actors):
+        raise errors.Malformed("COLUMNS_INVALID", "actor_places", "one place in actors per transfer")
+    read.actors = [actors[place] for place in places]
+
+
+def actor(message: ledger_pb2.Actor) -> Actor:
+    """Read who asks. Raises `Malformed`."""
+    _check_texts_and_dates((message.channel, message.subject), ())
+    return Actor(message.channel, message.subject)
+
+
+def one_id(raw: bytes, field: str) -> bytes:
+    """Read one id. Raises `Malformed`."""
+    if len(raw) != 16:
+        raise errors.Malformed("ID_INVALID", field, "not 16 bytes")
+    return raw
+
+
+def page_limit(limit: int) -> int:
+    """Read how many a page may hold. Raises `Malformed`."""
+    if not 1 <= limit <= limits.PAGE_SIZE_MAX:
+        raise errors.Malformed("PAGE_INVALID", "limit", f"from 1 to {limits.PAGE_SIZE_MAX}")
+    return limit
 
 
 def _route(read: Transfers, shard_id: int, shard_by_slot: Sequence[int]) -> None:
@@ -77,7 +130,7 @@ def _route(read: Transfers, shard_id: int, shard_by_slot: Sequence[int]) -> None
         if shard_by_slot[account // SLOT_DIVISOR] != shard_id:
             read.errors[place] = PlaceError.WRONG_SHARD
     for place, legs in read.further_legs.items():
-        accounts = [read.credit_accounts[place], *(account for leg in legs for account in leg[:2])]
+        accounts = [account for leg in legs for account in leg[:2]]
         if any(shard_by_slot[account // SLOT_DIVISOR] != shard_id for account in accounts):
             read.errors.setdefault(place, PlaceError.LEGS_ON_SEVERAL_SHARDS)
 
@@ -93,8 +146,15 @@ def _fingerprints(read: Transfers) -> list[int]:
         bodies[place] += b"\0legs" + b"".join(_BODY(*leg, 0) for leg in legs)
     for place, creditor in read.creditors.items():
         bodies[place] += b"\0creditor" + b"\0".join(text.encode() for text in creditor)
+    for place, special in read.specials.items():
+        bodies[place] += b"\0special%d" % special.flags + (special.hold_id or b"") + (special.original_id or b"")
     from_bytes = int.from_bytes
     return [from_bytes(blake2b(body, digest_size=8).digest(), "little", signed=True) for body in bodies]
+
+
+def fingerprint(body: bytes) -> int:
+    """Digest the body of a request; 64 bits tell a mistaken reuse of an id from a repeat."""
+    return int.from_bytes(blake2b(body, digest_size=8).digest(), "little", signed=True)
 
 
 def crossings(request: ledger_pb2.LandCrossingsRequest) -> Crossings:
@@ -160,6 +220,11 @@ def record(transfer: TransferRecord) -> ledger_pb2.TransferRecord:
         booking_time_us=transfer.booking_time_us,
         business_date=transfer.business_date,
         value_date=transfer.value_date,
+        flags=transfer.flags,
+        actor=None if transfer.actor is None else ledger_pb2.Actor(**transfer.actor._asdict()),
+        hold_id=transfer.target_id if transfer.relation in {Relation.CAPTURES, Relation.HOLD} else b"",
+        original_id=transfer.target_id if transfer.relation == Relation.REVERSES else b"",
+        kind=transfer.kind,
     )
 
 
@@ -174,6 +239,7 @@ def balances(numbers: Sequence[int], states: dict[int, AccountState]) -> ledger_
         helds_minor=[state.held_minor for state in found],
         floors_minor=[state.floor_minor for state in found],
         versions=[state.version for state in found],
+        restrictions=[state.restrictions for state in found],
     )
 
 
@@ -193,6 +259,8 @@ def entries(currency: int, rows: Sequence[Any]) -> ledger_pb2.ListEntriesRespons
                 counterparty_account=row["credit_account"] if row["amount_minor"] < 0 else row["debit_account"],
                 reference=row["reference"],
                 is_return=row["kind"] == Kind.RETURN,
+                sequence=row["sequence"],
+                kind=row["kind"],
                 booking_time_us=row["booking_time"],
                 business_date=row["business_date"],
                 value_date=row["value_date"],

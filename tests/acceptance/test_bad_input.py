@@ -14,6 +14,7 @@ from small_bank import FUNDS_MINOR, World, absent, leg, post, read_status
 
 from services.cli import tokens
 from services.domain import chart, identifiers, limits
+from services.gateway import scopes
 
 NOBODYS_SLOT = f"{identifiers.account_number(9000, 1):016d}"
 TRANSIT = f"{chart.transit_account(1, 2, 203):016d}"
@@ -34,6 +35,31 @@ async def nothing_is_written(world: World) -> AsyncIterator[None]:
 
 
 Make = Callable[[World], Any]
+
+
+def hold(account: str, **changes: Any) -> bank.Hold:
+    usual = {"hold_id": str(uuid4()), "account": account, "amount_minor": 1, "currency_code": "CZK"}
+    return bank.Hold(**(usual | changes))
+
+
+def hold_name(account: str) -> str:
+    return f"accounts/{account}/holds/{uuid4()}"
+
+
+def reversal(payer: str) -> bank.ReverseTransferRequest:
+    return bank.ReverseTransferRequest(name=f"accounts/{payer}/transfers/{uuid4()}", transfer_id=str(uuid4()))
+
+
+def frozen(account: str) -> bank.ChangeAccountStateRequest:
+    return bank.ChangeAccountStateRequest(
+        name=f"accounts/{account}", request_id=str(uuid4()), state="FROZEN", reason="test"
+    )
+
+
+def overdraft(account: str) -> bank.ChangeAccountLimitsRequest:
+    name = f"accounts/{account}"
+    return bank.ChangeAccountLimitsRequest(name=name, request_id=str(uuid4()), floor_minor=-1, reason="test")
+
 
 MALFORMED: list[tuple[str, Make, list[tuple[str, str]]]] = [
     ("a mistyped account", lambda w: post(leg(w.mine[:-1] + str((int(w.mine[-1]) + 1) % 10), w.far)), [("legs[0].debit_account", "ACCOUNT_NUMBER_INVALID")]),
@@ -72,6 +98,28 @@ async def test_a_malformed_transfer_is_refused_with_all_its_violations(
         assert result.state == bank.Transfer.STATE_UNSPECIFIED
         assert (alone.code, alone.reason) == (told.code, told.reason)
         assert alone.violations == [(f"transfers[{place}].{field}", reason) for field, reason in violations]
+
+
+COMMANDS: list[tuple[str, Any, list[tuple[str, str]]]] = [
+    ("PlaceHold", bank.PlaceHoldRequest(hold=hold("1", hold_id="?", amount_minor=0, hold_seconds=-1)), [("hold.hold_id", "UUID_INVALID"), ("hold.account", "ACCOUNT_NUMBER_INVALID"), ("hold.amount_minor", "AMOUNT_NOT_POSITIVE"), ("hold.hold_seconds", "HOLD_SECONDS_INVALID")]),
+    ("IncreaseHold", bank.IncreaseHoldRequest(name="holds/1", currency_code="?"), [("name", "NAME_INVALID"), ("request_id", "UUID_INVALID"), ("amount_minor", "AMOUNT_NOT_POSITIVE"), ("currency_code", "CURRENCY_UNKNOWN")]),
+    ("CaptureHold", bank.CaptureHoldRequest(), [("name", "NAME_INVALID"), ("transfer.transfer_id", "UUID_INVALID"), ("transfer.legs", "LEGS_MISSING")]),
+    ("ReleaseHold", bank.ReleaseHoldRequest(), [("name", "NAME_INVALID"), ("request_id", "UUID_INVALID")]),
+    ("GetHold", bank.GetHoldRequest(), [("name", "NAME_INVALID")]),
+    ("ListHolds", bank.ListHoldsRequest(parent="accounts/1"), [("parent", "ACCOUNT_NUMBER_INVALID")]),
+    ("ReverseTransfer", bank.ReverseTransferRequest(amount_minor=-1, policy=7), [("name", "NAME_INVALID"), ("transfer_id", "UUID_INVALID"), ("amount_minor", "AMOUNT_NEGATIVE"), ("policy", "POLICY_UNKNOWN")]),
+    ("ChangeAccountState", bank.ChangeAccountStateRequest(state="OPENING"), [("name", "NAME_INVALID"), ("request_id", "UUID_INVALID"), ("state", "STATE_INVALID"), ("reason", "REASON_MISSING")]),
+    ("ChangeAccountLimits", bank.ChangeAccountLimitsRequest(reason="x"), [("name", "NAME_INVALID"), ("request_id", "UUID_INVALID"), ("limits", "CHANGE_MISSING")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("method", "request_", "violations"), COMMANDS, ids=[row[0] for row in COMMANDS])
+async def test_a_malformed_command_is_refused_with_all_its_violations(
+    world: World, method: str, request_: Any, violations: list[tuple[str, str]]
+) -> None:
+    told = await world.told(method, request_)
+    assert (told.code, told.reason) == (StatusCode.INVALID_ARGUMENT, violations[0][1])
+    assert told.violations == violations
 
 
 REFUSED: list[tuple[str, Make, StatusCode, str]] = [
@@ -208,7 +256,13 @@ ANYTHING: list[tuple[str, Make]] = [
     ("PostTransfer", lambda w: post(leg(w.mine, w.far))),
     ("PostTransfers", lambda w: bank.PostTransfersRequest(transfers=[post(leg(w.mine, w.far)).transfer])),
     ("ListShards", lambda w: bank.ListShardsRequest()),
-]
+    ("PlaceHold", lambda w: bank.PlaceHoldRequest(hold=hold(w.mine))),
+    ("CaptureHold", lambda w: bank.CaptureHoldRequest(name=hold_name(w.mine), transfer=post(leg(w.mine, w.far)).transfer)),
+    ("GetHold", lambda w: bank.GetHoldRequest(name=hold_name(w.mine))),
+    ("ReverseTransfer", lambda w: reversal(w.mine)),
+    ("ChangeAccountState", lambda w: frozen(w.mine)),
+    ("ChangeAccountLimits", lambda w: overdraft(w.mine)),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("method", "make"), ANYTHING, ids=[row[0] for row in ANYTHING])
@@ -228,8 +282,7 @@ async def test_without_a_good_token_nothing_is_done(world: World, method: str, m
 
 @pytest.mark.parametrize(("method", "make"), ANYTHING, ids=[row[0] for row in ANYTHING])
 async def test_without_the_right_scope_nothing_is_done(world: World, method: str, make: Make) -> None:
-    needed = {"OpenCustomer": "customers.write", "OpenAccount": "accounts.write", "GetBalance": "accounts.read"}
-    scope = needed.get(method, "operator" if method == "ListShards" else "transfers.write")
+    scope = scopes.SCOPE_BY_CALL[method]
     told = await world.told(method, make(world), world.mint(*(set(tokens.SCOPES) - {scope})))
     assert (told.code, told.reason) == (StatusCode.PERMISSION_DENIED, "SCOPE_MISSING")
     assert told.metadata == {"scope": scope}
@@ -252,6 +305,12 @@ OTHERS: list[tuple[str, str, Make, str]] = [
     ("money from the bank's own account by number", "PostTransfer", lambda w: post(leg(f"{chart.internal_account(1, chart.Code.CASH, 203):016d}", w.mine)), "INTERNAL_ACCOUNT"),
     ("somebody's account by reference", "FindAccounts", lambda w: bank.FindAccountsRequest(external_references=["1"]), "TOKEN_LIMITED_TO_CUSTOMER"),
     ("a new customer", "OpenCustomer", lambda w: bank.OpenCustomerRequest(request_id=str(uuid4())), "TOKEN_LIMITED_TO_CUSTOMER"),
+    ("a hold on another's money", "PlaceHold", lambda w: bank.PlaceHoldRequest(hold=hold(w.neighbour)), "ACCOUNT_OF_ANOTHER_CUSTOMER"),
+    ("a hold on an account that there is not", "GetHold", lambda w: bank.GetHoldRequest(name=hold_name(absent(w.mine))), "ACCOUNT_OF_ANOTHER_CUSTOMER"),
+    ("a hold that captures into the bank's own account", "CaptureHold", lambda w: bank.CaptureHoldRequest(name=hold_name(w.mine), transfer=post(leg(w.mine, "FEES")).transfer), "INTERNAL_ACCOUNT"),
+    ("a reversal", "ReverseTransfer", lambda w: reversal(w.mine), "TOKEN_LIMITED_TO_CUSTOMER"),
+    ("a state of life", "ChangeAccountState", lambda w: frozen(w.mine), "TOKEN_LIMITED_TO_CUSTOMER"),
+    ("an overdraft of one's own", "ChangeAccountLimits", lambda w: overdraft(w.mine), "TOKEN_LIMITED_TO_CUSTOMER"),
 ]  # fmt: skip
 
 

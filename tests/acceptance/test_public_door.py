@@ -1,5 +1,6 @@
 """What the public door answers when all is well: pages, repeats, many at once, and a customer's own token."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
@@ -89,6 +90,15 @@ async def test_a_crossing_is_found_from_both_of_its_sides(world: World) -> None:
         assert (found.name, found.legs) == (posted.name, posted.legs)
     entry = (await world.ask("ListEntries", bank.ListEntriesRequest(parent=f"accounts/{world.far}"))).entries[0]
     assert (entry.transfer, entry.amount_minor) == (posted.name, 7)
+
+
+async def test_what_was_answered_as_posted_is_never_shown_as_in_transit(world: World) -> None:
+    async def post_and_look() -> tuple[int, int]:
+        posted = await world.ask("PostTransfer", post(leg(world.mine, world.far)))
+        return posted.state, (await world.ask("GetTransfer", bank.GetTransferRequest(name=posted.name))).state
+
+    for _ in range(10):
+        assert await asyncio.gather(*(post_and_look() for _ in range(5))) == [(1, 1)] * 5
 
 
 async def test_a_payment_to_another_bank_carries_its_creditor(world: World) -> None:

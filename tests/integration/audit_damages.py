@@ -1,6 +1,6 @@
 """Damages to plant into the books of `audited_bank.py`, and the checks that must find each.
 
-A check that follows from another is named as well: what an audit finds is stated whole.
+Those of what is more than a plain transfer are `audit_damages_special.py`. A check that follows from another is named as well: what an audit finds is stated whole.
 """
 
 from dataclasses import dataclass
@@ -50,8 +50,8 @@ DAMAGES = [
     Damage(
         "a posted transfer never reached the accounts",
         {"entries_missing"},
-        "DELETE FROM ledger.entry WHERE sequence = 16",
-        "sequence 16",
+        "DELETE FROM ledger.entry WHERE sequence = 14",
+        "sequence 14",
         shard_id=3,
     ),
     Damage(
@@ -84,6 +84,7 @@ DAMAGES = [
         "a crossing is booked through the transit account of another peer",
         {
             "entries_differ",
+            "value_dated_differs",
             "version_broken",
             "balance_broken",
             "account_missing",
@@ -350,7 +351,7 @@ DAMAGES = [
         "INSERT INTO ledger.transfer (sequence, transfer_id, debit_account, credit_account, amount_minor, fingerprint,"
         " booking_time, business_date, value_date, currency, kind, outcome, refusal, leg_count, reference)"
         " SELECT 25, transfer_id, credit_account, debit_account, amount_minor, 0,"
-        " booking_time, business_date, value_date, currency, 3, 1, 0, 1, '' FROM ledger.transfer WHERE sequence = 18;"
+        " booking_time, business_date, business_date, currency, 3, 1, 0, 1, '' FROM ledger.transfer WHERE sequence = 18;"
         "INSERT INTO ledger.entry SELECT account_number, version + 1, 25, signed, balance_after_minor + signed, 0"
         f" FROM (VALUES ({TRANSIT}, -800), ({FIRST}, 800)) AS given (account_number, signed) CROSS JOIN LATERAL"
         " (SELECT * FROM ledger.entry e WHERE e.account_number = given.account_number ORDER BY version DESC LIMIT 1) l"

@@ -1,4 +1,4 @@
-"""Sound books of three shards with everything in them that books can have, for the audit to look at."""
+"""Sound books of four shards with everything in them that books can have, for the audit to look at."""
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
@@ -6,14 +6,16 @@ from random import Random
 from uuid import UUID
 
 import asyncpg
-from sound_books import CZK, EUR, Books, customer_account
+from sound_books import CZK, EUR, UNLIMITED, Books, Special, customer_account
 
 from services.domain import chart
+from services.domain.identifiers import customer_number
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger.audit_report import Acknowledged, Report
 
-SHARDS = (1, 2, 3)
-SLOT = {1: 100, 2: 4000, 3: 8999}
+SHARDS = (1, 2, 3, 4)
+SLOT = {1: 100, 2: 4000, 3: 8999, 4: 6000}
+CUSTOMER = customer_number(SLOT[4], 1)
 
 KEEP_A_COPY = """
 CREATE SCHEMA kept;
@@ -43,7 +45,7 @@ DECLARE
 BEGIN
     FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'kept' LOOP
         EXECUTE format('DELETE FROM ledger.%I', name);
-        EXECUTE format('INSERT INTO ledger.%1$I TABLE kept.%1$I', name);
+        EXECUTE format('INSERT INTO ledger.%1$I OVERRIDING SYSTEM VALUE TABLE kept.%1$I', name);
     END LOOP;
 END
 $$;
@@ -51,7 +53,7 @@ $$;
 
 
 class Bank:
-    """Sound books of three shards with everything in them that books can have."""
+    """Sound books of four shards; what is more than a plain transfer lies on the fourth."""
 
     def __init__(self, dsns: Mapping[int, str]) -> None:
         self.dsns = dict(dsns)
@@ -68,6 +70,12 @@ class Bank:
             self.euro[shard_id] = books.open(customer_account(SLOT[shard_id], 9), EUR)
             self._post_locally(books, fees)
         self._cross()
+        self._serve(self.books[4])
+        self._hold(self.books[4])
+        self._limit(self.books[4])
+        self._change(self.books[4])
+        self._reverse(self.books[4])
+        self._carry_fees(self.books[4], self.books[3])
 
     def tell(self, transfer_id: UUID, outcome: Outcome, refusal: int = 0) -> None:
         self.told.append(Acknowledged(transfer_id.bytes, outcome, refusal))
@@ -92,7 +100,7 @@ class Bank:
 
     def _cross(self) -> None:
         """Leave crossings in every state: acknowledged, returned, landed, refused, and on their way."""
-        one, two, three = self.books.values()
+        one, two, three, _ = self.books.values()
         payer, payee = self.first, self.second
         self.tell(one.cross(2, payer[1], payee[2], 700), Outcome.POSTED)
         one.cross(2, payer[1], payee[2], 800)
@@ -108,6 +116,105 @@ class Bank:
         two.acknowledge(one)
         three.cross(1, payer[3], payee[1], 1_400)
         self.tell(two.cross(3, payer[2], payee[3], 1_500), Outcome.IN_TRANSIT)
+
+    def _serve(self, books: Books) -> None:
+        """Fund five customers' accounts, two of them of one customer, at sequences 17 to 20."""
+        owners = {11: 0, 12: CUSTOMER, 13: CUSTOMER, 14: 0, 15: 0}
+        self.holder, self.limited, self.sibling, self.changing, self.poor = (
+            books.open(customer_account(SLOT[4], serial), customer=owner) for serial, owner in owners.items()
+        )
+        for account in (self.holder, self.limited, self.sibling, self.changing):
+            books.post(self.cash[4], account, 10_000)
+
+    def _hold(self, books: Books) -> None:
+        """End holds in every way, at sequences 21 to 32, and leave one open."""
+        payee = self.second[4]
+        captured = books.place(self.holder, 3_000, payee)
+        self.tell(books.increase(captured, 500), Outcome.POSTED)
+        books.post(self.holder, payee, 2_000, special=Special(hold=captured))
+        released = books.place(self.holder, 1_000)
+        books.free(released, 3)
+        self.tell(books.refuse_release(released, Refusal.HOLD_ALREADY_RELEASED), Outcome.REFUSED)
+        expired = books.place(self.holder, 700, seconds=60)
+        books.pass_time(minutes=2)
+        books.free(expired, 4)
+        books.place(self.holder, 400)
+        crossed = books.place(self.holder, 600)
+        books.cross(3, self.holder, self.first[3], 600, special=Special(hold=crossed))
+        books.refuse(self.holder, payee, 10**9)
+
+    def _limit(self, books: Books) -> None:
+        """Spend within limits, over them where that was allowed, and from the next day on within a cap: 33 to 47."""
+        payee = self.second[4]
+        books.change(self.limited, limits=(20_000, 5_000, 8_000, 5))
+        books.post(self.limited, payee, 3_000)
+        books.post(self.cash[4], self.limited, 9_000)
+        books.free(books.place(self.limited, 1_000), 3)
+        books.post(self.limited, payee, 6_000, special=Special(flags=1))
+        books.refuse(self.limited, payee, 1, Refusal.DAY_AMOUNT_LIMIT)
+        books.pass_time(days=1)
+        books.post(self.limited, payee, 2_000, further=[(self.limited, self.cash[4], 20)])
+        books.place(self.limited, 1_000)
+        books.change(self.limited, cap=6_000)
+        books.post(self.sibling, payee, 5_000)
+        books.refuse(self.sibling, payee, 1, Refusal.CUSTOMER_DAY_LIMIT)
+        books.change(self.limited, limits=UNLIMITED)
+        books.post(self.limited, payee, 100, special=Special(flags=1))
+        books.pass_time(days=1)
+
+    def _change(self, books: Books) -> None:
+        """Freeze, thaw, lower and raise a floor, close: sequences 48 to 57."""
+        cash = self.cash[4]
+        books.change(self.changing, restrictions=1)
+        books.post(cash, self.changing, 50)
+        books.refuse(self.changing, cash, 1, Refusal.DEBITS_FROZEN)
+        books.change(self.changing, restrictions=0, floor=-500)
+        books.post(self.changing, cash, 10_300)
+        books.change(self.changing, floor=0)
+        books.post(cash, self.changing, 100)
+        books.change(self.changing, restrictions=4, refusal=Refusal.ACCOUNT_NOT_EMPTY)
+        books.change(self.emptied[4], restrictions=4)
+        books.change(customer_account(SLOT[4], 99), restrictions=4, refusal=Refusal.DEBIT_ACCOUNT_NOT_FOUND)
+
+    def _reverse(self, books: Books) -> None:
+        """Give back in parts, out of nothing, leg by leg, and before there was anything: sequences 58 to 72."""
+        cash, first, second = self.cash[4], self.first[4], self.second[4]
+        whole = books.post(cash, self.poor, 1_000)
+        books.post(self.poor, cash, 400, special=Special(original=whole))
+        books.post(self.poor, cash, 600, special=Special(original=whole))
+        books.refuse(self.poor, cash, 1, Refusal.REVERSAL_EXCEEDS_ORIGINAL)
+        spent = books.post(cash, self.poor, 500)
+        books.post(self.poor, second, 500)
+        books.post(self.poor, cash, 500, special=Special(original=spent, flags=2))
+        books.post(cash, self.poor, 100)
+        legs = books.post(first, second, 10, further=[(second, first, 20), (first, cash, 30)])
+        given = [(first, second, 20), (cash, first, 30)]
+        books.post(second, first, 10, further=given, special=Special(original=legs))
+        self.tell(books.bury(self.poor), Outcome.REFUSED, Refusal.REVERSED_BEFORE_ARRIVAL)
+
+    def _carry_fees(self, payer: Books, payee: Books) -> None:
+        """Cross with a fee that stays, or comes back as well; give back what crossed, once in vain: 73 to 85."""
+        paid, credited = self.first[4], self.second[3]
+        fee = (paid, self.cash[4], 16)
+        landed = payer.cross(3, paid, credited, 1_600, further=[fee])
+        returned = payer.cross(3, paid, credited, 1_700, further=[fee, (self.second[4], self.cash[4], 17)])
+        payee.bury(credited, returned)
+        payee.land(payer, 3, {3: Refusal.REVERSED_BEFORE_ARRIVAL})
+        payer.acknowledge(payee)
+        self.tell(returned, Outcome.RETURNED, Refusal.REVERSED_BEFORE_ARRIVAL)
+        payer.cross(3, paid, credited, 1_800, further=[fee])
+        for part in (600, 1_000, 1_000):
+            payee.cross(4, credited, paid, part, special=Special(original=landed))
+            payer.land(payee, 1, {2: Refusal.CREDITS_FROZEN})
+            payee.acknowledge(payer)
+
+    def customers_money(self, currency: int) -> int:
+        return sum(
+            account.balance
+            for books in self.books.values()
+            for number, account in books.accounts.items()
+            if account.currency == currency and not chart.is_internal(number)
+        )
 
     def transit(self, shard_id: int, peer_id: int, currency: int = CZK) -> int:
         return chart.transit_account(shard_id, peer_id, currency)

@@ -19,8 +19,10 @@ from services.domain.directory import Directory, ShardFacts, SlotRange
 from services.ledger import posting
 from services.ledger.audit import audit
 from services.ledger.batching import Writer
-from services.ledger.books import AccountState, Answers, Decision, Draft, Watermarks
+from services.ledger.books import AccountState, Answers, Decision, Watermarks
+from services.ledger.draft import Draft
 from services.ledger.jobs import OpenJob, PostJob
+from services.ledger.memory import Memory
 from services.ledger.service import LedgerService
 from services.ledger.shard import Shard
 from services.ledger.store import Head, Store
@@ -68,7 +70,7 @@ class Writing:
 
     async def open(self, *accounts: int, currency: int = CZK, floor: int = 0) -> None:
         """Open accounts."""
-        job = OpenJob(accounts, [currency] * len(accounts), [floor] * len(accounts), FOREVER)
+        job = OpenJob([AccountState(account, currency, floor) for account in accounts], FOREVER)
         assert all(await self.writer.ask(job))
 
 
@@ -87,7 +89,8 @@ async def writing(
     head = await store.take_lease(instance, 60)
     assert head is not None
     drafts: list[Draft] = []
-    writer = Writer(shard_id, store, head, await store.load_peers(), now_us, drafts.append)
+    memory = Memory(shard_id, await store.load_peers())
+    writer = Writer(shard_id, store, head, memory, now_us, drafts.append)
     running = asyncio.create_task(writer.run())
     try:
         yield Writing(writer, store, running, drafts)
@@ -154,7 +157,9 @@ class CommittedBooks:
         """Open cash and two customers' accounts."""
         draft = self.draft()
         accounts = [cash(1), customer_account(1, 1), customer_account(1, 2)]
-        posting.open_accounts(draft, accounts, [CZK] * 3, [-1_000_000, 0, -50])
+        floors = (-1_000_000, 0, -50)
+        openings = [AccountState(*opening) for opening in zip(accounts, [CZK] * 3, floors, strict=True)]
+        posting.open_accounts(draft, openings)
         await self.commit(store, draft)
 
     async def commit(self, store: Store, draft: Draft) -> None:

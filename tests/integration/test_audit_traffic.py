@@ -52,7 +52,7 @@ async def test_of_many_crossings_only_those_that_differ_are_named(make_database)
                 "UPDATE ledger.transfer SET value_date = value_date - 1 WHERE transfer_id = $1", transfer_id
             )
     report = await audit(None, dsns)
-    assert broken_checks(report) == {"pair_differs"}
+    assert broken_checks(report) == {"pair_differs", "value_dated_differs"}
     (finding,) = report.results[5].findings
     assert finding.found == len(wrong)
     assert {int(row.split()[1]) for row in finding.evidence} == wrong

@@ -13,7 +13,8 @@ from memory_books import CZK, ask, cash, customer_account
 from services.domain import errors, limits
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import batching
-from services.ledger.books import Answers, Draft
+from services.ledger.books import AccountState, Answers
+from services.ledger.draft import Draft
 from services.ledger.jobs import OpenJob
 from services.ledger.store import FenceLost, Head, Store
 
@@ -166,7 +167,7 @@ async def test_a_writer_that_lost_its_books_fails_all_that_wait_and_takes_nothin
             books.writer.submit(one)
         failed = await asyncio.gather(*(one.future for one in jobs), return_exceptions=True)
     assert {(type(error), getattr(error, "reason", "")) for error in failed} == {(errors.Unavailable, "NOT_THE_WRITER")}
-    for late in (job(ask(9, CASH, A, 1)), OpenJob([FAR], [CZK], [0], FOREVER)):
+    for late in (job(ask(9, CASH, A, 1)), OpenJob([AccountState(FAR, CZK, 0)], FOREVER)):
         with pytest.raises(errors.Unavailable):
             books.writer.submit(late)
     assert await count(looking) == 0

@@ -11,7 +11,8 @@ from services.domain import chart, errors
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import posting
 from services.ledger.books import AccountState, Creditor, Crossing, Kind, Leg, Restriction, Watermarks
-from services.ledger.store import Head, Reader, Store
+from services.ledger.reader import Reader
+from services.ledger.store import Head, Store
 
 A, B, FAR = customer_account(1, 1), customer_account(1, 2), customer_account(2, 1)
 TRANSIT = chart.transit_account(1, 2, CZK)
@@ -102,7 +103,7 @@ async def test_a_page_of_entries_names_both_sides_of_each_leg(
         Ask(an_id(2), (Leg(A, B, 10, CZK), Leg(cash(1), A, 7, CZK)), "two legs"),
         ask(3, A, FAR, 5, peer_id=2),
     )
-    currency, rows = await reader.entries(A, descending=False, after_version=0, limit=10)
+    currency, rows = await reader.entries(A, descending=False, after_sequence=0, until_sequence=0, limit=10)
     assert currency == CZK
     assert [(row["version"], row["amount_minor"], row["balance_after_minor"]) for row in rows] == [
         (1, 100, 100),
@@ -126,15 +127,22 @@ async def test_pages_of_entries_follow_each_other_in_either_order(
     await books.post(store, *(ask(n, cash(1), A, n) for n in range(1, 8)))
 
     async def page(after: int, *, descending: bool) -> list[int]:
-        _, rows = await reader.entries(A, descending=descending, after_version=after, limit=3)
+        cut = sequences[after - 1] if after else 0
+        _, rows = await reader.entries(A, descending=descending, after_sequence=cut, until_sequence=0, limit=3)
         return [row["version"] for row in rows]
 
+    _, everything = await reader.entries(A, descending=False, after_sequence=0, until_sequence=0, limit=10)
+    sequences = [row["sequence"] for row in everything]
     assert [await page(after, descending=False) for after in (0, 3, 6, 7)] == [[1, 2, 3], [4, 5, 6], [7], []]
     assert [await page(after, descending=True) for after in (0, 5, 2, 1)] == [[7, 6, 5], [4, 3, 2], [1], []]
+    _, some = await reader.entries(
+        A, descending=False, after_sequence=sequences[1], until_sequence=sequences[4], limit=10
+    )
+    assert [row["version"] for row in some] == [3, 4, 5]
 
 
 async def test_entries_of_an_account_that_is_not_there_have_no_currency(reader: Reader) -> None:
-    assert await reader.entries(A, descending=True, after_version=0, limit=10) == (None, [])
+    assert await reader.entries(A, descending=True, after_sequence=0, until_sequence=0, limit=10) == (None, [])
 
 
 async def test_the_outcome_of_a_crossing_follows_from_watermark_and_returns(
@@ -194,7 +202,7 @@ async def test_facts_of_payees_are_read_without_balances(dsn: str, reader: Reade
 async def test_the_largest_values_fit(store: Store, reader: Reader, books: CommittedBooks) -> None:
     rich = customer_account(1, 9)
     draft = books.draft()
-    posting.open_accounts(draft, [rich], [999], [-9 * 10**18])
+    posting.open_accounts(draft, [AccountState(rich, 999, -9 * 10**18)])
     await books.commit(store, draft)
     assert _facts((await reader.balances([rich]))[rich]) == (rich, 999, -9 * 10**18, 0, 0, 0, 0)
 

@@ -11,8 +11,9 @@ from memory_books import an_id, ask, cash, customer_account
 
 from services.domain import errors, limits
 from services.domain.outcomes import Outcome, Refusal
-from services.ledger import batching
-from services.ledger.books import Draft, PlaceError
+from services.ledger import memory
+from services.ledger.books import PlaceError
+from services.ledger.draft import Draft
 from services.ledger.jobs import AcknowledgeJob
 
 A, B, FAR = customer_account(1, 1), customer_account(1, 2), customer_account(2, 1)
@@ -176,8 +177,8 @@ async def test_booking_times_rise_even_when_the_clock_goes_back(ledger_dsn: str,
 async def test_accounts_beyond_the_memory_are_loaded_again(
     ledger_dsn: str, monkeypatch: pytest.MonkeyPatch, looking: asyncpg.Connection
 ) -> None:
-    monkeypatch.setattr(batching, "CACHED_ACCOUNTS_MAX", 3)
-    monkeypatch.setattr(batching, "REMEMBERED_IDS_MAX", 2)
+    monkeypatch.setattr(memory, "ACCOUNTS_MAX", 3)
+    monkeypatch.setattr(memory, "IDS_MAX", 2)
     accounts = [customer_account(1, serial) for serial in range(1, 21)]
     async with writing(ledger_dsn) as books:
         await books.open(CASH, floor=-limits.BALANCE_MINOR_MAX)

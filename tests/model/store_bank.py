@@ -21,9 +21,12 @@ from services.domain import errors, limits
 from services.ledger import posting
 from services.ledger.audit import audit
 from services.ledger.batching import Writer
-from services.ledger.books import Crossing, Decision, Draft, Watermarks
+from services.ledger.books import AccountState, Crossing, Decision, Watermarks
+from services.ledger.draft import Draft
 from services.ledger.jobs import AcknowledgeJob, Job, LandJob, OpenJob, PostJob
-from services.ledger.store import FenceLost, Head, Reader, Store
+from services.ledger.memory import Memory
+from services.ledger.reader import Reader
+from services.ledger.store import FenceLost, Head, Store
 
 CUTS = ("connecting", "loading", "finding", "before", "begun", "appended", "answering")
 """Where a connection may be cut: while connecting anew, reading, and all the way through a transaction."""
@@ -111,8 +114,8 @@ class _Shard:
 
     async def begin_writing(self) -> None:
         self.store, head = await self.take_books()
-        peers = await self.store.load_peers()
-        self.writer = Writer(self.shard_id, self.store, head, peers, lambda: time.time_ns() // 1000, lambda _: None)
+        memory = Memory(self.shard_id, await self.store.load_peers())
+        self.writer = Writer(self.shard_id, self.store, head, memory, lambda: time.time_ns() // 1000, lambda _: None)
         self.running = asyncio.create_task(self.writer.run())
 
     async def stop_writing(self) -> BaseException | None:
@@ -269,4 +272,4 @@ def _job(work: Work) -> Job[Any]:
         case Word(peer_id, through, refused):
             return AcknowledgeJob(peer_id, through, refused)
         case Opening(number, currency, floor):
-            return OpenJob([number], [currency], [floor], forever)
+            return OpenJob([AccountState(number, currency, floor)], forever)

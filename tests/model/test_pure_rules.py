@@ -13,7 +13,8 @@ from memory_books import MemoryBooks, crossings, transfers
 from services.domain import limits
 from services.domain.outcomes import Outcome
 from services.ledger import posting
-from services.ledger.books import Crossing, Draft, Watermarks
+from services.ledger.books import AccountState, Crossing, Watermarks
+from services.ledger.draft import Draft
 
 
 class MemoryBank:
@@ -82,7 +83,7 @@ def decide(draft: Draft, work: Work) -> Any:
         case Word(peer_id, through, refused):
             return posting.acknowledge(draft, peer_id, through, refused)
         case Opening(number, currency, floor):
-            return posting.open_accounts(draft, [number], [currency], [floor])
+            return posting.open_accounts(draft, [AccountState(number, currency, floor)])
 
 
 class PureRules(BankMachine):

@@ -10,7 +10,7 @@ from hypothesis.stateful import rule, run_state_machine_as_test
 from store_bank import CUTS, StoreBank
 
 from services.domain import limits
-from services.ledger import batching
+from services.ledger import batching, memory
 
 SHARDS = (1, 2)
 
@@ -58,8 +58,8 @@ async def test_the_writer_does_what_the_model_does(
 ) -> None:
     monkeypatch.setattr(limits, "BALANCE_MINOR_MAX", BALANCE_MAX)
     # Memories that hold almost nothing: most repeats are found by the unique index only.
-    monkeypatch.setattr(batching, "REMEMBERED_IDS_MAX", 4)
-    monkeypatch.setattr(batching, "CACHED_ACCOUNTS_MAX", 6)
+    monkeypatch.setattr(memory, "IDS_MAX", 4)
+    monkeypatch.setattr(memory, "ACCOUNTS_MAX", 6)
     monkeypatch.setattr(batching, "RECONNECT_SECONDS", 0.001)
     # Hypothesis is synchronous and the bank has a loop of its own, so they get a thread of their own.
     await asyncio.to_thread(_compare, {shard: ledger_dsns[shard] for shard in SHARDS})

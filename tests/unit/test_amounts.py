@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.cli.amounts import AmountInvalid, format_amount, parse_amount
+from services.cli.amounts import AmountInvalid, format_amount, parse_amount, parse_limit
 from services.domain import limits
 from services.domain.currencies import EXPONENT_BY_CODE
 
@@ -34,6 +34,17 @@ def test_an_amount_is_read_by_the_decimals_of_its_currency(text: str, code: str,
 def test_what_is_not_an_amount_is_refused(text: str) -> None:
     with pytest.raises(AmountInvalid, match="is not an amount"):
         parse_amount(text, "CZK")
+
+
+@pytest.mark.parametrize(("text", "minor"), [("0", 0), ("0.00", 0), (".0", 0), ("12.5", 1_250)])
+def test_a_limit_may_be_zero(text: str, minor: int) -> None:
+    assert parse_limit(text, "CZK") == minor
+
+
+@pytest.mark.parametrize("text", ["", ".", "-1", "0.", "none"])
+def test_what_is_not_a_limit_is_refused(text: str) -> None:
+    with pytest.raises(AmountInvalid):
+        parse_limit(text, "CZK")
 
 
 @pytest.mark.parametrize(("text", "code"), [("1.005", "CZK"), ("1.0", "JPY"), ("0.0001", "BHD")])

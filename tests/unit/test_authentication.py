@@ -103,6 +103,9 @@ def test_a_call_without_a_bearer_token_is_told_so(metadata: tuple[tuple[str, str
         {"customer": 12},
         {"scope": ["accounts.read"]},
         {"sub": "x" * 1000},
+        {"sub": "teller\0seven"},
+        {"channel": "branch\n"},
+        {"channel": "\ud800"},
     ],
     ids=str,
 )

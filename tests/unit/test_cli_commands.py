@@ -20,7 +20,16 @@ COMMANDS = [
     ["account", "open"],
     ["account", "show"],
     ["account", "list"],
+    ["account", "state"],
+    ["account", "limits"],
+    ["hold", "place"],
+    ["hold", "increase"],
+    ["hold", "capture"],
+    ["hold", "release"],
+    ["hold", "show"],
+    ["hold", "list"],
     ["transfer"],
+    ["reverse"],
     ["balance"],
     ["statement"],
     ["import"],
@@ -29,6 +38,8 @@ COMMANDS = [
     ["audit"],
 ]
 ACCOUNT = "0000000000000195"
+TRANSFER_ID = "01234567-89ab-cdef-0123-456789abcdef"
+HOLD = ["hold"]
 TRANSFER = ["transfer", "--from", ACCOUNT, "--to", "CASH", "--currency", "CZK"]
 CUSTOMERS_HEADER = "customer_ref,birth_date,gender,district\n"
 ACCOUNTS_HEADER = "account_ref,customer_ref,currency,opened_on,branch_district\n"
@@ -56,6 +67,13 @@ def test_every_command_explains_itself_and_has_json(command: list[str]) -> None:
         (["customer", "show", "1", "--reference", "2"], "either the number or --reference"),
         (["account", "show"], "either the number or --reference"),
         (["statement", ACCOUNT, "--page-size", "0"], "--page-size"),
+        ([*HOLD, "place", ACCOUNT, "--currency", "CZK", "--amount", "1.001"], "2 decimal places"),
+        ([*HOLD, "place", ACCOUNT, "--currency", "CZK", "--amount", "1", "--seconds", "-1"], "--seconds"),
+        (["reverse", ACCOUNT, TRANSFER_ID, "--amount", "1"], "--amount and --currency go together"),
+        (["account", "state", ACCOUNT, "sleeping", "--reason", "x"], "'sleeping' is not one of"),
+        (["account", "state", ACCOUNT, "frozen"], "--reason"),
+        (["account", "limits", ACCOUNT, "--reason", "x"], "nothing to change"),
+        (["account", "limits", ACCOUNT, "--reason", "x", "--day-count", "5", "--no-limits"], "none of the four"),
         (["token", "--scope", "everything"], "everything: not one of accounts.read"),
         (["token", "--customer", "12345678901234"], "not a customer number"),
         (["token", "--lifetime", "0"], "--lifetime"),
@@ -79,6 +97,10 @@ def test_wrong_usage_ends_with_status_2_and_the_reason(arguments: list[str], sai
         ["balance", ACCOUNT],
         ["statement", ACCOUNT],
         [*TRANSFER, "--amount", "1"],
+        ["reverse", ACCOUNT, TRANSFER_ID],
+        ["hold", "release", ACCOUNT, TRANSFER_ID],
+        ["account", "state", ACCOUNT, "frozen", "--reason", "x"],
+        ["account", "limits", ACCOUNT, "--reason", "x", "--overdraft", "0"],
         ["shards"],
         ["audit"],
         ["token"],

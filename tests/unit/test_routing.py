@@ -7,7 +7,18 @@ from hypothesis import strategies as st
 from services.domain import chart, errors, identifiers
 from services.domain.directory import Directory, ShardFacts, SlotRange
 from services.gateway import routing
-from services.gateway.columns import Creditor, FurtherLeg, Outcomes, Transfers, chart_side, cut, join, pick
+from services.gateway.columns import (
+    Actor,
+    Creditor,
+    FurtherLeg,
+    Outcomes,
+    Special,
+    Transfers,
+    chart_side,
+    cut,
+    join,
+    pick,
+)
 
 CZK, EUR = 203, 978
 DIRECTORY = Directory(
@@ -121,16 +132,29 @@ def test_further_legs_stay_with_their_transfer_and_their_chart_names_are_resolve
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        ((A1, A2), (A1, B1)),
+        ((A1, A2), (A1, A2)),
+        ((A1, A2), (A2, B1)),
         ((A1, B1), (A1, A2)),
         ((A1, B1), (A2, A1)),
         ((A1, B1), (A2, A2 + 97)),
         ((A1, B1), (A2, CASH)),
     ],
 )
-def test_several_legs_on_several_shards_are_refused(first: tuple[int, int], second: tuple[int, int]) -> None:
+def test_a_further_leg_that_leaves_the_payers_shard_is_refused(first: tuple[int, int], second: tuple[int, int]) -> None:
     parts, faults = _split(_transfers(first, further=(FurtherLeg(0, *second, 5, CZK),)))
     assert (parts, faults) == ({}, {0: "LEGS_ON_SEVERAL_SHARDS"})
+
+
+def test_a_crossing_may_have_further_legs_on_the_payers_shard() -> None:
+    further = (FurtherLeg(0, A1, CASH, 5, CZK), FurtherLeg(0, B1, A1, 6, CZK))
+    transfers = _transfers((A1, A2), further=further)
+    (part,), faults = routing.split(transfers, DIRECTORY, ())
+    assert faults == {}
+    assert (part.shard_id, part.lane) == (1, 2)
+    assert part.transfers.further_legs == [
+        FurtherLeg(0, A1, chart.internal_account(1, chart.Code.CASH, CZK), 5, CZK),
+        FurtherLeg(0, B1, A1, 6, CZK),
+    ]
 
 
 def test_a_further_leg_in_a_slot_that_nobody_has_is_not_found() -> None:
@@ -175,13 +199,37 @@ def test_joined_transfers_are_picked_apart_again_and_their_outcomes_cut() -> Non
     two = _transfers((A1, A2), (B1, A1))
     two.references, two.value_dates = ["x", "y"], [0, 9]
     two.creditors = [Creditor(1, "AB", "1", "", "")]
+    two.specials = {1: Special(hold_id=b"h" * 16)}
     joined = join([one, two])
     assert len(joined) == 3
+    assert joined.specials == {2: Special(hold_id=b"h" * 16)}
     assert joined.references == ["", "x", "y"]
     assert joined.creditors == [Creditor(2, "AB", "1", "", "")]
     assert pick(joined, [1, 2]) == two
     outcomes = Outcomes([1, 2, 3], [0, 90, 0], [7, 8, 9], [])
     assert cut(outcomes, [1, 2]) == [Outcomes([1], [0], [7], []), Outcomes([2, 3], [90, 0], [8, 9], [])]
+
+
+ANNA, IVAN = Actor("app", "anna"), Actor("app", "ivan")
+
+
+def _asked_by(actor: Actor, count: int) -> Transfers:
+    transfers = _transfers(*[(A1, B1)] * count)
+    transfers.actors = [actor]
+    return transfers
+
+
+def test_one_actor_asks_for_all_without_a_column() -> None:
+    joined = join([_asked_by(ANNA, 2), _asked_by(ANNA, 1)])
+    assert (joined.actors, joined.actor_places) == ([ANNA], [])
+
+
+def test_each_actor_is_named_once_and_each_transfer_keeps_its_own() -> None:
+    several = join([_asked_by(ANNA, 2), _asked_by(IVAN, 1), _asked_by(ANNA, 1)])
+    assert (several.actors, several.actor_places) == ([ANNA, IVAN], [0, 0, 1, 0])
+    again = join([_asked_by(IVAN, 1), several])
+    assert (again.actors, again.actor_places) == ([IVAN, ANNA], [0, 1, 1, 0, 1])
+    assert pick(several, [1, 2]).actor_places == [0, 1]
 
 
 def test_an_account_is_found_on_its_shard() -> None:

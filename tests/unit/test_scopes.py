@@ -3,6 +3,7 @@
 import pytest
 from hivecore.gateway.v1 import bank_pb2
 
+from services.cli import tokens
 from services.domain import errors
 from services.gateway import authentication, scopes
 from services.gateway.authentication import Authenticator, Caller, Keys
@@ -32,7 +33,7 @@ async def test_a_call_without_a_token_goes_no_further_than_the_door(call: str) -
     authenticator = Authenticator(
         keys, issuer="hivecore", audience="hivecore", clock_skew_seconds=0, tokens_max=1, now=lambda: 0.0
     )
-    nothing_behind: list[object] = [None] * 4
+    nothing_behind: list[object] = [None] * 7
     service = BankService(authenticator, *nothing_behind)  # type: ignore[arg-type]
     with pytest.raises(errors.Unauthenticated) as refused:
         await getattr(service, call)(None, NoMetadata())
@@ -47,6 +48,20 @@ def test_a_call_needs_exactly_its_own_scope(call: str) -> None:
     with pytest.raises(errors.Forbidden) as refused:
         authentication.check_allowed(_caller(*others), call)
     assert refused.value.reason == "SCOPE_MISSING"
+
+
+@pytest.mark.parametrize("dispensation", scopes.SCOPE_BY_DISPENSATION)
+def test_being_let_off_a_rule_needs_a_scope_that_no_call_needs(dispensation: str) -> None:
+    scope = scopes.SCOPE_BY_DISPENSATION[dispensation]
+    authentication.check_dispensation(_caller(scope), dispensation)
+    with pytest.raises(errors.Forbidden) as refused:
+        authentication.check_dispensation(_caller(*scopes.SCOPE_BY_CALL.values()), dispensation)
+    assert (refused.value.reason, refused.value.metadata) == ("SCOPE_MISSING", {"scope": scope})
+
+
+def test_the_command_line_can_mint_a_token_for_everything() -> None:
+    assert set(tokens.SCOPES) == {*scopes.SCOPE_BY_CALL.values(), *scopes.SCOPE_BY_DISPENSATION.values()}
+    assert len(set(tokens.SCOPES)) == len(tokens.SCOPES)
 
 
 @pytest.mark.parametrize("call", METHODS)

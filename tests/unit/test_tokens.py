@@ -22,7 +22,7 @@ def secret_file(tmp_path: Path) -> Path:
 
 def test_a_development_token_may_do_everything_for_half_a_day(secret_file: Path) -> None:
     claims = read(tokens.development_token(secret_file), tokens.read_secret(secret_file))
-    assert claims["scope"] == "accounts.read accounts.write customers.write transfers.write operator"
+    assert claims["scope"] == " ".join(tokens.SCOPES)
     assert claims["exp"] - claims["iat"] == 12 * 3600
     assert "customer" not in claims
 

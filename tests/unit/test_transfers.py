@@ -14,7 +14,7 @@ from services.domain import chart, errors, identifiers
 from services.domain.directory import Directory, ShardFacts, SlotRange
 from services.domain.errors import BankError
 from services.domain.outcomes import Outcome, Refusal
-from services.gateway import wire
+from services.gateway import scopes, wire
 from services.gateway.authentication import Caller
 from services.gateway.coalescing import Bounds
 from services.gateway.ownership import Ownership
@@ -216,6 +216,43 @@ async def test_a_transfer_that_is_refused_or_returned_is_an_error(outcome: Outco
     assert raised.value.reason == refusal.name
     assert raised.value.metadata == {"transfer_id": str(UUID(int=9)), "state": outcome.name}
     assert await _many(shards, _transfer(9, A, B)) == [(outcome, refusal.name)]
+
+
+async def test_everybody_is_named_to_the_ledger_and_shown_again() -> None:
+    shards = Shards(_directory(1, 1, 2), answers={1: POSTED})
+    posting = _posting(shards)
+    anna = Caller("anna", "app", frozenset(), None, 0.0)
+    callers = [anna, anna, NOBODY_SPECIAL]
+    posted = await asyncio.gather(
+        *(posting.post_one(caller, _transfer(number, A, B), _deadline()) for number, caller in enumerate(callers))
+    )
+    assert [(each.actor, each.channel) for each in posted] == [("anna", "app")] * 2 + [("teller", "test")]
+    (request,) = shards.requests
+    assert [(actor.subject, actor.channel) for actor in request.actors] == [("anna", "app"), ("teller", "test")]
+    assert list(request.actor_places) == [0, 0, 1]
+
+
+async def test_limits_are_overridden_only_by_whoever_may() -> None:
+    shards = Shards(_directory(1, 1, 2), answers={1: POSTED})
+    asked = [_transfer(number, A, B) for number in range(3)]
+    asked[1].override_limits = True
+    assert await _many(shards, *asked) == [(1, ""), (0, "SCOPE_MISSING"), (1, "")]
+    granted = Caller("boss", "desk", frozenset({scopes.LIMITS_OVERRIDE}), None, 0.0)
+    response = await _posting(shards).post_many(granted, asked, _deadline())
+    assert [result.state for result in response.results] == [1, 1, 1]
+    assert [(special.place, special.flags) for special in shards.requests[-1].specials] == [(1, 1)]
+    with pytest.raises(errors.Forbidden):
+        await _one(shards, asked[1])
+
+
+async def test_a_capture_names_its_hold() -> None:
+    shards = Shards(_directory(1, 1, 2), answers={1: POSTED})
+    hold = UUID(int=77)
+    request = bank_pb2.CaptureHoldRequest(name=f"accounts/{A}/holds/{hold}", transfer=_transfer(1, A, B))
+    captured = await _posting(shards).capture(NOBODY_SPECIAL, request, _deadline())
+    assert captured.captured_hold == request.name
+    (special,) = shards.requests[0].specials
+    assert (special.place, special.hold_id, special.original_id, special.flags) == (0, hold.bytes, b"", 0)
 
 
 async def test_a_bug_in_a_ledgers_answer_is_no_polite_answer() -> None:

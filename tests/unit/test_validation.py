@@ -13,7 +13,16 @@ from services.chassis import status
 from services.domain import chart, errors, identifiers, limits
 from services.domain.errors import BankError, Malformed
 from services.gateway import fields, validation
-from services.gateway.columns import Creditor, FurtherLeg, Transfers, chart_side, join, pick
+from services.gateway.columns import (
+    LIMITS_OVERRIDDEN,
+    Creditor,
+    FurtherLeg,
+    Special,
+    Transfers,
+    chart_side,
+    join,
+    pick,
+)
 
 PARTNERS = {"AB": 7, "XYZ": 8}
 PAYER, PAYEE, OTHER = (identifiers.account_number(slot, serial) for slot, serial in ((1, 1), (2, 2), (1, 3)))
@@ -76,8 +85,17 @@ def test_transfers_become_columns() -> None:
     assert transfers.further_legs == [FurtherLeg(2, PAYER, chart_side(chart.Code.NOSTRO, 7), 1, CZK)]
 
 
+def test_who_would_override_limits_is_noted_even_where_something_is_wrong() -> None:
+    transfers, faults = _read(
+        _transfer(), _transfer(override_limits=True), _transfer(_leg(amount_minor=0), override_limits=True)
+    )
+    assert list(faults) == [2]
+    assert transfers.specials == dict.fromkeys((1, 2), Special(flags=LIMITS_OVERRIDDEN))
+
+
 def test_columns_that_nobody_uses_stay_empty() -> None:
     transfers, _ = _read(_transfer(), _transfer())
+    assert (transfers.specials, transfers.actors, transfers.actor_places) == ({}, [], [])
     assert (transfers.references, transfers.value_dates, transfers.creditors, transfers.further_legs) == (
         [],
         [],
@@ -325,6 +343,8 @@ def test_an_opening_in_order_is_read() -> None:
         (fields.parse_customer_name, "customers", "NAME_INVALID"),
         (fields.parse_transfer_name, f"accounts/{NUMBER}/transfers/x", "UUID_INVALID"),
         (fields.parse_transfer_name, f"accounts/{NUMBER}/entries/{ID}", "NAME_INVALID"),
+        (fields.parse_hold_name, f"accounts/{NUMBER}/transfers/{ID}", "NAME_INVALID"),
+        (fields.parse_hold_name, f"accounts/{NUMBER}/holds/x", "UUID_INVALID"),
     ],
 )
 def test_a_wrong_resource_name_is_refused(read: Any, name: str, reason: str) -> None:

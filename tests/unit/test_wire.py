@@ -14,7 +14,7 @@ from services.domain.directory import Directory, ShardFacts, SlotRange
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import wire
 from services.ledger.books import AccountState, Answers, Creditor, Leg, PlaceError, Transfers
-from services.ledger.store import TransferRecord
+from services.ledger.reader import TransferRecord
 
 A, B, C, FAR = (customer_account(1, 1), customer_account(1, 2), customer_account(1, 3), customer_account(2, 1))
 NOWHERE = customer_account(5, 1)
@@ -89,8 +89,13 @@ def test_a_payer_on_another_shard_is_not_decided() -> None:
 @pytest.mark.parametrize("leg", [further_leg(0, FAR, A), further_leg(0, A, FAR)])
 def test_legs_on_several_shards_are_not_decided(leg: Any) -> None:
     assert read(asked(further_legs=[leg])).errors == {0: PlaceError.LEGS_ON_SEVERAL_SHARDS}
-    crossing = asked(credit_accounts=[FAR, B], further_legs=[further_leg(0, A, B)])
-    assert read(crossing).errors == {0: PlaceError.LEGS_ON_SEVERAL_SHARDS}
+
+
+def test_a_crossing_may_take_legs_on_the_payers_shard_along() -> None:
+    crossing = read(asked(credit_accounts=[FAR, B], further_legs=[further_leg(0, A, B)]))
+    assert (crossing.peers, crossing.errors) == ([2, 0], {})
+    astray = read(asked(credit_accounts=[FAR, B], further_legs=[further_leg(0, A, FAR)]))
+    assert astray.errors == {0: PlaceError.LEGS_ON_SEVERAL_SHARDS}
 
 
 # Fingerprints
@@ -309,7 +314,9 @@ def test_errors_are_a_column_only_when_there_are_any() -> None:
 def test_a_transfer_is_written_with_all_its_legs() -> None:
     legs = (Leg(A, B, 100, CZK), Leg(B, C, 50, CZK))
     paid = Creditor("KB", "1", "Jan", "rent")
-    record = TransferRecord(b"1" * 16, legs, 1, Outcome.POSTED, 0, "rent", paid, 5, 20_000, 20_001, 0, 0)
+    record = TransferRecord(
+        b"1" * 16, legs, 1, Outcome.POSTED, 0, "rent", paid, 5, 20_000, 20_001, 0, None, 0, b"", 0, 0
+    )
     written = wire.record(record)
     assert [(leg.debit_account, leg.credit_account, leg.amount_minor) for leg in written.legs] == [
         (A, B, 100),

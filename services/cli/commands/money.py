@@ -4,45 +4,53 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.amounts import AmountInvalid, format_amount, parse_amount
-from services.cli.commands.options import AsJson, Data, Gateway, Token, with_bank
+from services.cli.amounts import format_amount
+from services.cli.commands.options import (
+    AccountNumber,
+    AsJson,
+    Currency,
+    Data,
+    Gateway,
+    OverrideLimits,
+    Reference,
+    Token,
+    amount_of,
+    ask_once,
+    with_bank,
+)
 from services.cli.finding import Where
 from services.cli.ids import new_id
-from services.cli.output import Failure, show_fields, show_json, show_line, show_table
-from services.domain.errors import DeadlinePassed, OutcomeUnknown, Unavailable
+from services.cli.output import show_fields, show_json, show_line, show_table
 
 if TYPE_CHECKING:
     from hivecore.gateway.v1 import bank_pb2
 
     from services.cli.session import Session
 
-AccountNumber = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Account number, 16 digits.")]
+TransferId = Annotated[
+    str | None, typer.Option("--id", help="UUID of the transfer; the same id moves nothing twice. New when not given.")
+]
 
 
 def transfer(
     debit: Annotated[str, typer.Option("--from", help="Account that pays, or CASH, FEES, SUSPENSE, NOSTRO.<bank>.")],
     credit: Annotated[str, typer.Option("--to", help="Account that is paid, or one of the same names.")],
     amount: Annotated[str, typer.Option("--amount", help="Decimal amount, like 12.50.")],
-    currency: Annotated[str, typer.Option("--currency", help="ISO 4217 code, the currency of both accounts.")],
-    transfer_id: Annotated[
-        str | None,
-        typer.Option("--id", help="UUID of the transfer; the same id moves nothing twice. New when not given."),
-    ] = None,
-    reference: Annotated[str, typer.Option("--reference", help="Words for the statement.")] = "",
+    currency: Currency,
+    transfer_id: TransferId = None,
+    reference: Reference = "",
     creditor_account: Annotated[
         str, typer.Option("--creditor-account", help="Account at the partner bank, when --to is NOSTRO.<bank>.")
     ] = "",
     remittance: Annotated[str, typer.Option("--remittance", help="Words for the payee at the partner bank.")] = "",
+    override_limits: OverrideLimits = False,
     data: Data = None,
     gateway: Gateway = None,
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
     """Move money from one account to another, once per id."""
-    try:
-        amount_minor = parse_amount(amount, currency)
-    except AmountInvalid as error:
-        raise typer.BadParameter(str(error), param_hint="--amount") from error
+    amount_minor = amount_of(amount, currency)
     chart, _, bank_code = credit.partition(".")
     if (creditor_account or remittance) and not (chart == "NOSTRO" and bank_code and creditor_account):
         raise typer.BadParameter("--creditor-account and --remittance go with --to NOSTRO.<bank>")
@@ -54,39 +62,77 @@ def transfer(
         leg = bank_pb2.Leg(
             debit_account=debit, credit_account=credit, amount_minor=amount_minor, currency_code=currency
         )
-        wanted = bank_pb2.Transfer(transfer_id=chosen_id, legs=[leg], reference=reference)
+        wanted = bank_pb2.Transfer(
+            transfer_id=chosen_id, legs=[leg], reference=reference, override_limits=override_limits
+        )
         if creditor_account:
             wanted.creditor.bank_code = bank_code
             wanted.creditor.account = creditor_account
             wanted.creditor.remittance_text = remittance
-        try:
-            return await bank.call(bank.stub.PostTransfer, bank_pb2.PostTransferRequest(transfer=wanted))
-        except (OutcomeUnknown, DeadlinePassed, Unavailable) as error:
-            again = f"repeat it safely with --id {chosen_id}"
-            raise Failure(f"{error.message} ({error.reason}); {again}") from error
+        return await ask_once(bank, bank.stub.PostTransfer, bank_pb2.PostTransferRequest(transfer=wanted), chosen_id)
 
-    _show_transfer(with_bank(Where(data, gateway, token), work), as_json=as_json)
+    show_transfer(with_bank(Where(data, gateway, token), work), as_json=as_json)
 
 
-def _show_transfer(posted: "bank_pb2.Transfer", *, as_json: bool) -> None:
+def reverse(
+    number: Annotated[str, typer.Argument(metavar="ACCOUNT", help="Account that paid the original, 16 digits.")],
+    original_id: Annotated[str, typer.Argument(metavar="TRANSFER", help="UUID of the original.")],
+    amount: Annotated[
+        str, typer.Option("--amount", help="A part, like 12.50, with its --currency; the whole when not given.")
+    ] = "",
+    currency: Annotated[str, typer.Option("--currency", help="ISO 4217 code of the part.")] = "",
+    overdraw: Annotated[
+        bool, typer.Option("--overdraw", help="Even when the payee no longer has it; needs scope overdraft.force.")
+    ] = False,
+    transfer_id: TransferId = None,
+    reference: Reference = "",
+    data: Data = None,
+    gateway: Gateway = None,
+    token: Token = None,
+    as_json: AsJson = False,
+) -> None:
+    """Give back what a transfer moved, whole or in part."""
+    if bool(amount) != bool(currency):
+        raise typer.BadParameter("--amount and --currency go together")
+    amount_minor = amount_of(amount, currency) if amount else 0
+    chosen_id = transfer_id or new_id()
+
+    async def work(bank: "Session") -> "bank_pb2.Transfer":
+        from hivecore.gateway.v1 import bank_pb2
+
+        request = bank_pb2.ReverseTransferRequest(
+            name=f"accounts/{number}/transfers/{original_id}",
+            transfer_id=chosen_id,
+            amount_minor=amount_minor,
+            policy=bank_pb2.ReverseTransferRequest.OVERDRAW if overdraw else bank_pb2.ReverseTransferRequest.REFUSE,
+            reference=reference,
+        )
+        return await ask_once(bank, bank.stub.ReverseTransfer, request, chosen_id)
+
+    show_transfer(with_bank(Where(data, gateway, token), work), as_json=as_json)
+
+
+def show_transfer(posted: "bank_pb2.Transfer", *, as_json: bool) -> None:
+    """Show a transfer with its outcome."""
     from services.cli.views import transfer_view
 
     view = transfer_view(posted)
     if as_json:
         show_json(view)
         return
-    (leg,) = posted.legs
-    show_fields(
-        {
-            "transfer": posted.transfer_id,
-            "state": view["state"],
-            "from": leg.debit_account,
-            "to": leg.credit_account,
-            "amount": f"{format_amount(leg.amount_minor, leg.currency_code)} {leg.currency_code}",
-            "reference": posted.reference,
-            "booked": view["booking_time"],
-        }
-    )
+    leg, *further = posted.legs
+    shown = {
+        "transfer": posted.transfer_id,
+        "state": view["state"],
+        "from": leg.debit_account,
+        "to": leg.credit_account,
+        "amount": f"{format_amount(leg.amount_minor, leg.currency_code)} {leg.currency_code}",
+        "reference": posted.reference,
+        "booked": view["booking_time"],
+    }
+    if further:
+        shown["further legs"] = len(further)
+    show_fields(shown)
     if view["state"] == "IN_TRANSIT":
         show_line(f"The payee's shard has not answered yet; ask again with --id {posted.transfer_id}.")
 

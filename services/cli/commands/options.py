@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 import typer
 
+from services.cli.amounts import AmountInvalid, parse_amount
 from services.cli.finding import Where
 from services.cli.output import Failure, fail
-from services.domain.errors import BankError
+from services.domain.errors import BankError, DeadlinePassed, OutcomeUnknown, Unavailable
 
 if TYPE_CHECKING:
-    from services.cli.session import Session
+    from services.cli.session import Method, Session
 
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of tables.")]
 Data: TypeAlias = Annotated[
@@ -40,7 +41,34 @@ Token: TypeAlias = Annotated[
     ),
 ]
 
+AccountNumber: TypeAlias = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Account number, 16 digits.")]
+Currency: TypeAlias = Annotated[
+    str, typer.Option("--currency", help="ISO 4217 code, the currency of all accounts concerned.")
+]
+Reference: TypeAlias = Annotated[str, typer.Option("--reference", help="Words for the statement.")]
+OverrideLimits: TypeAlias = Annotated[
+    bool, typer.Option("--override-limits", help="Set the payer's limits aside; needs scope limits.override.")
+]
+
+Request = TypeVar("Request")
 Result = TypeVar("Result")
+
+
+def amount_of(text: str, currency_code: str, option: str = "--amount") -> int:
+    """Read an amount into minor units; wrong usage when it is none."""
+    try:
+        return parse_amount(text, currency_code)
+    except AmountInvalid as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+async def ask_once(bank: "Session", method: "Method[Request, Result]", request: Request, chosen_id: str) -> Result:
+    """Send what is done once per id; when no answer comes, say under which id to repeat it."""
+    try:
+        return await bank.call(method, request)
+    except (OutcomeUnknown, DeadlinePassed, Unavailable) as error:
+        again = f"repeat it safely with --id {chosen_id}"
+        raise Failure(f"{error.message} ({error.reason}); {again}") from error
 
 
 def with_bank(where: Where, work: Callable[["Session"], Awaitable[Result]]) -> Result:

@@ -88,6 +88,16 @@ class Account(_message.Message):
         """In the books; money may move."""
         CLOSED: Account._State.ValueType  # 3
         """For good."""
+        PENDING: Account._State.ValueType  # 4
+        """In the books, but not to be used until somebody makes it active."""
+        DEBITS_FROZEN: Account._State.ValueType  # 5
+        """Money may only come in."""
+        CREDITS_FROZEN: Account._State.ValueType  # 6
+        """Money may only go out."""
+        FROZEN: Account._State.ValueType  # 7
+        """No money may move."""
+        DORMANT: Account._State.ValueType  # 8
+        """Long unused: money may only come in until somebody makes it active."""
 
     class State(_State, metaclass=_StateEnumTypeWrapper):
         """Where an account is in its life."""
@@ -100,6 +110,16 @@ class Account(_message.Message):
     """In the books; money may move."""
     CLOSED: Account.State.ValueType  # 3
     """For good."""
+    PENDING: Account.State.ValueType  # 4
+    """In the books, but not to be used until somebody makes it active."""
+    DEBITS_FROZEN: Account.State.ValueType  # 5
+    """Money may only come in."""
+    CREDITS_FROZEN: Account.State.ValueType  # 6
+    """Money may only go out."""
+    FROZEN: Account.State.ValueType  # 7
+    """No money may move."""
+    DORMANT: Account.State.ValueType  # 8
+    """Long unused: money may only come in until somebody makes it active."""
 
     NAME_FIELD_NUMBER: _builtins.int
     ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
@@ -304,6 +324,11 @@ class Transfer(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     BOOKING_TIME_FIELD_NUMBER: _builtins.int
     BUSINESS_DATE_FIELD_NUMBER: _builtins.int
+    CAPTURED_HOLD_FIELD_NUMBER: _builtins.int
+    REVERSED_TRANSFER_FIELD_NUMBER: _builtins.int
+    OVERRIDE_LIMITS_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{first leg's debit account}/transfers/{transfer_id}`."""
     transfer_id: _builtins.str
@@ -314,6 +339,18 @@ class Transfer(_message.Message):
     """What became of it."""
     reason: _builtins.str
     """Why, when REFUSED or RETURNED: UPPER_SNAKE_CASE, stable."""
+    captured_hold: _builtins.str
+    """`accounts/{account_number}/holds/{hold_id}` of the hold that it captured; empty for none."""
+    reversed_transfer: _builtins.str
+    """Name of the transfer that it reversed; empty for none."""
+    override_limits: _builtins.bool
+    """Asks that the payer's limits (not its floor) be set aside; needs scope `limits.override` and is
+    recorded.
+    """
+    actor: _builtins.str
+    """Who asked: the subject of the token."""
+    channel: _builtins.str
+    """Through which channel."""
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leg]:
         """From 1 to 100 legs, applied in the order given."""
@@ -347,20 +384,212 @@ class Transfer(_message.Message):
         reason: _builtins.str = ...,
         booking_time: _timestamp_pb2.Timestamp | None = ...,
         business_date: _date_pb2.Date | None = ...,
+        captured_hold: _builtins.str = ...,
+        reversed_transfer: _builtins.str = ...,
+        override_limits: _builtins.bool = ...,
+        actor: _builtins.str = ...,
+        channel: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["booking_time", b"booking_time", "business_date", b"business_date", "creditor", b"creditor", "value_date", b"value_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking_time", b"booking_time", "business_date", b"business_date", "creditor", b"creditor", "legs", b"legs", "name", b"name", "reason", b"reason", "reference", b"reference", "state", b"state", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "booking_time", b"booking_time", "business_date", b"business_date", "captured_hold", b"captured_hold", "channel", b"channel", "creditor", b"creditor", "legs", b"legs", "name", b"name", "override_limits", b"override_limits", "reason", b"reason", "reference", b"reference", "reversed_transfer", b"reversed_transfer", "state", b"state", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Transfer: _TypeAlias = Transfer  # noqa: Y015
 
 @_typing.final
+class Hold(_message.Message):
+    """Money set aside on an account."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _State:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Hold._State.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        STATE_UNSPECIFIED: Hold._State.ValueType  # 0
+        """Never returned."""
+        OPEN: Hold._State.ValueType  # 1
+        """Set aside."""
+        CAPTURED: Hold._State.ValueType  # 2
+        """Used by a transfer."""
+        RELEASED: Hold._State.ValueType  # 3
+        """Freed by somebody."""
+        EXPIRED: Hold._State.ValueType  # 4
+        """Freed by time."""
+
+    class State(_State, metaclass=_StateEnumTypeWrapper):
+        """Where a hold is in its life; all but OPEN are for ever."""
+
+    STATE_UNSPECIFIED: Hold.State.ValueType  # 0
+    """Never returned."""
+    OPEN: Hold.State.ValueType  # 1
+    """Set aside."""
+    CAPTURED: Hold.State.ValueType  # 2
+    """Used by a transfer."""
+    RELEASED: Hold.State.ValueType  # 3
+    """Freed by somebody."""
+    EXPIRED: Hold.State.ValueType  # 4
+    """Freed by time."""
+
+    NAME_FIELD_NUMBER: _builtins.int
+    HOLD_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    HOLD_SECONDS_FIELD_NUMBER: _builtins.int
+    PAYEE_ACCOUNT_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    CAPTURED_MINOR_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account_number}/holds/{hold_id}`."""
+    hold_id: _builtins.str
+    """A UUID that the caller mints once per intention."""
+    account: _builtins.str
+    """Account number whose money is set aside, 16 digits."""
+    amount_minor: _builtins.int
+    """In minor units, from 1 to 10^15."""
+    currency_code: _builtins.str
+    """ISO 4217 alphabetic code; the account's."""
+    hold_seconds: _builtins.int
+    """How long it holds, in seconds from the ledger's decision; 0 means 7 days, at most 366 days."""
+    payee_account: _builtins.str
+    """The only account that a capture may pay; any when empty."""
+    reference: _builtins.str
+    """The caller's own words: at most 140 characters."""
+    state: Global___Hold.State.ValueType
+    """Where it is in its life."""
+    captured_minor: _builtins.int
+    """What was captured, in minor units."""
+    @_builtins.property
+    def expire_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is over if nothing happens."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        hold_id: _builtins.str = ...,
+        account: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+        currency_code: _builtins.str = ...,
+        hold_seconds: _builtins.int = ...,
+        payee_account: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        state: Global___Hold.State.ValueType = ...,
+        expire_time: _timestamp_pb2.Timestamp | None = ...,
+        captured_minor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expire_time", b"expire_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "amount_minor", b"amount_minor", "captured_minor", b"captured_minor", "currency_code", b"currency_code", "expire_time", b"expire_time", "hold_id", b"hold_id", "hold_seconds", b"hold_seconds", "name", b"name", "payee_account", b"payee_account", "reference", b"reference", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hold: _TypeAlias = Hold  # noqa: Y015
+
+@_typing.final
+class AccountLimits(_message.Message):
+    """What an account may do beyond its floor. What is absent is not limited. Amounts in minor units."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BALANCE_MINOR_MAX_FIELD_NUMBER: _builtins.int
+    TRANSFER_MINOR_MAX_FIELD_NUMBER: _builtins.int
+    DAY_MINOR_MAX_FIELD_NUMBER: _builtins.int
+    DAY_COUNT_MAX_FIELD_NUMBER: _builtins.int
+    balance_minor_max: _builtins.int
+    """The most that it may hold."""
+    transfer_minor_max: _builtins.int
+    """The most that it may pay at a time."""
+    day_minor_max: _builtins.int
+    """The most that it may pay and set aside in a business day."""
+    day_count_max: _builtins.int
+    """How often it may pay or set aside in a business day."""
+    def __init__(
+        self,
+        *,
+        balance_minor_max: _builtins.int | None = ...,
+        transfer_minor_max: _builtins.int | None = ...,
+        day_minor_max: _builtins.int | None = ...,
+        day_count_max: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_balance_minor_max", b"_balance_minor_max", "_day_count_max", b"_day_count_max", "_day_minor_max", b"_day_minor_max", "_transfer_minor_max", b"_transfer_minor_max", "balance_minor_max", b"balance_minor_max", "day_count_max", b"day_count_max", "day_minor_max", b"day_minor_max", "transfer_minor_max", b"transfer_minor_max"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_balance_minor_max", b"_balance_minor_max", "_day_count_max", b"_day_count_max", "_day_minor_max", b"_day_minor_max", "_transfer_minor_max", b"_transfer_minor_max", "balance_minor_max", b"balance_minor_max", "day_count_max", b"day_count_max", "day_minor_max", b"day_minor_max", "transfer_minor_max", b"transfer_minor_max"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__balance_minor_max: _TypeAlias = _typing.Literal["balance_minor_max"]  # noqa: Y015
+    _WhichOneofArgType__balance_minor_max: _TypeAlias = _typing.Literal["_balance_minor_max", b"_balance_minor_max"]  # noqa: Y015
+    _WhichOneofReturnType__day_count_max: _TypeAlias = _typing.Literal["day_count_max"]  # noqa: Y015
+    _WhichOneofArgType__day_count_max: _TypeAlias = _typing.Literal["_day_count_max", b"_day_count_max"]  # noqa: Y015
+    _WhichOneofReturnType__day_minor_max: _TypeAlias = _typing.Literal["day_minor_max"]  # noqa: Y015
+    _WhichOneofArgType__day_minor_max: _TypeAlias = _typing.Literal["_day_minor_max", b"_day_minor_max"]  # noqa: Y015
+    _WhichOneofReturnType__transfer_minor_max: _TypeAlias = _typing.Literal["transfer_minor_max"]  # noqa: Y015
+    _WhichOneofArgType__transfer_minor_max: _TypeAlias = _typing.Literal["_transfer_minor_max", b"_transfer_minor_max"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__balance_minor_max) -> _WhichOneofReturnType__balance_minor_max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__day_count_max) -> _WhichOneofReturnType__day_count_max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__day_minor_max) -> _WhichOneofReturnType__day_minor_max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__transfer_minor_max) -> _WhichOneofReturnType__transfer_minor_max | None: ...
+
+Global___AccountLimits: _TypeAlias = AccountLimits  # noqa: Y015
+
+@_typing.final
 class Entry(_message.Message):
     """One line of an account's history. Never changed, never deleted."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Entry._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: Entry._Kind.ValueType  # 0
+        """Never returned."""
+        TRANSFER: Entry._Kind.ValueType  # 1
+        """A transfer between accounts of one shard, or to another shard."""
+        LANDING: Entry._Kind.ValueType  # 2
+        """A transfer from another shard."""
+        RETURN: Entry._Kind.ValueType  # 3
+        """Money back from another shard that could not credit it."""
+        HOLD_PLACED: Entry._Kind.ValueType  # 4
+        """A hold was placed."""
+        HOLD_INCREASED: Entry._Kind.ValueType  # 5
+        """A hold was increased."""
+        HOLD_RELEASED: Entry._Kind.ValueType  # 6
+        """A hold was released."""
+        HOLD_EXPIRED: Entry._Kind.ValueType  # 7
+        """A hold's time came."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What writes entries."""
+
+    KIND_UNSPECIFIED: Entry.Kind.ValueType  # 0
+    """Never returned."""
+    TRANSFER: Entry.Kind.ValueType  # 1
+    """A transfer between accounts of one shard, or to another shard."""
+    LANDING: Entry.Kind.ValueType  # 2
+    """A transfer from another shard."""
+    RETURN: Entry.Kind.ValueType  # 3
+    """Money back from another shard that could not credit it."""
+    HOLD_PLACED: Entry.Kind.ValueType  # 4
+    """A hold was placed."""
+    HOLD_INCREASED: Entry.Kind.ValueType  # 5
+    """A hold was increased."""
+    HOLD_RELEASED: Entry.Kind.ValueType  # 6
+    """A hold was released."""
+    HOLD_EXPIRED: Entry.Kind.ValueType  # 7
+    """A hold's time came."""
 
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
@@ -375,6 +604,7 @@ class Entry(_message.Message):
     BOOKING_TIME_FIELD_NUMBER: _builtins.int
     BUSINESS_DATE_FIELD_NUMBER: _builtins.int
     VALUE_DATE_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account_number}/entries/{version}`."""
     version: _builtins.int
@@ -388,13 +618,15 @@ class Entry(_message.Message):
     currency_code: _builtins.str
     """ISO 4217 alphabetic code."""
     transfer: _builtins.str
-    """Name of the transfer that wrote it."""
+    """Name of the transfer that wrote it; empty when that was a hold."""
     counterparty_account: _builtins.str
-    """Account number of the other side."""
+    """Account number of the other side; empty when there is none."""
     reference: _builtins.str
     """The transfer's reference."""
     is_return: _builtins.bool
     """True when the entry gives a returned crossing back to the payer."""
+    kind: Global___Entry.Kind.ValueType
+    """What wrote it."""
     @_builtins.property
     def booking_time(self) -> _timestamp_pb2.Timestamp:
         """When this account's ledger wrote it."""
@@ -423,10 +655,11 @@ class Entry(_message.Message):
         booking_time: _timestamp_pb2.Timestamp | None = ...,
         business_date: _date_pb2.Date | None = ...,
         value_date: _date_pb2.Date | None = ...,
+        kind: Global___Entry.Kind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["booking_time", b"booking_time", "business_date", b"business_date", "value_date", b"value_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "balance_after_minor", b"balance_after_minor", "booking_time", b"booking_time", "business_date", b"business_date", "counterparty_account", b"counterparty_account", "currency_code", b"currency_code", "held_after_minor", b"held_after_minor", "is_return", b"is_return", "name", b"name", "reference", b"reference", "transfer", b"transfer", "value_date", b"value_date", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "balance_after_minor", b"balance_after_minor", "booking_time", b"booking_time", "business_date", b"business_date", "counterparty_account", b"counterparty_account", "currency_code", b"currency_code", "held_after_minor", b"held_after_minor", "is_return", b"is_return", "kind", b"kind", "name", b"name", "reference", b"reference", "transfer", b"transfer", "value_date", b"value_date", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1071,6 +1304,359 @@ class ListEntriesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEntriesResponse: _TypeAlias = ListEntriesResponse  # noqa: Y015
+
+@_typing.final
+class PlaceHoldRequest(_message.Message):
+    """Asks for money to be set aside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLD_FIELD_NUMBER: _builtins.int
+    OVERRIDE_LIMITS_FIELD_NUMBER: _builtins.int
+    override_limits: _builtins.bool
+    """Asks that the account's limits (not its floor) be set aside."""
+    @_builtins.property
+    def hold(self) -> Global___Hold:
+        """The hold; output-only fields are ignored."""
+
+    def __init__(
+        self,
+        *,
+        hold: Global___Hold | None = ...,
+        override_limits: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold", b"hold", "override_limits", b"override_limits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PlaceHoldRequest: _TypeAlias = PlaceHoldRequest  # noqa: Y015
+
+@_typing.final
+class IncreaseHoldRequest(_message.Message):
+    """Asks for more to be set aside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    HOLD_SECONDS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account_number}/holds/{hold_id}`."""
+    request_id: _builtins.str
+    """A UUID minted once per intention."""
+    amount_minor: _builtins.int
+    """By how much, in minor units."""
+    currency_code: _builtins.str
+    """ISO 4217 alphabetic code; the hold's."""
+    hold_seconds: _builtins.int
+    """How long it holds from now on, in seconds; 0 leaves that as it is."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+        currency_code: _builtins.str = ...,
+        hold_seconds: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency_code", b"currency_code", "hold_seconds", b"hold_seconds", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IncreaseHoldRequest: _TypeAlias = IncreaseHoldRequest  # noqa: Y015
+
+@_typing.final
+class CaptureHoldRequest(_message.Message):
+    """Asks for a transfer out of a hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account_number}/holds/{hold_id}`."""
+    @_builtins.property
+    def transfer(self) -> Global___Transfer:
+        """The transfer: one leg, which debits the hold's account."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        transfer: Global___Transfer | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CaptureHoldRequest: _TypeAlias = CaptureHoldRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseHoldRequest(_message.Message):
+    """Asks for a hold to be freed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account_number}/holds/{hold_id}`."""
+    request_id: _builtins.str
+    """A UUID minted once per intention."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseHoldRequest: _TypeAlias = ReleaseHoldRequest  # noqa: Y015
+
+@_typing.final
+class GetHoldRequest(_message.Message):
+    """Asks for a hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account_number}/holds/{hold_id}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHoldRequest: _TypeAlias = GetHoldRequest  # noqa: Y015
+
+@_typing.final
+class ListHoldsRequest(_message.Message):
+    """Asks for open holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`accounts/{account_number}`."""
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["parent", b"parent"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHoldsRequest: _TypeAlias = ListHoldsRequest  # noqa: Y015
+
+@_typing.final
+class ListHoldsResponse(_message.Message):
+    """Open holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hold]:
+        """Those that expire first first."""
+
+    def __init__(
+        self,
+        *,
+        holds: _abc.Iterable[Global___Hold] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHoldsResponse: _TypeAlias = ListHoldsResponse  # noqa: Y015
+
+@_typing.final
+class ReverseTransferRequest(_message.Message):
+    """Asks for a transfer to be given back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Policy:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _PolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[ReverseTransferRequest._Policy.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        POLICY_UNSPECIFIED: ReverseTransferRequest._Policy.ValueType  # 0
+        """As REFUSE."""
+        REFUSE: ReverseTransferRequest._Policy.ValueType  # 1
+        """Refuse with INSUFFICIENT_FUNDS."""
+        OVERDRAW: ReverseTransferRequest._Policy.ValueType  # 2
+        """Let the payee's balance fall below its floor; needs scope `overdraft.force`, is recorded."""
+
+    class Policy(_Policy, metaclass=_PolicyEnumTypeWrapper):
+        """What to do when the payee no longer has the money."""
+
+    POLICY_UNSPECIFIED: ReverseTransferRequest.Policy.ValueType  # 0
+    """As REFUSE."""
+    REFUSE: ReverseTransferRequest.Policy.ValueType  # 1
+    """Refuse with INSUFFICIENT_FUNDS."""
+    OVERDRAW: ReverseTransferRequest.Policy.ValueType  # 2
+    """Let the payee's balance fall below its floor; needs scope `overdraft.force`, is recorded."""
+
+    NAME_FIELD_NUMBER: _builtins.int
+    TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Name of the original: `accounts/{account that paid}/transfers/{transfer_id}`."""
+    transfer_id: _builtins.str
+    """A UUID for the reversal itself, minted once per intention."""
+    amount_minor: _builtins.int
+    """How much to give back, in minor units; 0 means the whole. Part only of a single leg."""
+    policy: Global___ReverseTransferRequest.Policy.ValueType
+    """What to do when the payee no longer has the money."""
+    reference: _builtins.str
+    """Why: at most 140 characters."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        transfer_id: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+        policy: Global___ReverseTransferRequest.Policy.ValueType = ...,
+        reference: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "name", b"name", "policy", b"policy", "reference", b"reference", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReverseTransferRequest: _TypeAlias = ReverseTransferRequest  # noqa: Y015
+
+@_typing.final
+class ChangeAccountStateRequest(_message.Message):
+    """Asks for a change of an account's state of life."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account_number}`."""
+    request_id: _builtins.str
+    """A UUID minted once per intention."""
+    state: Global___Account.State.ValueType
+    """ACTIVE, PENDING, DEBITS_FROZEN, CREDITS_FROZEN, FROZEN, DORMANT or CLOSED."""
+    reason: _builtins.str
+    """Why: at most 140 characters."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        state: Global___Account.State.ValueType = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "reason", b"reason", "request_id", b"request_id", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeAccountStateRequest: _TypeAlias = ChangeAccountStateRequest  # noqa: Y015
+
+@_typing.final
+class ChangeAccountLimitsRequest(_message.Message):
+    """Asks for a change of what an account may do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FLOOR_MINOR_FIELD_NUMBER: _builtins.int
+    LIMITS_FIELD_NUMBER: _builtins.int
+    CUSTOMER_DAY_MINOR_MAX_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account_number}`."""
+    request_id: _builtins.str
+    """A UUID minted once per intention."""
+    floor_minor: _builtins.int
+    """The least that balance - held may be, in minor units, at most 0; unchanged when absent."""
+    customer_day_minor_max: _builtins.int
+    """What the customer may pay a business day over all accounts of this currency, in minor units; -1
+    lifts the cap; unchanged when absent.
+    """
+    reason: _builtins.str
+    """Why: at most 140 characters."""
+    @_builtins.property
+    def limits(self) -> Global___AccountLimits:
+        """Replaces all limits of the account; unchanged when absent."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        floor_minor: _builtins.int | None = ...,
+        limits: Global___AccountLimits | None = ...,
+        customer_day_minor_max: _builtins.int | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_customer_day_minor_max", b"_customer_day_minor_max", "_floor_minor", b"_floor_minor", "customer_day_minor_max", b"customer_day_minor_max", "floor_minor", b"floor_minor", "limits", b"limits"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_customer_day_minor_max", b"_customer_day_minor_max", "_floor_minor", b"_floor_minor", "customer_day_minor_max", b"customer_day_minor_max", "floor_minor", b"floor_minor", "limits", b"limits", "name", b"name", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__customer_day_minor_max: _TypeAlias = _typing.Literal["customer_day_minor_max"]  # noqa: Y015
+    _WhichOneofArgType__customer_day_minor_max: _TypeAlias = _typing.Literal["_customer_day_minor_max", b"_customer_day_minor_max"]  # noqa: Y015
+    _WhichOneofReturnType__floor_minor: _TypeAlias = _typing.Literal["floor_minor"]  # noqa: Y015
+    _WhichOneofArgType__floor_minor: _TypeAlias = _typing.Literal["_floor_minor", b"_floor_minor"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__customer_day_minor_max) -> _WhichOneofReturnType__customer_day_minor_max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__floor_minor) -> _WhichOneofReturnType__floor_minor | None: ...
+
+Global___ChangeAccountLimitsRequest: _TypeAlias = ChangeAccountLimitsRequest  # noqa: Y015
+
+@_typing.final
+class ChangeAccountLimitsResponse(_message.Message):
+    """The change is in force."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeAccountLimitsResponse: _TypeAlias = ChangeAccountLimitsResponse  # noqa: Y015
 
 @_typing.final
 class RegisterPartnerBanksRequest(_message.Message):

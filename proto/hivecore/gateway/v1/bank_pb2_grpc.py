@@ -100,6 +100,51 @@ class BankStub:
                 request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListEntriesRequest.SerializeToString,
                 response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListEntriesResponse.FromString,
                 _registered_method=True)
+        self.PlaceHold = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/PlaceHold',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.PlaceHoldRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Hold.FromString,
+                _registered_method=True)
+        self.IncreaseHold = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/IncreaseHold',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.IncreaseHoldRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Hold.FromString,
+                _registered_method=True)
+        self.CaptureHold = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/CaptureHold',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.CaptureHoldRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Transfer.FromString,
+                _registered_method=True)
+        self.ReleaseHold = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/ReleaseHold',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ReleaseHoldRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Hold.FromString,
+                _registered_method=True)
+        self.GetHold = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/GetHold',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.GetHoldRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Hold.FromString,
+                _registered_method=True)
+        self.ListHolds = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/ListHolds',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListHoldsRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListHoldsResponse.FromString,
+                _registered_method=True)
+        self.ReverseTransfer = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/ReverseTransfer',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ReverseTransferRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Transfer.FromString,
+                _registered_method=True)
+        self.ChangeAccountState = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/ChangeAccountState',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ChangeAccountStateRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Account.FromString,
+                _registered_method=True)
+        self.ChangeAccountLimits = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/ChangeAccountLimits',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ChangeAccountLimitsRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ChangeAccountLimitsResponse.FromString,
+                _registered_method=True)
         self.RegisterPartnerBanks = channel.unary_unary(
                 '/hivecore.gateway.v1.Bank/RegisterPartnerBanks',
                 request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.RegisterPartnerBanksRequest.SerializeToString,
@@ -226,6 +271,89 @@ class BankServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PlaceHold(self, request, context):
+        """Sets money aside on an account. Idempotent by `hold_id`, for ever, refusals included. Returns the
+        hold; a refusal is an error as for PostTransfer. ALREADY_EXISTS with HOLD_ID_REUSED when the id
+        names something else. Needs scope `transfers.write`; overriding limits also needs
+        `limits.override`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def IncreaseHold(self, request, context):
+        """Sets more aside, and may move the expiry. Idempotent by `request_id`. Needs scope
+        `transfers.write`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CaptureHold(self, request, context):
+        """Posts a transfer out of a hold, whole or in part; the rest is free again. A hold is captured once.
+        Otherwise as PostTransfer, of which it is a case; works across shards. Needs scope
+        `transfers.write`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseHold(self, request, context):
+        """Frees a hold's money. Idempotent by `request_id`. FAILED_PRECONDITION with
+        HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED or HOLD_ALREADY_EXPIRED when it is over. Needs scope
+        `transfers.write`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHold(self, request, context):
+        """Returns a hold. Needs scope `accounts.read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHolds(self, request, context):
+        """Lists an account's open holds, those that expire first first; at most 1,000. Needs scope
+        `accounts.read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReverseTransfer(self, request, context):
+        """Gives back what a transfer moved, whole or in part, as a new transfer from payee to payer that
+        is linked to the original. Several legs are given back whole; of a crossing only the first leg is,
+        the others, such as fees on the payer's shard, stay as they are. All reversals together give back at most the original, however
+        often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
+        refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
+        FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
+        for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. Needs scope `transfers.reverse`;
+        policy OVERDRAW also needs `overdraft.force`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeAccountState(self, request, context):
+        """Changes an account's state of life. Idempotent by `request_id`, refusals included. Needs scope
+        `accounts.manage`. FAILED_PRECONDITION with STATE_MAY_NOT_FOLLOW, ACCOUNT_NOT_EMPTY, or
+        DEBIT_ACCOUNT_CLOSED when it is closed already.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeAccountLimits(self, request, context):
+        """Replaces what an account may do: its floor, its limits, and the daily cap over all accounts of
+        its customer in its currency. In force from the next transfer on. Idempotent by `request_id`.
+        Needs scope `accounts.manage`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RegisterPartnerBanks(self, request, context):
         """Opens the settlement (nostro) accounts of partner banks, one in each currency on every shard.
         Idempotent. Needs scope `operator`.
@@ -308,6 +436,51 @@ def add_BankServicer_to_server(servicer, server):
                     servicer.ListEntries,
                     request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListEntriesRequest.FromString,
                     response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'PlaceHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.PlaceHold,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.PlaceHoldRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Hold.SerializeToString,
+            ),
+            'IncreaseHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.IncreaseHold,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.IncreaseHoldRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Hold.SerializeToString,
+            ),
+            'CaptureHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.CaptureHold,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.CaptureHoldRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Transfer.SerializeToString,
+            ),
+            'ReleaseHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseHold,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ReleaseHoldRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Hold.SerializeToString,
+            ),
+            'GetHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHold,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.GetHoldRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Hold.SerializeToString,
+            ),
+            'ListHolds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHolds,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListHoldsRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListHoldsResponse.SerializeToString,
+            ),
+            'ReverseTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReverseTransfer,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ReverseTransferRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Transfer.SerializeToString,
+            ),
+            'ChangeAccountState': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeAccountState,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ChangeAccountStateRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Account.SerializeToString,
+            ),
+            'ChangeAccountLimits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeAccountLimits,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ChangeAccountLimitsRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ChangeAccountLimitsResponse.SerializeToString,
             ),
             'RegisterPartnerBanks': grpc.unary_unary_rpc_method_handler(
                     servicer.RegisterPartnerBanks,
@@ -672,6 +845,249 @@ class Bank:
             '/hivecore.gateway.v1.Bank/ListEntries',
             hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListEntriesRequest.SerializeToString,
             hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PlaceHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/PlaceHold',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.PlaceHoldRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.Hold.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IncreaseHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/IncreaseHold',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.IncreaseHoldRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.Hold.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CaptureHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/CaptureHold',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.CaptureHoldRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.Transfer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/ReleaseHold',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.ReleaseHoldRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.Hold.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/GetHold',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.GetHoldRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.Hold.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHolds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/ListHolds',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListHoldsRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListHoldsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReverseTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/ReverseTransfer',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.ReverseTransferRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.Transfer.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeAccountState(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/ChangeAccountState',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.ChangeAccountStateRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.Account.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeAccountLimits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/ChangeAccountLimits',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.ChangeAccountLimitsRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.ChangeAccountLimitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

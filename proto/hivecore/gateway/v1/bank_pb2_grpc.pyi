@@ -93,6 +93,52 @@ class BankStub:
     """Lists the entries of an account, newest first unless asked otherwise; pages are stable while
     new entries arrive. Needs scope `accounts.read`.
     """
+    PlaceHold: _grpc.UnaryUnaryMultiCallable[_bank_pb2.PlaceHoldRequest, _bank_pb2.Hold]
+    """Sets money aside on an account. Idempotent by `hold_id`, for ever, refusals included. Returns the
+    hold; a refusal is an error as for PostTransfer. ALREADY_EXISTS with HOLD_ID_REUSED when the id
+    names something else. Needs scope `transfers.write`; overriding limits also needs
+    `limits.override`.
+    """
+    IncreaseHold: _grpc.UnaryUnaryMultiCallable[_bank_pb2.IncreaseHoldRequest, _bank_pb2.Hold]
+    """Sets more aside, and may move the expiry. Idempotent by `request_id`. Needs scope
+    `transfers.write`.
+    """
+    CaptureHold: _grpc.UnaryUnaryMultiCallable[_bank_pb2.CaptureHoldRequest, _bank_pb2.Transfer]
+    """Posts a transfer out of a hold, whole or in part; the rest is free again. A hold is captured once.
+    Otherwise as PostTransfer, of which it is a case; works across shards. Needs scope
+    `transfers.write`.
+    """
+    ReleaseHold: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ReleaseHoldRequest, _bank_pb2.Hold]
+    """Frees a hold's money. Idempotent by `request_id`. FAILED_PRECONDITION with
+    HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED or HOLD_ALREADY_EXPIRED when it is over. Needs scope
+    `transfers.write`.
+    """
+    GetHold: _grpc.UnaryUnaryMultiCallable[_bank_pb2.GetHoldRequest, _bank_pb2.Hold]
+    """Returns a hold. Needs scope `accounts.read`."""
+    ListHolds: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ListHoldsRequest, _bank_pb2.ListHoldsResponse]
+    """Lists an account's open holds, those that expire first first; at most 1,000. Needs scope
+    `accounts.read`.
+    """
+    ReverseTransfer: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ReverseTransferRequest, _bank_pb2.Transfer]
+    """Gives back what a transfer moved, whole or in part, as a new transfer from payee to payer that
+    is linked to the original. Several legs are given back whole; of a crossing only the first leg is,
+    the others, such as fees on the payer's shard, stay as they are. All reversals together give back at most the original, however
+    often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
+    refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
+    FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
+    for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. Needs scope `transfers.reverse`;
+    policy OVERDRAW also needs `overdraft.force`.
+    """
+    ChangeAccountState: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ChangeAccountStateRequest, _bank_pb2.Account]
+    """Changes an account's state of life. Idempotent by `request_id`, refusals included. Needs scope
+    `accounts.manage`. FAILED_PRECONDITION with STATE_MAY_NOT_FOLLOW, ACCOUNT_NOT_EMPTY, or
+    DEBIT_ACCOUNT_CLOSED when it is closed already.
+    """
+    ChangeAccountLimits: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ChangeAccountLimitsRequest, _bank_pb2.ChangeAccountLimitsResponse]
+    """Replaces what an account may do: its floor, its limits, and the daily cap over all accounts of
+    its customer in its currency. In force from the next transfer on. Idempotent by `request_id`.
+    Needs scope `accounts.manage`.
+    """
     RegisterPartnerBanks: _grpc.UnaryUnaryMultiCallable[_bank_pb2.RegisterPartnerBanksRequest, _bank_pb2.RegisterPartnerBanksResponse]
     """Opens the settlement (nostro) accounts of partner banks, one in each currency on every shard.
     Idempotent. Needs scope `operator`.
@@ -158,6 +204,52 @@ class BankAsyncStub(BankStub):
     ListEntries: _aio.UnaryUnaryMultiCallable[_bank_pb2.ListEntriesRequest, _bank_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Lists the entries of an account, newest first unless asked otherwise; pages are stable while
     new entries arrive. Needs scope `accounts.read`.
+    """
+    PlaceHold: _aio.UnaryUnaryMultiCallable[_bank_pb2.PlaceHoldRequest, _bank_pb2.Hold]  # type: ignore[assignment]
+    """Sets money aside on an account. Idempotent by `hold_id`, for ever, refusals included. Returns the
+    hold; a refusal is an error as for PostTransfer. ALREADY_EXISTS with HOLD_ID_REUSED when the id
+    names something else. Needs scope `transfers.write`; overriding limits also needs
+    `limits.override`.
+    """
+    IncreaseHold: _aio.UnaryUnaryMultiCallable[_bank_pb2.IncreaseHoldRequest, _bank_pb2.Hold]  # type: ignore[assignment]
+    """Sets more aside, and may move the expiry. Idempotent by `request_id`. Needs scope
+    `transfers.write`.
+    """
+    CaptureHold: _aio.UnaryUnaryMultiCallable[_bank_pb2.CaptureHoldRequest, _bank_pb2.Transfer]  # type: ignore[assignment]
+    """Posts a transfer out of a hold, whole or in part; the rest is free again. A hold is captured once.
+    Otherwise as PostTransfer, of which it is a case; works across shards. Needs scope
+    `transfers.write`.
+    """
+    ReleaseHold: _aio.UnaryUnaryMultiCallable[_bank_pb2.ReleaseHoldRequest, _bank_pb2.Hold]  # type: ignore[assignment]
+    """Frees a hold's money. Idempotent by `request_id`. FAILED_PRECONDITION with
+    HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED or HOLD_ALREADY_EXPIRED when it is over. Needs scope
+    `transfers.write`.
+    """
+    GetHold: _aio.UnaryUnaryMultiCallable[_bank_pb2.GetHoldRequest, _bank_pb2.Hold]  # type: ignore[assignment]
+    """Returns a hold. Needs scope `accounts.read`."""
+    ListHolds: _aio.UnaryUnaryMultiCallable[_bank_pb2.ListHoldsRequest, _bank_pb2.ListHoldsResponse]  # type: ignore[assignment]
+    """Lists an account's open holds, those that expire first first; at most 1,000. Needs scope
+    `accounts.read`.
+    """
+    ReverseTransfer: _aio.UnaryUnaryMultiCallable[_bank_pb2.ReverseTransferRequest, _bank_pb2.Transfer]  # type: ignore[assignment]
+    """Gives back what a transfer moved, whole or in part, as a new transfer from payee to payer that
+    is linked to the original. Several legs are given back whole; of a crossing only the first leg is,
+    the others, such as fees on the payer's shard, stay as they are. All reversals together give back at most the original, however
+    often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
+    refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
+    FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
+    for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. Needs scope `transfers.reverse`;
+    policy OVERDRAW also needs `overdraft.force`.
+    """
+    ChangeAccountState: _aio.UnaryUnaryMultiCallable[_bank_pb2.ChangeAccountStateRequest, _bank_pb2.Account]  # type: ignore[assignment]
+    """Changes an account's state of life. Idempotent by `request_id`, refusals included. Needs scope
+    `accounts.manage`. FAILED_PRECONDITION with STATE_MAY_NOT_FOLLOW, ACCOUNT_NOT_EMPTY, or
+    DEBIT_ACCOUNT_CLOSED when it is closed already.
+    """
+    ChangeAccountLimits: _aio.UnaryUnaryMultiCallable[_bank_pb2.ChangeAccountLimitsRequest, _bank_pb2.ChangeAccountLimitsResponse]  # type: ignore[assignment]
+    """Replaces what an account may do: its floor, its limits, and the daily cap over all accounts of
+    its customer in its currency. In force from the next transfer on. Idempotent by `request_id`.
+    Needs scope `accounts.manage`.
     """
     RegisterPartnerBanks: _aio.UnaryUnaryMultiCallable[_bank_pb2.RegisterPartnerBanksRequest, _bank_pb2.RegisterPartnerBanksResponse]  # type: ignore[assignment]
     """Opens the settlement (nostro) accounts of partner banks, one in each currency on every shard.
@@ -299,6 +391,106 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_bank_pb2.ListEntriesResponse, _abc.Awaitable[_bank_pb2.ListEntriesResponse]]:
         """Lists the entries of an account, newest first unless asked otherwise; pages are stable while
         new entries arrive. Needs scope `accounts.read`.
+        """
+
+    @_abc_1.abstractmethod
+    def PlaceHold(
+        self,
+        request: _bank_pb2.PlaceHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.Hold, _abc.Awaitable[_bank_pb2.Hold]]:
+        """Sets money aside on an account. Idempotent by `hold_id`, for ever, refusals included. Returns the
+        hold; a refusal is an error as for PostTransfer. ALREADY_EXISTS with HOLD_ID_REUSED when the id
+        names something else. Needs scope `transfers.write`; overriding limits also needs
+        `limits.override`.
+        """
+
+    @_abc_1.abstractmethod
+    def IncreaseHold(
+        self,
+        request: _bank_pb2.IncreaseHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.Hold, _abc.Awaitable[_bank_pb2.Hold]]:
+        """Sets more aside, and may move the expiry. Idempotent by `request_id`. Needs scope
+        `transfers.write`.
+        """
+
+    @_abc_1.abstractmethod
+    def CaptureHold(
+        self,
+        request: _bank_pb2.CaptureHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.Transfer, _abc.Awaitable[_bank_pb2.Transfer]]:
+        """Posts a transfer out of a hold, whole or in part; the rest is free again. A hold is captured once.
+        Otherwise as PostTransfer, of which it is a case; works across shards. Needs scope
+        `transfers.write`.
+        """
+
+    @_abc_1.abstractmethod
+    def ReleaseHold(
+        self,
+        request: _bank_pb2.ReleaseHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.Hold, _abc.Awaitable[_bank_pb2.Hold]]:
+        """Frees a hold's money. Idempotent by `request_id`. FAILED_PRECONDITION with
+        HOLD_ALREADY_CAPTURED, HOLD_ALREADY_RELEASED or HOLD_ALREADY_EXPIRED when it is over. Needs scope
+        `transfers.write`.
+        """
+
+    @_abc_1.abstractmethod
+    def GetHold(
+        self,
+        request: _bank_pb2.GetHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.Hold, _abc.Awaitable[_bank_pb2.Hold]]:
+        """Returns a hold. Needs scope `accounts.read`."""
+
+    @_abc_1.abstractmethod
+    def ListHolds(
+        self,
+        request: _bank_pb2.ListHoldsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.ListHoldsResponse, _abc.Awaitable[_bank_pb2.ListHoldsResponse]]:
+        """Lists an account's open holds, those that expire first first; at most 1,000. Needs scope
+        `accounts.read`.
+        """
+
+    @_abc_1.abstractmethod
+    def ReverseTransfer(
+        self,
+        request: _bank_pb2.ReverseTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.Transfer, _abc.Awaitable[_bank_pb2.Transfer]]:
+        """Gives back what a transfer moved, whole or in part, as a new transfer from payee to payer that
+        is linked to the original. Several legs are given back whole; of a crossing only the first leg is,
+        the others, such as fees on the payer's shard, stay as they are. All reversals together give back at most the original, however
+        often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
+        refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
+        FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
+        for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. Needs scope `transfers.reverse`;
+        policy OVERDRAW also needs `overdraft.force`.
+        """
+
+    @_abc_1.abstractmethod
+    def ChangeAccountState(
+        self,
+        request: _bank_pb2.ChangeAccountStateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.Account, _abc.Awaitable[_bank_pb2.Account]]:
+        """Changes an account's state of life. Idempotent by `request_id`, refusals included. Needs scope
+        `accounts.manage`. FAILED_PRECONDITION with STATE_MAY_NOT_FOLLOW, ACCOUNT_NOT_EMPTY, or
+        DEBIT_ACCOUNT_CLOSED when it is closed already.
+        """
+
+    @_abc_1.abstractmethod
+    def ChangeAccountLimits(
+        self,
+        request: _bank_pb2.ChangeAccountLimitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.ChangeAccountLimitsResponse, _abc.Awaitable[_bank_pb2.ChangeAccountLimitsResponse]]:
+        """Replaces what an account may do: its floor, its limits, and the daily cap over all accounts of
+        its customer in its currency. In force from the next transfer on. Idempotent by `request_id`.
+        Needs scope `accounts.manage`.
         """
 
     @_abc_1.abstractmethod

@@ -98,6 +98,9 @@ class OpenAccountsRequest(_message.Message):
     ACCOUNT_NUMBERS_FIELD_NUMBER: _builtins.int
     CURRENCIES_FIELD_NUMBER: _builtins.int
     FLOORS_MINOR_FIELD_NUMBER: _builtins.int
+    CUSTOMER_NUMBERS_FIELD_NUMBER: _builtins.int
+    ALLOWANCES_FIELD_NUMBER: _builtins.int
+    RESTRICTIONS_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.int
     """The shard whose books are meant."""
     @_builtins.property
@@ -112,6 +115,18 @@ class OpenAccountsRequest(_message.Message):
     def floors_minor(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """The least that balance - held may be, in minor units; at most 0."""
 
+    @_builtins.property
+    def customer_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """14 digits each, whose caps count; either none at all or one per account, 0 for the bank's own."""
+
+    @_builtins.property
+    def allowances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Allowance]:
+        """For accounts that are limited."""
+
+    @_builtins.property
+    def restrictions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Restriction bits (services/ledger/books.py); either none at all or one per account."""
+
     def __init__(
         self,
         *,
@@ -119,14 +134,70 @@ class OpenAccountsRequest(_message.Message):
         account_numbers: _abc.Iterable[_builtins.int] | None = ...,
         currencies: _abc.Iterable[_builtins.int] | None = ...,
         floors_minor: _abc.Iterable[_builtins.int] | None = ...,
+        customer_numbers: _abc.Iterable[_builtins.int] | None = ...,
+        allowances: _abc.Iterable[Global___Allowance] | None = ...,
+        restrictions: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_numbers", b"account_numbers", "currencies", b"currencies", "floors_minor", b"floors_minor", "shard_id", b"shard_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_numbers", b"account_numbers", "allowances", b"allowances", "currencies", b"currencies", "customer_numbers", b"customer_numbers", "floors_minor", b"floors_minor", "restrictions", b"restrictions", "shard_id", b"shard_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___OpenAccountsRequest: _TypeAlias = OpenAccountsRequest  # noqa: Y015
+
+@_typing.final
+class Allowance(_message.Message):
+    """What an account may do beyond its floor, in minor units. What is absent is not limited."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    BALANCE_MINOR_MAX_FIELD_NUMBER: _builtins.int
+    TRANSFER_MINOR_MAX_FIELD_NUMBER: _builtins.int
+    DAY_MINOR_MAX_FIELD_NUMBER: _builtins.int
+    DAY_COUNT_MAX_FIELD_NUMBER: _builtins.int
+    place: _builtins.int
+    """Which account of the call, from 0."""
+    balance_minor_max: _builtins.int
+    """The most that it may hold."""
+    transfer_minor_max: _builtins.int
+    """The most that it may pay at a time."""
+    day_minor_max: _builtins.int
+    """The most that it may pay and set aside in a business day."""
+    day_count_max: _builtins.int
+    """How often it may pay or set aside in a business day."""
+    def __init__(
+        self,
+        *,
+        place: _builtins.int = ...,
+        balance_minor_max: _builtins.int | None = ...,
+        transfer_minor_max: _builtins.int | None = ...,
+        day_minor_max: _builtins.int | None = ...,
+        day_count_max: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_balance_minor_max", b"_balance_minor_max", "_day_count_max", b"_day_count_max", "_day_minor_max", b"_day_minor_max", "_transfer_minor_max", b"_transfer_minor_max", "balance_minor_max", b"balance_minor_max", "day_count_max", b"day_count_max", "day_minor_max", b"day_minor_max", "transfer_minor_max", b"transfer_minor_max"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_balance_minor_max", b"_balance_minor_max", "_day_count_max", b"_day_count_max", "_day_minor_max", b"_day_minor_max", "_transfer_minor_max", b"_transfer_minor_max", "balance_minor_max", b"balance_minor_max", "day_count_max", b"day_count_max", "day_minor_max", b"day_minor_max", "place", b"place", "transfer_minor_max", b"transfer_minor_max"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__balance_minor_max: _TypeAlias = _typing.Literal["balance_minor_max"]  # noqa: Y015
+    _WhichOneofArgType__balance_minor_max: _TypeAlias = _typing.Literal["_balance_minor_max", b"_balance_minor_max"]  # noqa: Y015
+    _WhichOneofReturnType__day_count_max: _TypeAlias = _typing.Literal["day_count_max"]  # noqa: Y015
+    _WhichOneofArgType__day_count_max: _TypeAlias = _typing.Literal["_day_count_max", b"_day_count_max"]  # noqa: Y015
+    _WhichOneofReturnType__day_minor_max: _TypeAlias = _typing.Literal["day_minor_max"]  # noqa: Y015
+    _WhichOneofArgType__day_minor_max: _TypeAlias = _typing.Literal["_day_minor_max", b"_day_minor_max"]  # noqa: Y015
+    _WhichOneofReturnType__transfer_minor_max: _TypeAlias = _typing.Literal["transfer_minor_max"]  # noqa: Y015
+    _WhichOneofArgType__transfer_minor_max: _TypeAlias = _typing.Literal["_transfer_minor_max", b"_transfer_minor_max"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__balance_minor_max) -> _WhichOneofReturnType__balance_minor_max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__day_count_max) -> _WhichOneofReturnType__day_count_max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__day_minor_max) -> _WhichOneofReturnType__day_minor_max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__transfer_minor_max) -> _WhichOneofReturnType__transfer_minor_max | None: ...
+
+Global___Allowance: _TypeAlias = Allowance  # noqa: Y015
 
 @_typing.final
 class OpenAccountsResponse(_message.Message):
@@ -232,6 +303,9 @@ class PostTransfersRequest(_message.Message):
     CREDITORS_FIELD_NUMBER: _builtins.int
     FURTHER_LEGS_FIELD_NUMBER: _builtins.int
     DIRECTORY_VERSION_FIELD_NUMBER: _builtins.int
+    SPECIALS_FIELD_NUMBER: _builtins.int
+    ACTORS_FIELD_NUMBER: _builtins.int
+    ACTOR_PLACES_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.int
     """The shard of every first leg's debit account."""
     transfer_ids: _builtins.bytes
@@ -270,6 +344,18 @@ class PostTransfersRequest(_message.Message):
     def further_legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___FurtherLeg]:
         """Legs after the first, in order of place and leg."""
 
+    @_builtins.property
+    def specials(self) -> _containers.RepeatedCompositeFieldContainer[Global___Special]:
+        """Captures, reversals and dispensations."""
+
+    @_builtins.property
+    def actors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Actor]:
+        """Who asks, without repetition."""
+
+    @_builtins.property
+    def actor_places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Place in `actors` of who asks for each transfer; none at all when the first asks for all."""
+
     def __init__(
         self,
         *,
@@ -284,14 +370,477 @@ class PostTransfersRequest(_message.Message):
         creditors: _abc.Iterable[Global___ExternalCreditor] | None = ...,
         further_legs: _abc.Iterable[Global___FurtherLeg] | None = ...,
         directory_version: _builtins.int = ...,
+        specials: _abc.Iterable[Global___Special] | None = ...,
+        actors: _abc.Iterable[Global___Actor] | None = ...,
+        actor_places: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amounts_minor", b"amounts_minor", "credit_accounts", b"credit_accounts", "creditors", b"creditors", "currencies", b"currencies", "debit_accounts", b"debit_accounts", "directory_version", b"directory_version", "further_legs", b"further_legs", "references", b"references", "shard_id", b"shard_id", "transfer_ids", b"transfer_ids", "value_dates", b"value_dates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_places", b"actor_places", "actors", b"actors", "amounts_minor", b"amounts_minor", "credit_accounts", b"credit_accounts", "creditors", b"creditors", "currencies", b"currencies", "debit_accounts", b"debit_accounts", "directory_version", b"directory_version", "further_legs", b"further_legs", "references", b"references", "shard_id", b"shard_id", "specials", b"specials", "transfer_ids", b"transfer_ids", "value_dates", b"value_dates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PostTransfersRequest: _TypeAlias = PostTransfersRequest  # noqa: Y015
+
+@_typing.final
+class Special(_message.Message):
+    """What makes a transfer more than a movement of the payer's free funds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    HOLD_ID_FIELD_NUMBER: _builtins.int
+    ORIGINAL_ID_FIELD_NUMBER: _builtins.int
+    FLAGS_FIELD_NUMBER: _builtins.int
+    place: _builtins.int
+    """Which transfer of the call, from 0."""
+    hold_id: _builtins.bytes
+    """The hold that it captures, 16 bytes; empty for none."""
+    original_id: _builtins.bytes
+    """The transfer that it reverses, 16 bytes; empty for none."""
+    flags: _builtins.int
+    """Bits: 1 limits overridden, 2 (reversals only) the payer's floor set aside."""
+    def __init__(
+        self,
+        *,
+        place: _builtins.int = ...,
+        hold_id: _builtins.bytes = ...,
+        original_id: _builtins.bytes = ...,
+        flags: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["flags", b"flags", "hold_id", b"hold_id", "original_id", b"original_id", "place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Special: _TypeAlias = Special  # noqa: Y015
+
+@_typing.final
+class Actor(_message.Message):
+    """Who asks, through which channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    channel: _builtins.str
+    """The channel of the caller's token."""
+    subject: _builtins.str
+    """The subject of the caller's token."""
+    def __init__(
+        self,
+        *,
+        channel: _builtins.str = ...,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Actor: _TypeAlias = Actor  # noqa: Y015
+
+@_typing.final
+class CommandHoldsRequest(_message.Message):
+    """Things to do with holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_ID_FIELD_NUMBER: _builtins.int
+    COMMANDS_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    shard_id: _builtins.int
+    """The shard of the accounts."""
+    @_builtins.property
+    def commands(self) -> _containers.RepeatedCompositeFieldContainer[Global___HoldCommand]:
+        """In order."""
+
+    @_builtins.property
+    def actor(self) -> Global___Actor:
+        """Who asks."""
+
+    def __init__(
+        self,
+        *,
+        shard_id: _builtins.int = ...,
+        commands: _abc.Iterable[Global___HoldCommand] | None = ...,
+        actor: Global___Actor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "commands", b"commands", "shard_id", b"shard_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CommandHoldsRequest: _TypeAlias = CommandHoldsRequest  # noqa: Y015
+
+@_typing.final
+class HoldCommand(_message.Message):
+    """One thing to do with a hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[HoldCommand._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: HoldCommand._Kind.ValueType  # 0
+        """Never sent."""
+        PLACE: HoldCommand._Kind.ValueType  # 4
+        """Set money aside."""
+        INCREASE: HoldCommand._Kind.ValueType  # 5
+        """Set more aside."""
+        RELEASE: HoldCommand._Kind.ValueType  # 6
+        """Free it all."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What to do."""
+
+    KIND_UNSPECIFIED: HoldCommand.Kind.ValueType  # 0
+    """Never sent."""
+    PLACE: HoldCommand.Kind.ValueType  # 4
+    """Set money aside."""
+    INCREASE: HoldCommand.Kind.ValueType  # 5
+    """Set more aside."""
+    RELEASE: HoldCommand.Kind.ValueType  # 6
+    """Free it all."""
+
+    KIND_FIELD_NUMBER: _builtins.int
+    COMMAND_ID_FIELD_NUMBER: _builtins.int
+    HOLD_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    SECONDS_FIELD_NUMBER: _builtins.int
+    PAYEE_ACCOUNT_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    FLAGS_FIELD_NUMBER: _builtins.int
+    kind: Global___HoldCommand.Kind.ValueType
+    """What to do."""
+    command_id: _builtins.bytes
+    """16 bytes: the hold's own id when it is placed, else an id of this command."""
+    hold_id: _builtins.bytes
+    """16 bytes."""
+    account_number: _builtins.int
+    """Whose money."""
+    amount_minor: _builtins.int
+    """In minor units; by how much, when increased; 0 when released."""
+    currency: _builtins.int
+    """ISO 4217 numeric."""
+    seconds: _builtins.int
+    """How long it holds from now on, in seconds; 0 leaves an increased hold's time as it is."""
+    payee_account: _builtins.int
+    """The only account that a capture may credit; 0 for any."""
+    reference: _builtins.str
+    """The caller's words."""
+    flags: _builtins.int
+    """Bits: 1 limits overridden."""
+    def __init__(
+        self,
+        *,
+        kind: Global___HoldCommand.Kind.ValueType = ...,
+        command_id: _builtins.bytes = ...,
+        hold_id: _builtins.bytes = ...,
+        account_number: _builtins.int = ...,
+        amount_minor: _builtins.int = ...,
+        currency: _builtins.int = ...,
+        seconds: _builtins.int = ...,
+        payee_account: _builtins.int = ...,
+        reference: _builtins.str = ...,
+        flags: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "amount_minor", b"amount_minor", "command_id", b"command_id", "currency", b"currency", "flags", b"flags", "hold_id", b"hold_id", "kind", b"kind", "payee_account", b"payee_account", "reference", b"reference", "seconds", b"seconds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HoldCommand: _TypeAlias = HoldCommand  # noqa: Y015
+
+@_typing.final
+class Hold(_message.Message):
+    """Money set aside."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLD_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    EXPIRE_TIME_US_FIELD_NUMBER: _builtins.int
+    PAYEE_ACCOUNT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    CAPTURED_MINOR_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    hold_id: _builtins.bytes
+    """16 bytes."""
+    account_number: _builtins.int
+    """Whose money."""
+    currency: _builtins.int
+    """ISO 4217 numeric."""
+    amount_minor: _builtins.int
+    """In minor units."""
+    expire_time_us: _builtins.int
+    """Microseconds since 1970-01-01 UTC."""
+    payee_account: _builtins.int
+    """The only account that a capture may credit; 0 for any."""
+    state: _builtins.int
+    """1 open, 2 captured, 3 released, 4 expired."""
+    captured_minor: _builtins.int
+    """What was captured, in minor units."""
+    reference: _builtins.str
+    """The words it was placed with."""
+    def __init__(
+        self,
+        *,
+        hold_id: _builtins.bytes = ...,
+        account_number: _builtins.int = ...,
+        currency: _builtins.int = ...,
+        amount_minor: _builtins.int = ...,
+        expire_time_us: _builtins.int = ...,
+        payee_account: _builtins.int = ...,
+        state: _builtins.int = ...,
+        captured_minor: _builtins.int = ...,
+        reference: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "amount_minor", b"amount_minor", "captured_minor", b"captured_minor", "currency", b"currency", "expire_time_us", b"expire_time_us", "hold_id", b"hold_id", "payee_account", b"payee_account", "reference", b"reference", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Hold: _TypeAlias = Hold  # noqa: Y015
+
+@_typing.final
+class GetHoldRequest(_message.Message):
+    """Asks for a hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_ID_FIELD_NUMBER: _builtins.int
+    HOLD_ID_FIELD_NUMBER: _builtins.int
+    shard_id: _builtins.int
+    """The shard to ask."""
+    hold_id: _builtins.bytes
+    """16 bytes."""
+    def __init__(
+        self,
+        *,
+        shard_id: _builtins.int = ...,
+        hold_id: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hold_id", b"hold_id", "shard_id", b"shard_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetHoldRequest: _TypeAlias = GetHoldRequest  # noqa: Y015
+
+@_typing.final
+class ListHoldsRequest(_message.Message):
+    """Asks for open holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    shard_id: _builtins.int
+    """The shard to ask."""
+    account_number: _builtins.int
+    """Whose."""
+    limit: _builtins.int
+    """From 1 to 1,000."""
+    def __init__(
+        self,
+        *,
+        shard_id: _builtins.int = ...,
+        account_number: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "limit", b"limit", "shard_id", b"shard_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHoldsRequest: _TypeAlias = ListHoldsRequest  # noqa: Y015
+
+@_typing.final
+class ListHoldsResponse(_message.Message):
+    """Open holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HOLDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def holds(self) -> _containers.RepeatedCompositeFieldContainer[Global___Hold]:
+        """Those that expire first first."""
+
+    def __init__(
+        self,
+        *,
+        holds: _abc.Iterable[Global___Hold] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holds", b"holds"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListHoldsResponse: _TypeAlias = ListHoldsResponse  # noqa: Y015
+
+@_typing.final
+class ChangeAccountRequest(_message.Message):
+    """A change of an account's slow facts; what is absent stays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_ID_FIELD_NUMBER: _builtins.int
+    CHANGE_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    RESTRICTIONS_FIELD_NUMBER: _builtins.int
+    FLOOR_MINOR_FIELD_NUMBER: _builtins.int
+    ALLOWANCE_FIELD_NUMBER: _builtins.int
+    CUSTOMER_DAY_MINOR_MAX_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    shard_id: _builtins.int
+    """The account's shard."""
+    change_id: _builtins.bytes
+    """16 bytes, minted once per intention."""
+    account_number: _builtins.int
+    """Which account."""
+    restrictions: _builtins.int
+    """Restriction bits of the new state of life."""
+    floor_minor: _builtins.int
+    """In minor units, at most 0."""
+    customer_day_minor_max: _builtins.int
+    """The customer's cap over all accounts of this currency, per business day; -1 lifts it."""
+    reason: _builtins.str
+    """Why."""
+    @_builtins.property
+    def allowance(self) -> Global___Allowance:
+        """Replaces all limits of the account."""
+
+    @_builtins.property
+    def actor(self) -> Global___Actor:
+        """Who asks."""
+
+    def __init__(
+        self,
+        *,
+        shard_id: _builtins.int = ...,
+        change_id: _builtins.bytes = ...,
+        account_number: _builtins.int = ...,
+        restrictions: _builtins.int | None = ...,
+        floor_minor: _builtins.int | None = ...,
+        allowance: Global___Allowance | None = ...,
+        customer_day_minor_max: _builtins.int | None = ...,
+        reason: _builtins.str = ...,
+        actor: Global___Actor | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_customer_day_minor_max", b"_customer_day_minor_max", "_floor_minor", b"_floor_minor", "_restrictions", b"_restrictions", "actor", b"actor", "allowance", b"allowance", "customer_day_minor_max", b"customer_day_minor_max", "floor_minor", b"floor_minor", "restrictions", b"restrictions"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_customer_day_minor_max", b"_customer_day_minor_max", "_floor_minor", b"_floor_minor", "_restrictions", b"_restrictions", "account_number", b"account_number", "actor", b"actor", "allowance", b"allowance", "change_id", b"change_id", "customer_day_minor_max", b"customer_day_minor_max", "floor_minor", b"floor_minor", "reason", b"reason", "restrictions", b"restrictions", "shard_id", b"shard_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__customer_day_minor_max: _TypeAlias = _typing.Literal["customer_day_minor_max"]  # noqa: Y015
+    _WhichOneofArgType__customer_day_minor_max: _TypeAlias = _typing.Literal["_customer_day_minor_max", b"_customer_day_minor_max"]  # noqa: Y015
+    _WhichOneofReturnType__floor_minor: _TypeAlias = _typing.Literal["floor_minor"]  # noqa: Y015
+    _WhichOneofArgType__floor_minor: _TypeAlias = _typing.Literal["_floor_minor", b"_floor_minor"]  # noqa: Y015
+    _WhichOneofReturnType__restrictions: _TypeAlias = _typing.Literal["restrictions"]  # noqa: Y015
+    _WhichOneofArgType__restrictions: _TypeAlias = _typing.Literal["_restrictions", b"_restrictions"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__customer_day_minor_max) -> _WhichOneofReturnType__customer_day_minor_max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__floor_minor) -> _WhichOneofReturnType__floor_minor | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__restrictions) -> _WhichOneofReturnType__restrictions | None: ...
+
+Global___ChangeAccountRequest: _TypeAlias = ChangeAccountRequest  # noqa: Y015
+
+@_typing.final
+class ChangeAccountResponse(_message.Message):
+    """What became of a change."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    IS_REUSED_FIELD_NUMBER: _builtins.int
+    refusal: _builtins.int
+    """Refusal code; 0 when the account is changed."""
+    is_reused: _builtins.bool
+    """Whether the id named another change before; nothing was written."""
+    def __init__(
+        self,
+        *,
+        refusal: _builtins.int = ...,
+        is_reused: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["is_reused", b"is_reused", "refusal", b"refusal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeAccountResponse: _TypeAlias = ChangeAccountResponse  # noqa: Y015
+
+@_typing.final
+class BuryTransferRequest(_message.Message):
+    """Names an id to refuse beforehand."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_ID_FIELD_NUMBER: _builtins.int
+    TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    shard_id: _builtins.int
+    """The shard that would decide it."""
+    transfer_id: _builtins.bytes
+    """16 bytes."""
+    account_number: _builtins.int
+    """Who would pay."""
+    def __init__(
+        self,
+        *,
+        shard_id: _builtins.int = ...,
+        transfer_id: _builtins.bytes = ...,
+        account_number: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "shard_id", b"shard_id", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BuryTransferRequest: _TypeAlias = BuryTransferRequest  # noqa: Y015
+
+@_typing.final
+class BuryTransferResponse(_message.Message):
+    """Whether the id was free."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BURIED_FIELD_NUMBER: _builtins.int
+    buried: _builtins.bool
+    """False when the id means something already: ask for it again."""
+    def __init__(
+        self,
+        *,
+        buried: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buried", b"buried"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BuryTransferResponse: _TypeAlias = BuryTransferResponse  # noqa: Y015
 
 @_typing.final
 class FurtherLeg(_message.Message):
@@ -446,6 +995,11 @@ class TransferRecord(_message.Message):
     BOOKING_TIME_US_FIELD_NUMBER: _builtins.int
     BUSINESS_DATE_FIELD_NUMBER: _builtins.int
     VALUE_DATE_FIELD_NUMBER: _builtins.int
+    FLAGS_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    HOLD_ID_FIELD_NUMBER: _builtins.int
+    ORIGINAL_ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
     transfer_id: _builtins.bytes
     """16 bytes."""
     outcome: Global___Outcome.ValueType
@@ -460,6 +1014,14 @@ class TransferRecord(_message.Message):
     """Days since 1970-01-01."""
     value_date: _builtins.int
     """Days since 1970-01-01."""
+    flags: _builtins.int
+    """Bits: 1 limits overridden, 2 the payer's floor set aside."""
+    hold_id: _builtins.bytes
+    """The hold that it captured; empty for none."""
+    original_id: _builtins.bytes
+    """The transfer that it reversed; empty for none."""
+    kind: _builtins.int
+    """Why it stands here: 1 asked for here, 2 landed from a peer, 4 to 8 holds' commands and buried ids."""
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransferRecord.Leg]:
         """In order."""
@@ -467,6 +1029,10 @@ class TransferRecord(_message.Message):
     @_builtins.property
     def creditor(self) -> Global___ExternalCreditor:
         """Who is paid at another bank; absent for most."""
+
+    @_builtins.property
+    def actor(self) -> Global___Actor:
+        """Who asked; absent for what the engine did by itself."""
 
     def __init__(
         self,
@@ -480,10 +1046,15 @@ class TransferRecord(_message.Message):
         booking_time_us: _builtins.int = ...,
         business_date: _builtins.int = ...,
         value_date: _builtins.int = ...,
+        flags: _builtins.int = ...,
+        actor: Global___Actor | None = ...,
+        hold_id: _builtins.bytes = ...,
+        original_id: _builtins.bytes = ...,
+        kind: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["creditor", b"creditor"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "creditor", b"creditor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking_time_us", b"booking_time_us", "business_date", b"business_date", "creditor", b"creditor", "legs", b"legs", "outcome", b"outcome", "reference", b"reference", "refusal", b"refusal", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "creditor", b"creditor", "flags", b"flags", "hold_id", b"hold_id", "kind", b"kind", "legs", b"legs", "original_id", b"original_id", "outcome", b"outcome", "reference", b"reference", "refusal", b"refusal", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -529,6 +1100,7 @@ class GetBalancesResponse(_message.Message):
     HELDS_MINOR_FIELD_NUMBER: _builtins.int
     FLOORS_MINOR_FIELD_NUMBER: _builtins.int
     VERSIONS_FIELD_NUMBER: _builtins.int
+    RESTRICTIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def found(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bool]:
         """Whether the account is in the books."""
@@ -553,6 +1125,10 @@ class GetBalancesResponse(_message.Message):
     def versions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Entries so far."""
 
+    @_builtins.property
+    def restrictions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Restriction bits (services/ledger/books.py)."""
+
     def __init__(
         self,
         *,
@@ -562,10 +1138,11 @@ class GetBalancesResponse(_message.Message):
         helds_minor: _abc.Iterable[_builtins.int] | None = ...,
         floors_minor: _abc.Iterable[_builtins.int] | None = ...,
         versions: _abc.Iterable[_builtins.int] | None = ...,
+        restrictions: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["balances_minor", b"balances_minor", "currencies", b"currencies", "floors_minor", b"floors_minor", "found", b"found", "helds_minor", b"helds_minor", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balances_minor", b"balances_minor", "currencies", b"currencies", "floors_minor", b"floors_minor", "found", b"found", "helds_minor", b"helds_minor", "restrictions", b"restrictions", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -580,34 +1157,272 @@ class ListEntriesRequest(_message.Message):
     SHARD_ID_FIELD_NUMBER: _builtins.int
     ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
     DESCENDING_FIELD_NUMBER: _builtins.int
-    AFTER_VERSION_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
+    UNTIL_SEQUENCE_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.int
     """The shard to ask."""
     account_number: _builtins.int
     """Whose."""
     descending: _builtins.bool
     """Newest first."""
-    after_version: _builtins.int
-    """Start after this version in the order asked for; 0 starts at the beginning."""
+    after_sequence: _builtins.int
+    """Start after this sequence in the order asked for; 0 starts at the beginning."""
     limit: _builtins.int
     """At most this many; from 1 to 1,000."""
+    until_sequence: _builtins.int
+    """Stop before leaving this sequence behind in the order asked for: upwards the last one listed,
+    downwards the first one not listed; 0 for no bound.
+    """
     def __init__(
         self,
         *,
         shard_id: _builtins.int = ...,
         account_number: _builtins.int = ...,
         descending: _builtins.bool = ...,
-        after_version: _builtins.int = ...,
+        after_sequence: _builtins.int = ...,
         limit: _builtins.int = ...,
+        until_sequence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "after_version", b"after_version", "descending", b"descending", "limit", b"limit", "shard_id", b"shard_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "after_sequence", b"after_sequence", "descending", b"descending", "limit", b"limit", "shard_id", b"shard_id", "until_sequence", b"until_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEntriesRequest: _TypeAlias = ListEntriesRequest  # noqa: Y015
+
+@_typing.final
+class GetPastBalanceRequest(_message.Message):
+    """Asks for a balance of the past; exactly one of the moments."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    BOOKING_TIME_US_FIELD_NUMBER: _builtins.int
+    VALUE_DATE_FIELD_NUMBER: _builtins.int
+    BUSINESS_DATE_FIELD_NUMBER: _builtins.int
+    shard_id: _builtins.int
+    """The shard to ask."""
+    account_number: _builtins.int
+    """Whose."""
+    booking_time_us: _builtins.int
+    """Everything booked at or before this, in microseconds since 1970-01-01 UTC."""
+    value_date: _builtins.int
+    """Everything with a value date up to this, in days since 1970-01-01."""
+    business_date: _builtins.int
+    """Everything booked by the end of this business day, in days since 1970-01-01."""
+    def __init__(
+        self,
+        *,
+        shard_id: _builtins.int = ...,
+        account_number: _builtins.int = ...,
+        booking_time_us: _builtins.int = ...,
+        value_date: _builtins.int = ...,
+        business_date: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["booking_time_us", b"booking_time_us", "business_date", b"business_date", "moment", b"moment", "value_date", b"value_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "moment", b"moment", "shard_id", b"shard_id", "value_date", b"value_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_moment: _TypeAlias = _typing.Literal["booking_time_us", "value_date", "business_date"]  # noqa: Y015
+    _WhichOneofArgType_moment: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_moment) -> _WhichOneofReturnType_moment | None: ...
+
+Global___GetPastBalanceRequest: _TypeAlias = GetPastBalanceRequest  # noqa: Y015
+
+@_typing.final
+class PastBalance(_message.Message):
+    """A balance of the past."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    CURRENCY_FIELD_NUMBER: _builtins.int
+    BALANCE_MINOR_FIELD_NUMBER: _builtins.int
+    HELD_MINOR_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    found: _builtins.bool
+    """Whether the account is in the books."""
+    currency: _builtins.int
+    """ISO 4217 numeric."""
+    balance_minor: _builtins.int
+    """In minor units."""
+    held_minor: _builtins.int
+    """In minor units; 0 for a balance by value date."""
+    version: _builtins.int
+    """Entries by then; 0 for a balance by value date."""
+    def __init__(
+        self,
+        *,
+        found: _builtins.bool = ...,
+        currency: _builtins.int = ...,
+        balance_minor: _builtins.int = ...,
+        held_minor: _builtins.int = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_minor", b"balance_minor", "currency", b"currency", "found", b"found", "held_minor", b"held_minor", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PastBalance: _TypeAlias = PastBalance  # noqa: Y015
+
+@_typing.final
+class GetStatementRequest(_message.Message):
+    """Asks for a statement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
+    shard_id: _builtins.int
+    """The shard to ask."""
+    account_number: _builtins.int
+    """Whose."""
+    first_date: _builtins.int
+    """First business day, in days since 1970-01-01."""
+    last_date: _builtins.int
+    """Last business day, inclusive."""
+    def __init__(
+        self,
+        *,
+        shard_id: _builtins.int = ...,
+        account_number: _builtins.int = ...,
+        first_date: _builtins.int = ...,
+        last_date: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "first_date", b"first_date", "last_date", b"last_date", "shard_id", b"shard_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetStatementRequest: _TypeAlias = GetStatementRequest  # noqa: Y015
+
+@_typing.final
+class Statement(_message.Message):
+    """The frame of a statement; its entries are those after `after_sequence` up to `until_sequence`."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPENING_FIELD_NUMBER: _builtins.int
+    CLOSING_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    UNTIL_SEQUENCE_FIELD_NUMBER: _builtins.int
+    after_sequence: _builtins.int
+    """The last sequence before the first day."""
+    until_sequence: _builtins.int
+    """The last sequence of the last day."""
+    @_builtins.property
+    def opening(self) -> Global___PastBalance:
+        """Before the first day."""
+
+    @_builtins.property
+    def closing(self) -> Global___PastBalance:
+        """After the last day."""
+
+    def __init__(
+        self,
+        *,
+        opening: Global___PastBalance | None = ...,
+        closing: Global___PastBalance | None = ...,
+        after_sequence: _builtins.int = ...,
+        until_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["closing", b"closing", "opening", b"opening"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "closing", b"closing", "opening", b"opening", "until_sequence", b"until_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Statement: _TypeAlias = Statement  # noqa: Y015
+
+@_typing.final
+class GetTrialBalanceRequest(_message.Message):
+    """Asks for a trial balance."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_ID_FIELD_NUMBER: _builtins.int
+    shard_id: _builtins.int
+    """The shard to ask."""
+    def __init__(
+        self,
+        *,
+        shard_id: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["shard_id", b"shard_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTrialBalanceRequest: _TypeAlias = GetTrialBalanceRequest  # noqa: Y015
+
+@_typing.final
+class TrialBalance(_message.Message):
+    """All balances of a shard; debits and credits are equal in each currency."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Row(_message.Message):
+        """One row."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CODE_FIELD_NUMBER: _builtins.int
+        CURRENCY_FIELD_NUMBER: _builtins.int
+        ACCOUNT_COUNT_FIELD_NUMBER: _builtins.int
+        DEBIT_MINOR_FIELD_NUMBER: _builtins.int
+        CREDIT_MINOR_FIELD_NUMBER: _builtins.int
+        code: _builtins.int
+        """Chart code; 0 for all customers' accounts."""
+        currency: _builtins.int
+        """ISO 4217 numeric."""
+        account_count: _builtins.int
+        """How many accounts."""
+        debit_minor: _builtins.int
+        """Sum of negative balances, as a positive number of minor units."""
+        credit_minor: _builtins.int
+        """Sum of positive balances, in minor units."""
+        def __init__(
+            self,
+            *,
+            code: _builtins.int = ...,
+            currency: _builtins.int = ...,
+            account_count: _builtins.int = ...,
+            debit_minor: _builtins.int = ...,
+            credit_minor: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["account_count", b"account_count", "code", b"code", "credit_minor", b"credit_minor", "currency", b"currency", "debit_minor", b"debit_minor"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrialBalance.Row]:
+        """By code and currency."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___TrialBalance.Row] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrialBalance: _TypeAlias = TrialBalance  # noqa: Y015
 
 @_typing.final
 class ListEntriesResponse(_message.Message):
@@ -633,6 +1448,8 @@ class ListEntriesResponse(_message.Message):
         BOOKING_TIME_US_FIELD_NUMBER: _builtins.int
         BUSINESS_DATE_FIELD_NUMBER: _builtins.int
         VALUE_DATE_FIELD_NUMBER: _builtins.int
+        SEQUENCE_FIELD_NUMBER: _builtins.int
+        KIND_FIELD_NUMBER: _builtins.int
         version: _builtins.int
         """Place in the account's history, from 1."""
         amount_minor: _builtins.int
@@ -657,6 +1474,10 @@ class ListEntriesResponse(_message.Message):
         """Days since 1970-01-01."""
         value_date: _builtins.int
         """Days since 1970-01-01."""
+        sequence: _builtins.int
+        """Place in the shard's journal; pages continue after it."""
+        kind: _builtins.int
+        """What wrote it: 1 transfer, 2 landing, 3 return, holds: 4 placed, 5 increased, 6 released, 7 expired."""
         def __init__(
             self,
             *,
@@ -672,10 +1493,12 @@ class ListEntriesResponse(_message.Message):
             booking_time_us: _builtins.int = ...,
             business_date: _builtins.int = ...,
             value_date: _builtins.int = ...,
+            sequence: _builtins.int = ...,
+            kind: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "balance_after_minor", b"balance_after_minor", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "counterparty_account", b"counterparty_account", "held_after_minor", b"held_after_minor", "is_return", b"is_return", "payer_account", b"payer_account", "reference", b"reference", "transfer_id", b"transfer_id", "value_date", b"value_date", "version", b"version"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "balance_after_minor", b"balance_after_minor", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "counterparty_account", b"counterparty_account", "held_after_minor", b"held_after_minor", "is_return", b"is_return", "kind", b"kind", "payer_account", b"payer_account", "reference", b"reference", "sequence", b"sequence", "transfer_id", b"transfer_id", "value_date", b"value_date", "version", b"version"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -45,6 +45,31 @@ class LedgerStub:
                 request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersRequest.SerializeToString,
                 response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersResponse.FromString,
                 _registered_method=True)
+        self.CommandHolds = channel.unary_unary(
+                '/hivecore.ledger.v1.Ledger/CommandHolds',
+                request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.CommandHoldsRequest.SerializeToString,
+                response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersResponse.FromString,
+                _registered_method=True)
+        self.GetHold = channel.unary_unary(
+                '/hivecore.ledger.v1.Ledger/GetHold',
+                request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetHoldRequest.SerializeToString,
+                response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.Hold.FromString,
+                _registered_method=True)
+        self.ListHolds = channel.unary_unary(
+                '/hivecore.ledger.v1.Ledger/ListHolds',
+                request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListHoldsRequest.SerializeToString,
+                response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListHoldsResponse.FromString,
+                _registered_method=True)
+        self.ChangeAccount = channel.unary_unary(
+                '/hivecore.ledger.v1.Ledger/ChangeAccount',
+                request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ChangeAccountRequest.SerializeToString,
+                response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ChangeAccountResponse.FromString,
+                _registered_method=True)
+        self.BuryTransfer = channel.unary_unary(
+                '/hivecore.ledger.v1.Ledger/BuryTransfer',
+                request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.BuryTransferRequest.SerializeToString,
+                response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.BuryTransferResponse.FromString,
+                _registered_method=True)
         self.GetTransfer = channel.unary_unary(
                 '/hivecore.ledger.v1.Ledger/GetTransfer',
                 request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetTransferRequest.SerializeToString,
@@ -59,6 +84,21 @@ class LedgerStub:
                 '/hivecore.ledger.v1.Ledger/ListEntries',
                 request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListEntriesRequest.SerializeToString,
                 response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListEntriesResponse.FromString,
+                _registered_method=True)
+        self.GetPastBalance = channel.unary_unary(
+                '/hivecore.ledger.v1.Ledger/GetPastBalance',
+                request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetPastBalanceRequest.SerializeToString,
+                response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PastBalance.FromString,
+                _registered_method=True)
+        self.GetStatement = channel.unary_unary(
+                '/hivecore.ledger.v1.Ledger/GetStatement',
+                request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetStatementRequest.SerializeToString,
+                response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.Statement.FromString,
+                _registered_method=True)
+        self.GetTrialBalance = channel.unary_unary(
+                '/hivecore.ledger.v1.Ledger/GetTrialBalance',
+                request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetTrialBalanceRequest.SerializeToString,
+                response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.TrialBalance.FromString,
                 _registered_method=True)
         self.CheckPayees = channel.unary_unary(
                 '/hivecore.ledger.v1.Ledger/CheckPayees',
@@ -97,6 +137,43 @@ class LedgerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CommandHolds(self, request, context):
+        """Places, increases and releases holds in the order given. Capturing one is a transfer.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetHold(self, request, context):
+        """Returns a hold. NOT_FOUND when this shard has no such hold.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListHolds(self, request, context):
+        """Lists an account's open holds, those that expire first first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeAccount(self, request, context):
+        """Changes an account's state of life, floor, allowance or its customer's cap. Idempotent by
+        `change_id`, refusals included.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BuryTransfer(self, request, context):
+        """Refuses beforehand whatever may come under an id that means nothing yet. For a reversal that
+        arrives before its original.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetTransfer(self, request, context):
         """Returns a transfer by its id. NOT_FOUND when this shard never decided it.
         """
@@ -113,6 +190,27 @@ class LedgerServicer:
 
     def ListEntries(self, request, context):
         """Lists entries of an account from a version on, upwards or downwards.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetPastBalance(self, request, context):
+        """Returns what an account held at a moment of the past.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatement(self, request, context):
+        """Returns what an account held before and after some business days, and where their entries lie.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetTrialBalance(self, request, context):
+        """Sums all balances by chart code and currency.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,6 +250,31 @@ def add_LedgerServicer_to_server(servicer, server):
                     request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersRequest.FromString,
                     response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersResponse.SerializeToString,
             ),
+            'CommandHolds': grpc.unary_unary_rpc_method_handler(
+                    servicer.CommandHolds,
+                    request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.CommandHoldsRequest.FromString,
+                    response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersResponse.SerializeToString,
+            ),
+            'GetHold': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHold,
+                    request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetHoldRequest.FromString,
+                    response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.Hold.SerializeToString,
+            ),
+            'ListHolds': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListHolds,
+                    request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListHoldsRequest.FromString,
+                    response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListHoldsResponse.SerializeToString,
+            ),
+            'ChangeAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeAccount,
+                    request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ChangeAccountRequest.FromString,
+                    response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ChangeAccountResponse.SerializeToString,
+            ),
+            'BuryTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.BuryTransfer,
+                    request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.BuryTransferRequest.FromString,
+                    response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.BuryTransferResponse.SerializeToString,
+            ),
             'GetTransfer': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTransfer,
                     request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetTransferRequest.FromString,
@@ -166,6 +289,21 @@ def add_LedgerServicer_to_server(servicer, server):
                     servicer.ListEntries,
                     request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListEntriesRequest.FromString,
                     response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'GetPastBalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetPastBalance,
+                    request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetPastBalanceRequest.FromString,
+                    response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PastBalance.SerializeToString,
+            ),
+            'GetStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatement,
+                    request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetStatementRequest.FromString,
+                    response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.Statement.SerializeToString,
+            ),
+            'GetTrialBalance': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrialBalance,
+                    request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetTrialBalanceRequest.FromString,
+                    response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.TrialBalance.SerializeToString,
             ),
             'CheckPayees': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckPayees,
@@ -249,6 +387,141 @@ class Ledger:
             _registered_method=True)
 
     @staticmethod
+    def CommandHolds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.ledger.v1.Ledger/CommandHolds',
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.CommandHoldsRequest.SerializeToString,
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetHold(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.ledger.v1.Ledger/GetHold',
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetHoldRequest.SerializeToString,
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.Hold.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListHolds(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.ledger.v1.Ledger/ListHolds',
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListHoldsRequest.SerializeToString,
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListHoldsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.ledger.v1.Ledger/ChangeAccount',
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ChangeAccountRequest.SerializeToString,
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ChangeAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BuryTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.ledger.v1.Ledger/BuryTransfer',
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.BuryTransferRequest.SerializeToString,
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.BuryTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetTransfer(request,
             target,
             options=(),
@@ -319,6 +592,87 @@ class Ledger:
             '/hivecore.ledger.v1.Ledger/ListEntries',
             hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListEntriesRequest.SerializeToString,
             hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetPastBalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.ledger.v1.Ledger/GetPastBalance',
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetPastBalanceRequest.SerializeToString,
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PastBalance.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.ledger.v1.Ledger/GetStatement',
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetStatementRequest.SerializeToString,
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.Statement.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetTrialBalance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.ledger.v1.Ledger/GetTrialBalance',
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetTrialBalanceRequest.SerializeToString,
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.TrialBalance.FromString,
             options,
             channel_credentials,
             insecure,

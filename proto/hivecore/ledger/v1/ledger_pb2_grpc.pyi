@@ -46,12 +46,32 @@ class LedgerStub:
     """Decides transfers in the order given and answers when each has an outcome, or shortly before the
     deadline with IN_TRANSIT for crossings that the payee's shard has not answered.
     """
+    CommandHolds: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.CommandHoldsRequest, _ledger_pb2.PostTransfersResponse]
+    """Places, increases and releases holds in the order given. Capturing one is a transfer."""
+    GetHold: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetHoldRequest, _ledger_pb2.Hold]
+    """Returns a hold. NOT_FOUND when this shard has no such hold."""
+    ListHolds: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListHoldsRequest, _ledger_pb2.ListHoldsResponse]
+    """Lists an account's open holds, those that expire first first."""
+    ChangeAccount: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ChangeAccountRequest, _ledger_pb2.ChangeAccountResponse]
+    """Changes an account's state of life, floor, allowance or its customer's cap. Idempotent by
+    `change_id`, refusals included.
+    """
+    BuryTransfer: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.BuryTransferRequest, _ledger_pb2.BuryTransferResponse]
+    """Refuses beforehand whatever may come under an id that means nothing yet. For a reversal that
+    arrives before its original.
+    """
     GetTransfer: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetTransferRequest, _ledger_pb2.TransferRecord]
     """Returns a transfer by its id. NOT_FOUND when this shard never decided it."""
     GetBalances: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetBalancesRequest, _ledger_pb2.GetBalancesResponse]
     """Returns the state of accounts; accounts not in the books have `found` false."""
     ListEntries: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListEntriesRequest, _ledger_pb2.ListEntriesResponse]
     """Lists entries of an account from a version on, upwards or downwards."""
+    GetPastBalance: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetPastBalanceRequest, _ledger_pb2.PastBalance]
+    """Returns what an account held at a moment of the past."""
+    GetStatement: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetStatementRequest, _ledger_pb2.Statement]
+    """Returns what an account held before and after some business days, and where their entries lie."""
+    GetTrialBalance: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetTrialBalanceRequest, _ledger_pb2.TrialBalance]
+    """Sums all balances by chart code and currency."""
     CheckPayees: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.CheckPayeesRequest, _ledger_pb2.CheckPayeesResponse]
     """Says of each payee whether it exists here, has that currency and may be credited."""
     LandCrossings: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.LandCrossingsRequest, _ledger_pb2.LandCrossingsResponse]
@@ -72,12 +92,32 @@ class LedgerAsyncStub(LedgerStub):
     """Decides transfers in the order given and answers when each has an outcome, or shortly before the
     deadline with IN_TRANSIT for crossings that the payee's shard has not answered.
     """
+    CommandHolds: _aio.UnaryUnaryMultiCallable[_ledger_pb2.CommandHoldsRequest, _ledger_pb2.PostTransfersResponse]  # type: ignore[assignment]
+    """Places, increases and releases holds in the order given. Capturing one is a transfer."""
+    GetHold: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetHoldRequest, _ledger_pb2.Hold]  # type: ignore[assignment]
+    """Returns a hold. NOT_FOUND when this shard has no such hold."""
+    ListHolds: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListHoldsRequest, _ledger_pb2.ListHoldsResponse]  # type: ignore[assignment]
+    """Lists an account's open holds, those that expire first first."""
+    ChangeAccount: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ChangeAccountRequest, _ledger_pb2.ChangeAccountResponse]  # type: ignore[assignment]
+    """Changes an account's state of life, floor, allowance or its customer's cap. Idempotent by
+    `change_id`, refusals included.
+    """
+    BuryTransfer: _aio.UnaryUnaryMultiCallable[_ledger_pb2.BuryTransferRequest, _ledger_pb2.BuryTransferResponse]  # type: ignore[assignment]
+    """Refuses beforehand whatever may come under an id that means nothing yet. For a reversal that
+    arrives before its original.
+    """
     GetTransfer: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetTransferRequest, _ledger_pb2.TransferRecord]  # type: ignore[assignment]
     """Returns a transfer by its id. NOT_FOUND when this shard never decided it."""
     GetBalances: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetBalancesRequest, _ledger_pb2.GetBalancesResponse]  # type: ignore[assignment]
     """Returns the state of accounts; accounts not in the books have `found` false."""
     ListEntries: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListEntriesRequest, _ledger_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Lists entries of an account from a version on, upwards or downwards."""
+    GetPastBalance: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetPastBalanceRequest, _ledger_pb2.PastBalance]  # type: ignore[assignment]
+    """Returns what an account held at a moment of the past."""
+    GetStatement: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetStatementRequest, _ledger_pb2.Statement]  # type: ignore[assignment]
+    """Returns what an account held before and after some business days, and where their entries lie."""
+    GetTrialBalance: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetTrialBalanceRequest, _ledger_pb2.TrialBalance]  # type: ignore[assignment]
+    """Sums all balances by chart code and currency."""
     CheckPayees: _aio.UnaryUnaryMultiCallable[_ledger_pb2.CheckPayeesRequest, _ledger_pb2.CheckPayeesResponse]  # type: ignore[assignment]
     """Says of each payee whether it exists here, has that currency and may be credited."""
     LandCrossings: _aio.UnaryUnaryMultiCallable[_ledger_pb2.LandCrossingsRequest, _ledger_pb2.LandCrossingsResponse]  # type: ignore[assignment]
@@ -109,6 +149,50 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         """
 
     @_abc_1.abstractmethod
+    def CommandHolds(
+        self,
+        request: _ledger_pb2.CommandHoldsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.PostTransfersResponse, _abc.Awaitable[_ledger_pb2.PostTransfersResponse]]:
+        """Places, increases and releases holds in the order given. Capturing one is a transfer."""
+
+    @_abc_1.abstractmethod
+    def GetHold(
+        self,
+        request: _ledger_pb2.GetHoldRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.Hold, _abc.Awaitable[_ledger_pb2.Hold]]:
+        """Returns a hold. NOT_FOUND when this shard has no such hold."""
+
+    @_abc_1.abstractmethod
+    def ListHolds(
+        self,
+        request: _ledger_pb2.ListHoldsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ListHoldsResponse, _abc.Awaitable[_ledger_pb2.ListHoldsResponse]]:
+        """Lists an account's open holds, those that expire first first."""
+
+    @_abc_1.abstractmethod
+    def ChangeAccount(
+        self,
+        request: _ledger_pb2.ChangeAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ChangeAccountResponse, _abc.Awaitable[_ledger_pb2.ChangeAccountResponse]]:
+        """Changes an account's state of life, floor, allowance or its customer's cap. Idempotent by
+        `change_id`, refusals included.
+        """
+
+    @_abc_1.abstractmethod
+    def BuryTransfer(
+        self,
+        request: _ledger_pb2.BuryTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.BuryTransferResponse, _abc.Awaitable[_ledger_pb2.BuryTransferResponse]]:
+        """Refuses beforehand whatever may come under an id that means nothing yet. For a reversal that
+        arrives before its original.
+        """
+
+    @_abc_1.abstractmethod
     def GetTransfer(
         self,
         request: _ledger_pb2.GetTransferRequest,
@@ -131,6 +215,30 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.ListEntriesResponse, _abc.Awaitable[_ledger_pb2.ListEntriesResponse]]:
         """Lists entries of an account from a version on, upwards or downwards."""
+
+    @_abc_1.abstractmethod
+    def GetPastBalance(
+        self,
+        request: _ledger_pb2.GetPastBalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.PastBalance, _abc.Awaitable[_ledger_pb2.PastBalance]]:
+        """Returns what an account held at a moment of the past."""
+
+    @_abc_1.abstractmethod
+    def GetStatement(
+        self,
+        request: _ledger_pb2.GetStatementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.Statement, _abc.Awaitable[_ledger_pb2.Statement]]:
+        """Returns what an account held before and after some business days, and where their entries lie."""
+
+    @_abc_1.abstractmethod
+    def GetTrialBalance(
+        self,
+        request: _ledger_pb2.GetTrialBalanceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.TrialBalance, _abc.Awaitable[_ledger_pb2.TrialBalance]]:
+        """Sums all balances by chart code and currency."""
 
     @_abc_1.abstractmethod
     def CheckPayees(

@@ -1,0 +1,82 @@
+"""Reversals: the original looked up on its payer's shard, given back from its payee's.
+
+An original that is not known is buried, so that it cannot follow its own reversal. Whether there is
+anything left to give back is decided by the payee's shard, which has the original too: posted there,
+or landed. Never here: sums.
+"""
+
+from typing import Final
+
+from hivecore.gateway.v1 import bank_pb2
+from hivecore.ledger.v1 import ledger_pb2
+
+from services.chassis.directory_cache import DirectoryCache
+from services.domain import errors, identifiers
+from services.domain.outcomes import Refusal
+from services.gateway import authentication, commands, wire
+from services.gateway.authentication import Caller
+from services.gateway.commands import Reversal
+from services.gateway.peers import Shards
+from services.gateway.reading import Books
+from services.gateway.transfers import Posting
+
+LOOK_UPS_MAX: Final = 2
+"""An id that could not be buried means something, for ever; so the second look finds it."""
+
+
+class Reversals:
+    """Reverses transfers. Deadlines are loop times; all methods raise `BankError`."""
+
+    def __init__(self, directory: DirectoryCache, books: Books, posting: Posting) -> None:
+        self._directory = directory
+        self._books = books
+        self._shards = Shards(directory)
+        self._posting = posting
+
+    async def reverse(
+        self, caller: Caller, request: bank_pb2.ReverseTransferRequest, deadline: float
+    ) -> bank_pb2.Transfer:
+        """Give back what a transfer moved, whole or in part."""
+        if request.policy == bank_pb2.ReverseTransferRequest.OVERDRAW:
+            authentication.check_dispensation(caller, "OVERDRAW")
+        asked = commands.read_reversal(request)
+        original = await self._original(asked, deadline)
+        await self._books.settle(original, deadline)
+        shard_of = self._directory.current.shard_of_account
+        first = original.legs[0]
+        transfers = commands.reversing(
+            asked, original, is_crossing=shard_of(first.debit_account) != shard_of(first.credit_account)
+        )
+        shown = bank_pb2.Transfer(reference=asked.reference)
+        return await self._posting.post_read(caller, shown, transfers, None, deadline)
+
+    async def _original(self, asked: Reversal, deadline: float) -> ledger_pb2.TransferRecord:
+        """Return the original. Raises `NotFound` (ORIGINAL_NOT_FOUND), having buried an id that nobody knew."""
+        for _ in range(LOOK_UPS_MAX):
+            request = ledger_pb2.GetTransferRequest(transfer_id=asked.original_id)
+            try:
+                found: ledger_pb2.TransferRecord = await self._shards.call(
+                    asked.payer_account, "GetTransfer", request, deadline
+                )
+            except errors.NotFound as error:
+                if error.reason != "TRANSFER_NOT_FOUND":
+                    raise
+            else:
+                if not wire.was_asked_for(found) or found.legs[0].debit_account != asked.payer_account:
+                    raise _original_not_found(asked)
+                return found
+            burial = ledger_pb2.BuryTransferRequest(transfer_id=asked.original_id, account_number=asked.payer_account)
+            answer: ledger_pb2.BuryTransferResponse = await self._shards.call(
+                asked.payer_account, "BuryTransfer", burial, deadline
+            )
+            if answer.buried:
+                raise _original_not_found(asked)
+        raise AssertionError("a ledger neither knows an id nor buries it")
+
+
+def _original_not_found(asked: Reversal) -> errors.BankError:
+    metadata = {
+        "transfer_id": identifiers.uuid_text(asked.transfer_id),
+        "original": wire.transfer_name(asked.payer_account, asked.original_id),
+    }
+    return wire.refused(Refusal.ORIGINAL_NOT_FOUND, metadata)

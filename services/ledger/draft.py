@@ -1,0 +1,214 @@
+"""What one batch would write, on top of the books as committed.
+
+A `Draft` gives its own view of accounts, holds, caps, ids and peers, and collects rows. Dropping it
+undoes everything. Never here: rules, I/O, a clock.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from services.domain import chart, limits
+from services.ledger.books import (
+    AccountState,
+    Cap,
+    CapKey,
+    ChangeDecision,
+    ChangeRow,
+    Creditor,
+    Decision,
+    Hold,
+    HoldState,
+    Leg,
+    Original,
+    Relation,
+    Restriction,
+    TransferRow,
+    Watermarks,
+)
+
+
+def _nothing(_key: Any) -> None:
+    """Know nothing: for books without holds, caps or reversals."""
+
+
+class Draft:
+    """What one batch would write: decided in memory, committed as one or dropped as one.
+
+    `committed`, `hold`, `cap` and `original` give what the books have, or None; nothing is changed
+    through them. `known` gives what ids already mean. `sequence` is the last one used.
+    """
+
+    begins_day = False
+    """Whether this is the first batch of its business day."""
+
+    def __init__(
+        self,
+        shard_id: int,
+        sequence: int,
+        booking_time_us: int,
+        business_date: int,
+        committed: Callable[[int], AccountState | None],
+        known: Callable[[bytes], Decision | None],
+        peers: Mapping[int, Watermarks],
+        *,
+        hold: Callable[[bytes], Hold | None] = _nothing,
+        cap: Callable[[CapKey], Cap | None] = _nothing,
+        original: Callable[[bytes], Original | None] = _nothing,
+        change: Callable[[bytes], ChangeDecision | None] = _nothing,
+        siblings: Mapping[int, Sequence[int]] | None = None,
+        open_holds: Mapping[int, Sequence[Hold]] | None = None,
+        is_in_flight: Callable[[int], bool] = lambda _number: False,
+    ) -> None:
+        self.shard_id = shard_id
+        self.first_sequence = sequence
+        self.sequence = sequence
+        self.booking_time_us = booking_time_us
+        self.business_date = business_date
+        self._committed = committed
+        self._known = known
+        self._committed_peers = peers
+        self._committed_hold = hold
+        self._committed_cap = cap
+        self._committed_original = original
+        self._committed_change = change
+        self._siblings = siblings or {}
+        self._open_holds = open_holds or {}
+        self._is_in_flight = is_in_flight
+        self.touched: dict[int, AccountState] = {}
+        self.decisions: dict[bytes, Decision] = {}
+        self.peers: dict[int, Watermarks] = {}
+        self.holds: dict[bytes, Hold] = {}
+        self.caps: dict[CapKey, Cap] = {}
+        self.originals: dict[bytes, Original] = {}
+        self.transfers: list[TransferRow] = []
+        self.entries: list[tuple[int, int, int, int, int, int]] = []
+        self.opened: list[AccountState] = []
+        self.further_legs: list[tuple[int, int, Leg]] = []
+        self.creditors: list[tuple[int, Creditor]] = []
+        self.value_dated: list[tuple[int, int, int, int]] = []
+        """(account, sequence, amount, value date) of entries whose value date is another day."""
+        self.relations: list[tuple[int, Relation, bytes, int]] = []
+        self.crossings_out: list[tuple[int, int, int]] = []
+        self.crossings_returned: list[tuple[int, int, int, int]] = []
+        self.crossings_landed: list[tuple[int, int, int, int]] = []
+        self.crossings_refused: list[tuple[int, int, int]] = []
+        self.changes: list[ChangeRow] = []
+        self.changed: dict[bytes, ChangeDecision] = {}
+        self.cap_changes: dict[CapKey, int] = {}
+        """New caps; -1 where one is lifted."""
+        self.altered: set[int] = set()
+        """Accounts whose slow facts this draft changed."""
+        self.spenders: set[int] = set()
+        """Accounts whose `spent` this draft changed."""
+
+    def send(self, peer_id: int, sequence: int) -> int:
+        """Give a crossing the next number to a peer and return it."""
+        marks = self.own_watermarks(peer_id)
+        marks.sent_through += 1
+        self.crossings_out.append((marks.sent_through, sequence, peer_id))
+        return marks.sent_through
+
+    def take_further_legs(self, sequence: int, further: Sequence[Leg]) -> None:
+        """Record a transfer's legs after its first, posted or not, under the sequences that follow."""
+        self.further_legs.extend((number, sequence, leg) for number, leg in enumerate(further, sequence + 1))
+        self.sequence += len(further)
+
+    def is_empty(self) -> bool:
+        """Tell whether there is nothing to write."""
+        return self.sequence == self.first_sequence and not self.peers and not self.opened
+
+    def state(self, number: int) -> AccountState | None:
+        """Return this draft's own view of an account."""
+        state = self.touched.get(number)
+        if state is None:
+            committed = self._committed(number)
+            if committed is not None:
+                state = self.touched[number] = committed.copy()
+        return state
+
+    def watermarks(self, peer_id: int) -> Watermarks:
+        """Return this draft's own view of a peer, only to be read."""
+        return self.peers.get(peer_id) or self._committed_peers.get(peer_id) or Watermarks()
+
+    def own_watermarks(self, peer_id: int) -> Watermarks:
+        """Return this draft's own view of a peer, to be changed and written."""
+        marks = self.peers.get(peer_id)
+        if marks is None:
+            marks = self.peers[peer_id] = replace(self.watermarks(peer_id))
+        return marks
+
+    def meaning(self, transfer_id: bytes) -> Decision | None:
+        """Tell what an id means by this draft or by the books, as far as known."""
+        return self.decisions.get(transfer_id) or self._known(transfer_id)
+
+    def hold(self, hold_id: bytes) -> Hold | None:
+        """Return this draft's own view of a hold."""
+        return self.holds.get(hold_id) or self._committed_hold(hold_id)
+
+    def cap(self, key: CapKey) -> Cap | None:
+        """Return this draft's own view of a customer's cap."""
+        return self.caps.get(key) or self._committed_cap(key)
+
+    def original(self, transfer_id: bytes) -> Original | None:
+        """Return this draft's own view of a transfer to be reversed."""
+        return self.originals.get(transfer_id) or self._committed_original(transfer_id)
+
+    def change_meaning(self, change_id: bytes) -> ChangeDecision | None:
+        """Tell what the id of a change means by this draft or by the books."""
+        return self.changed.get(change_id) or self._committed_change(change_id)
+
+    def siblings(self, account: AccountState) -> list[AccountState]:
+        """Return the accounts of the same customer and currency, the account itself among them."""
+        numbers = {account.number, *self._siblings.get(account.number, ())}
+        if account.customer_number:
+            numbers.update(new.number for new in self.opened if new.customer_number == account.customer_number)
+        states = (self.state(number) for number in numbers)
+        return [state for state in states if state is not None and state.currency == account.currency]
+
+    def open_holds(self, number: int) -> list[Hold]:
+        """Return an account's open holds, where they were asked for beforehand."""
+        holds = {hold.hold_id: hold for hold in self._open_holds.get(number, ())} | self.holds
+        return [hold for hold in holds.values() if hold.account_number == number and hold.state == HoldState.OPEN]
+
+    def is_in_flight(self, number: int) -> bool:
+        """Tell whether an account is a side of a leg that may still come back with its crossing."""
+        crossing = {sequence for _, sequence, _ in self.crossings_out}
+        return (
+            self._is_in_flight(number)
+            or any(row.debit_account == number and row.sequence in crossing for row in self.transfers)
+            or any(of in crossing and number in leg[:2] for _, of, leg in self.further_legs)
+        )
+
+    def note_value_date(self, first_sequence: int, value_date: int) -> None:
+        """Note the entries from a sequence on, the last ones written, as bearing another value date."""
+        for entry in reversed(self.entries):
+            if entry[2] < first_sequence:
+                break
+            self.value_dated.append((entry[0], entry[2], entry[3], value_date))
+
+    def set_aside(self, account: AccountState, change_minor: int, sequence: int) -> None:
+        """Write the entry that holds money, or frees it when negative. Past every rule."""
+        account.version += 1
+        account.held_minor += change_minor
+        self.entries.append((account.number, account.version, sequence, 0, account.balance_minor, account.held_minor))
+
+    def transit(self, peer_id: int, currency: int) -> AccountState:
+        """Return the transit account of a peer, opening it when money passes for the first time."""
+        number = chart.transit_account(self.shard_id, peer_id, currency)
+        state = self.state(number)
+        if state is None:
+            state = AccountState(number, currency, -limits.BALANCE_MINOR_MAX, Restriction.RESERVED)
+            self.touched[number] = state
+            self.opened.append(state)
+        return state
+
+    def move(self, debit: AccountState, credit: AccountState, amount_minor: int, sequence: int) -> None:
+        """Write both entries of a leg. Past every rule: this cannot be refused."""
+        debit.version += 1
+        debit.balance_minor -= amount_minor
+        credit.version += 1
+        credit.balance_minor += amount_minor
+        append = self.entries.append
+        append((debit.number, debit.version, sequence, -amount_minor, debit.balance_minor, debit.held_minor))
+        append((credit.number, credit.version, sequence, amount_minor, credit.balance_minor, credit.held_minor))

@@ -1,0 +1,59 @@
+"""Rows of the books as PostgreSQL gives them, read into values, and how a connection speaks of them.
+
+Never here: queries.
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from services.chassis import binary_copy
+from services.domain.outcomes import Outcome
+from services.ledger.books import AccountState, Allowance, Spent
+
+
+async def speak_raw(connection: Any) -> None:
+    """Exchange ids as bytes, times as microseconds and dates as days since 1970-01-01."""
+    await connection.set_type_codec("uuid", schema="pg_catalog", encoder=bytes, decoder=bytes, format="binary")
+    await connection.set_type_codec(
+        "timestamptz",
+        schema="pg_catalog",
+        encoder=lambda time_us: (time_us - binary_copy.MICROSECONDS_TO_2000,),
+        decoder=lambda value: value[0] + binary_copy.MICROSECONDS_TO_2000,
+        format="tuple",
+    )
+    await connection.set_type_codec(
+        "date",
+        schema="pg_catalog",
+        encoder=lambda days: (days - binary_copy.DAYS_TO_2000,),
+        decoder=lambda value: value[0] + binary_copy.DAYS_TO_2000,
+        format="tuple",
+    )
+
+
+def states(found: Iterable[Any]) -> dict[int, AccountState]:
+    """Read accounts by number."""
+    read = {}
+    for row in found:
+        state = AccountState(*row[:8])
+        state.allowance, state.is_capped, state.spent = allowance(*row[8:12]), row[12], spent(*row[13:])
+        read[state.number] = state
+    return read
+
+
+def allowance(*limits: int | None) -> Allowance | None:
+    """Return an account's allowance; None when nothing is limited."""
+    return Allowance(*limits) if any(limit is not None for limit in limits) else None
+
+
+def spent(date: int | None, minor: int, count: int) -> Spent | None:
+    """Return what was spent last; None when nothing ever was."""
+    return None if date is None else Spent(date, minor, count)
+
+
+def ended(row: Any) -> tuple[int, int]:
+    """Derive the outcome of a row of `transfer`: a crossing's follows from watermark and returns."""
+    if row["outcome"] != Outcome.IN_TRANSIT:
+        return row["outcome"], row["refusal"]
+    if row["return_refusal"]:
+        return Outcome.RETURNED, row["return_refusal"]
+    return (Outcome.POSTED if row["acknowledged"] else Outcome.IN_TRANSIT), 0

@@ -1,0 +1,199 @@
+"""Answers questions about the books: any process may, writer or not, on the primary only.
+
+Never here: writing, or deciding on what was read.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from services.chassis import logs, postgres, queries
+from services.domain import errors
+from services.ledger import raw
+from services.ledger.books import AccountState, Actor, Creditor, Hold, Leg
+
+SQL: Final = queries.load("services.ledger")
+
+POOL_CONNECTIONS: Final = 4
+"""Readers of one shard at a time; each answer is an index seek or a page."""
+
+READ_SECONDS_MAX: Final = 10.0
+
+_log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class TransferRecord:
+    """A transfer as the books have it; dates in days since 1970-01-01."""
+
+    transfer_id: bytes
+    legs: tuple[Leg, ...]
+    kind: int
+    outcome: int
+    refusal: int
+    reference: str
+    creditor: Creditor | None
+    booking_time_us: int
+    business_date: int
+    value_date: int
+    flags: int
+    actor: Actor | None
+    relation: int
+    """How it refers to `target_id`; 0 when it does not."""
+    target_id: bytes
+    peer_id: int
+    """Peer of a crossing; 0 when there is none."""
+    number: int
+    """Number of a crossing at that peer."""
+
+
+class PastState(NamedTuple):
+    """What an account held at some moment, in minor units."""
+
+    version: int
+    balance_minor: int
+    held_minor: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How far the books are, as any process may read it."""
+
+    last_sequence: int
+    writer_epoch: int
+    in_flight_count: int
+
+
+class Reader:
+    """Answers questions about the books; any number may, writer or not."""
+
+    def __init__(self, pool: Any) -> None:
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, dsn: str) -> "Reader":
+        """Connect a pool."""
+        pool = await postgres.create_pool(
+            dsn, application="hivecore-ledger-read", size=POOL_CONNECTIONS, init=raw.speak_raw
+        )
+        return cls(pool)
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._pool.close()
+
+    async def _ask(self, query: str, *arguments: Any) -> list[Any]:
+        """Fetch rows. Raises `Unavailable` when the database does not answer."""
+        try:
+            rows: list[Any] = await self._pool.fetch(SQL[query], *arguments, timeout=READ_SECONDS_MAX)
+        except postgres.ERRORS as error:
+            if postgres.is_connection_lost(error):
+                await self._pool.expire_connections()
+            _log.warning("read_failed", query=query, error=type(error).__name__)
+            raise errors.Unavailable("SHARD_DATABASE_UNREACHABLE", "the shard's database does not answer") from None
+        return rows
+
+    async def balances(self, numbers: Sequence[int]) -> dict[int, AccountState]:
+        """Return the state of those of the accounts that are in the books."""
+        return raw.states(await self._ask("load_accounts", numbers))
+
+    async def facts(self, numbers: Sequence[int]) -> dict[int, AccountState]:
+        """Return the slow-changing facts of accounts, without their balances."""
+        found = await self._ask("check_payees", numbers)
+        return {
+            number: AccountState(number, currency, 0, restrictions, allowance=raw.allowance(ceiling))
+            for number, currency, restrictions, ceiling in found
+        }
+
+    async def transfer(self, transfer_id: bytes) -> TransferRecord | None:
+        """Return a transfer asked for or landed here."""
+        found = await self._ask("get_transfer", transfer_id)
+        if not found:
+            return None
+        row = found[0]
+        legs = [Leg(row["debit_account"], row["credit_account"], row["amount_minor"], row["currency"])]
+        if row["leg_count"] > 1:
+            further = await self._ask("further_legs", row["sequence"], row["leg_count"])
+            legs.extend(Leg(*leg) for leg in further)
+        outcome, refusal = raw.ended(row)
+        creditor = None
+        if row["bank_code"] is not None:
+            creditor = Creditor(row["bank_code"], row["account"], row["creditor_name"], row["remittance_text"])
+        return TransferRecord(
+            row["transfer_id"],
+            tuple(legs),
+            row["kind"],
+            outcome,
+            refusal,
+            row["reference"],
+            creditor,
+            row["booking_time"],
+            row["business_date"],
+            row["value_date"],
+            row["flags"],
+            None if row["subject"] is None else Actor(row["channel"], row["subject"]),
+            row["relation"] or 0,
+            row["target_id"] or b"",
+            row["peer_id"],
+            row["number"],
+        )
+
+    async def entries(
+        self, account_number: int, *, descending: bool, after_sequence: int, until_sequence: int, limit: int
+    ) -> tuple[int | None, list[Any]]:
+        """Return the account's currency, None when it is not in the books, and a page of its entries."""
+        currency = await self.currency(account_number)
+        if currency is None:
+            return None, []
+        query = "entries_descending" if descending else "entries_ascending"
+        return currency, await self._ask(query, account_number, after_sequence, limit, until_sequence)
+
+    async def refused_crossings(self, peer_id: int, first: int, last: int) -> list[tuple[int, int]]:
+        """Return numbers, first to last, of a peer's crossings that were refused here, with reasons."""
+        return [(number, refusal) for number, refusal in await self._ask("refused_crossings", peer_id, first, last)]
+
+    async def state_at(self, account_number: int, sequence: int) -> PastState:
+        """Return what an account held after a sequence; nothing before its first entry."""
+        found = await self._ask("state_at", account_number, sequence)
+        return PastState(*found[0]) if found else PastState(0, 0, 0)
+
+    async def currency(self, account_number: int) -> int | None:
+        """Return an account's currency; None when it is not in the books."""
+        facts = await self._ask("account_facts", account_number)
+        return facts[0]["currency"] if facts else None
+
+    async def cut_of_day(self, business_date: int) -> int:
+        """Return the last sequence of all business days up to one, in days since 1970-01-01."""
+        cut: int = (await self._ask("day_cut", business_date))[0][0]
+        return cut
+
+    async def cut_of_time(self, time_us: int) -> int:
+        """Return the last sequence booked at or before a time."""
+        cut: int = (await self._ask("time_cut", time_us))[0][0]
+        return cut
+
+    async def value_shift(self, account_number: int, value_date: int) -> int:
+        """Return what turns the booked balance at a day's end into the balance by value date."""
+        shift: int = (await self._ask("value_shift", account_number, value_date))[0][0]
+        return shift
+
+    async def trial_balance(self, internal_slot: int) -> list[tuple[int, ...]]:
+        """Return (chart code, currency, accounts, debit, credit); code 0 is all customers' accounts."""
+        return [tuple(row) for row in await self._ask("trial_balance", internal_slot)]
+
+    async def due_holds(self, limit: int) -> list[bytes]:
+        """Return open holds whose time has come, the oldest first."""
+        return [row[0] for row in await self._ask("due_holds", limit)]
+
+    async def hold(self, hold_id: bytes) -> tuple[Hold, str] | None:
+        """Return a hold and the words it was placed with."""
+        found = await self._ask("get_hold", hold_id)
+        return (Hold(*found[0][:-1]), found[0][-1]) if found else None
+
+    async def open_holds(self, account_number: int, limit: int) -> list[tuple[Hold, str]]:
+        """Return an account's open holds with the words they were placed with, those that expire first first."""
+        return [(Hold(*row[:-1]), row[-1]) for row in await self._ask("open_holds", account_number, limit)]
+
+    async def status(self) -> Status:
+        """Return how far the books are."""
+        return Status(*(await self._ask("shard_status"))[0])
