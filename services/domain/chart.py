@@ -51,6 +51,11 @@ def transit_account(shard_id: int, peer_id: int, currency: int) -> AccountNumber
     return internal_account(shard_id, Code.TRANSIT, currency, peer_id)
 
 
+def is_transit(number: int) -> bool:
+    """Tell whether an account is one that only the engine moves."""
+    return is_internal(number) and number // 10**8 % 10**4 == Code.TRANSIT
+
+
 def is_internal(number: int) -> bool:
     """Tell whether an account is the bank's own."""
     return SLOTS - number // 10**12 <= SHARD_ID_MAX

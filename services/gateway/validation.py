@@ -98,7 +98,7 @@ def _read_sides(texts: list[str], partners: Partners, suspects: set[int]) -> lis
             for place, side in enumerate(sides)
             if (
                 side > 0
-                and (side % 97 != 1 or not side // 100 % 10**10 or (side >= _INTERNAL_FIRST and _is_transit(side)))
+                and (side % 97 != 1 or not side // 100 % 10**10 or (side >= _INTERNAL_FIRST and chart.is_transit(side)))
             )
             or side in (0, _NOSTRO_SIDE_UNKNOWN)
         ]
@@ -210,13 +210,9 @@ def _parse_side(text: str, field: str) -> int:
     if side < 0:
         return side
     number = identifiers.parse_account_number(text, field)
-    if _is_transit(number):
+    if chart.is_transit(number):
         raise errors.Malformed("ACCOUNT_RESERVED", field, "a transit account: only crossings pass through it")
     return number
-
-
-def _is_transit(number: int) -> bool:
-    return number // 10**8 % 10**4 == chart.Code.TRANSIT and chart.is_internal(number)
 
 
 def _partner_fault(legs: Iterable[bank_pb2.Leg], partners: Partners) -> errors.BankError | None:

@@ -125,7 +125,10 @@ class Writer:
         now = asyncio.get_running_loop().time()
         batch: list[Job[Any]] = []
         weight = 0
+        opens_accounts = False
         while self._queue and (not batch or weight + self._queue[0].weight <= limits.BATCH_TRANSFERS_MAX):
+            if opens_accounts and self._queue[0].needs_all_siblings:
+                break
             job = self._queue.popleft()
             self.queued_count -= job.weight
             if job.future.done() or job.deadline < now:
@@ -133,6 +136,7 @@ class Writer:
             job.started = True
             batch.append(job)
             weight += job.weight
+            opens_accounts |= job.opens_accounts
         self._meters.queued.set(self.queued_count)
         return batch
 
@@ -147,6 +151,7 @@ class Writer:
             except IdTaken:
                 ids = [transfer_id for job in batch for transfer_id in job.transfer_ids()]
                 facts.known |= await self._find(ids)
+                self.memory.remember(facts.known)
                 continue
             except postgres.ERRORS as error:
                 if postgres.is_connection_lost(error):
@@ -219,8 +224,9 @@ class Writer:
 
     def _finish(self, batch: list[Job[Any]], draft: Draft, answers: list[Any]) -> None:
         """Take a committed draft into memory and answer its callers."""
-        self.memory.take(draft)
-        self._on_commit(draft)
+        if not draft.is_empty():
+            self.memory.take(draft)
+            self._on_commit(draft)
         self._meters.cached.set(self.memory.account_count)
         self._meters.count(draft, sum(len(job.transfer_ids()) for job in batch))
         for job, answer in zip(batch, answers, strict=True):

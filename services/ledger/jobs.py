@@ -49,6 +49,16 @@ class Job(ABC, Generic[T]):
         """Whether deciding needs holds, originals, changes or siblings."""
         return False
 
+    @property
+    def opens_accounts(self) -> bool:
+        """Whether accounts may be in the books after this that were not before."""
+        return False
+
+    @property
+    def needs_all_siblings(self) -> bool:
+        """Whether accounts opened in the same batch would be missed: a batch ends before such a job."""
+        return False
+
     def transits(self) -> Iterable[tuple[int, int]]:
         """Return (peer, currency) of the transit accounts that deciding needs."""
         return ()
@@ -246,6 +256,11 @@ class OpenJob(Job[list[bool]]):
         """Open."""
         return posting.open_accounts(draft, self.openings)
 
+    @property
+    def opens_accounts(self) -> bool:
+        """Yes."""
+        return True
+
 
 class HoldJob(Job[Answers]):
     """Holds to place, increase and release."""
@@ -360,6 +375,11 @@ class ChangeJob(Job[ChangeDecision | None]):
     def change_ids(self) -> Iterable[bytes]:
         """Return the change's id."""
         return (self.change.change_id,)
+
+    @property
+    def needs_all_siblings(self) -> bool:
+        """Whether its customer's cap changes."""
+        return self.change.customer_day_minor_max is not None
 
     def siblings_of(self) -> Iterable[int]:
         """Return the account when its customer's cap changes."""

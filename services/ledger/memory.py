@@ -172,6 +172,10 @@ class Memory:
         self._caps.update(draft.caps)
         self.peers.update(draft.peers)
 
+    def remember(self, known: dict[bytes, Decision]) -> None:
+        """Remember what the database said of ids: whoever repeats them once repeats them again."""
+        self._decisions.update(known)
+
     def take_returns(self, refused: Iterable[tuple[Crossing, int]]) -> None:
         """Let remembered ids of returned crossings mean that from now on."""
         for crossing, refusal in refused:

@@ -257,9 +257,10 @@ def land(draft: Draft, crossings: Crossings) -> None:
         transit = draft.transit(crossings.peer_id, currency)
         refusal = credit_refusal(credit, amount, currency) or transit_refusal(transit, -amount)
         before = draft.meaning(transfer_id)
-        if not refusal and before is not None:
+        if before is not None:
             is_buried = before.kind == Kind.BURIED
-            refusal = Refusal.REVERSED_BEFORE_ARRIVAL if is_buried else Refusal.TRANSFER_ID_TAKEN
+            taken = Refusal.REVERSED_BEFORE_ARRIVAL if is_buried else Refusal.TRANSFER_ID_TAKEN
+            refusal = first_refusal(refusal, taken)
         if refusal:
             draft.crossings_refused.append((crossings.first_number + place, crossings.peer_id, refusal))
             continue

@@ -162,6 +162,8 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
     async def CheckPayees(self, request: ledger_pb2.CheckPayeesRequest, context: Any) -> ledger_pb2.CheckPayeesResponse:
         """Say whether accounts may be credited; the books may change until they are."""
         numbers = request.account_numbers
+        if not 1 <= len(numbers) == len(request.currencies) <= ACCOUNTS_PER_CALL_MAX:
+            raise errors.Malformed("COLUMNS_INVALID", "account_numbers", "columns differ in length, or are too long")
         facts = await self._shard(request.shard_id).reader.facts(list(numbers))
         pairs = zip(numbers, request.currencies, strict=True)
         return ledger_pb2.CheckPayeesResponse(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hivecore.ledger.v1 import ledger_pb2
 
-from services.domain import errors, limits
+from services.domain import chart, errors, limits
 from services.ledger import changes
 from services.ledger.books import AccountState, Allowance, Change, Flag, Hold, HoldCommand
 from services.ledger.wire import actor, fingerprint, one_id
@@ -27,6 +27,8 @@ def openings(request: ledger_pb2.OpenAccountsRequest) -> list[AccountState]:
         raise errors.Malformed("COLUMNS_INVALID", "account_numbers", "columns differ in length, or are too long")
     if any(number % 97 != 1 or not 0 < number < 10**16 for number in numbers):
         raise errors.Malformed("ACCOUNT_NUMBER_INVALID", "account_numbers", "an account number has 16 digits")
+    if any(chart.is_transit(number) for number in numbers):
+        raise errors.Malformed("ACCOUNT_RESERVED", "account_numbers", "the ledger opens transit accounts itself")
     if not all(0 < currency < 1000 for currency in currencies):
         raise errors.Malformed("CURRENCY_UNKNOWN", "currencies", "not an ISO 4217 number")
     if not all(-limits.BALANCE_MINOR_MAX <= floor <= 0 for floor in floors):

@@ -189,9 +189,6 @@ def test_a_landing_under_a_buried_id_is_refused_and_given_back(here: SpecialBook
     assert here.returned == {2: {2: BURIED}}
 
 
-@pytest.mark.xfail(
-    strict=True, reason="`land` asks whether the id is buried after asking whether the payee can be paid"
-)
 def test_a_landing_under_a_buried_id_is_refused_for_that_first(here: SpecialBooks, there: SpecialBooks) -> None:
     bury(there, ORIGINAL)
     there.accounts[PAYEE].restrictions = Restriction.CLOSED

@@ -169,7 +169,8 @@ def test_a_reversal_is_not_its_payers_spending(books: SpecialBooks) -> None:
 
 def test_the_reversal_of_a_debit_does_not_give_back_what_may_be_spent(books: SpecialBooks) -> None:
     allow(books, day_minor_max=400)
-    post(books, ask(1, PAYER, PAYEE, 400), reverse(2, 1, (PAYEE, PAYER, 400)))
+    post(books, ask(1, PAYER, PAYEE, 400))
+    assert post(books, reverse(2, 1, (PAYEE, PAYER, 400))).outcomes == [POSTED]
     assert refusal(books, ask(3, PAYER, PAYEE, 1)) == Refusal.DAY_AMOUNT_LIMIT
 
 
