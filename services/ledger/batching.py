@@ -31,6 +31,9 @@ QUEUE_RETRY_SECONDS: Final = 0.2
 
 RECONNECT_SECONDS: Final = 0.2
 
+PASSING_SECONDS: Final = 0.05
+"""How long what nobody waits for may wait for somebody else's batch."""
+
 _log = logs.get(__name__)
 
 T = TypeVar("T")
@@ -63,6 +66,9 @@ class Writer:
         self._arrived = asyncio.Event()
         self._stopped = False
         self._in_doubt = False
+        self._in_passing: dict[int, int] = {}
+        """How far peers' crossings have landed, to be written with the next batch."""
+        self._is_hurried = False
         self._meters = _Meters(shard_id)
 
     def submit(self, job: Job[T]) -> None:
@@ -78,6 +84,21 @@ class Writer:
         self.queued_count += job.weight
         self._queue.append(job)
         self._arrived.set()
+
+    def acknowledge_in_passing(self, peer_id: int, landed_through: int) -> None:
+        """Write a peer's word with the next batch, or soon if there is none: nobody waits for it.
+
+        Until then the table says less than the courier knows; a restart hands over again, harmlessly.
+        """
+        if not self._in_passing:
+            asyncio.get_running_loop().call_later(PASSING_SECONDS, self._hurry)
+        self._in_passing[peer_id] = landed_through
+
+    def _hurry(self) -> None:
+        """Let what was to be written in passing have a batch of its own."""
+        if self._in_passing:
+            self._is_hurried = True
+            self._arrived.set()
 
     async def ask(self, job: Job[T]) -> T:
         """Queue a job and wait for its answer until its deadline.
@@ -119,7 +140,7 @@ class Writer:
 
     async def _next_batch(self) -> list[Job[Any]]:
         """Wait for work and take as much of it as one transaction should hold."""
-        while not self._queue:
+        while not self._queue and not self._is_hurried:
             self._arrived.clear()
             await self._arrived.wait()
         now = asyncio.get_running_loop().time()
@@ -137,6 +158,9 @@ class Writer:
             batch.append(job)
             weight += job.weight
             opens_accounts |= job.opens_accounts
+        batch.extend(AcknowledgeJob(peer_id, through, ()) for peer_id, through in self._in_passing.items())
+        self._in_passing.clear()
+        self._is_hurried = False
         self._meters.queued.set(self.queued_count)
         return batch
 

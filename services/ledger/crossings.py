@@ -143,10 +143,12 @@ class Courier:
             return False
         reasons = dict(zip(response.refused_numbers, response.refusals, strict=True))
         refused = [(crossing, reasons[crossing.number]) for crossing in batch if crossing.number in reasons]
-        job = AcknowledgeJob(self.peer_id, through, refused)
-        writer.submit_always(job)
-        if refused:
+        if not refused:
+            writer.acknowledge_in_passing(self.peer_id, through)
+        else:
             # RETURNED is said only when the payer has the money back.
+            job = AcknowledgeJob(self.peer_id, through, refused)
+            writer.submit_always(job)
             await job.future
             self.returned.update({crossing.number: refusal for crossing, refusal in refused})
             self._returned_total.inc(len(refused))
