@@ -322,9 +322,10 @@ WITH used AS (
       FROM stepped WHERE sequence <= sequence_before
      UNION ALL
     SELECT 'head_wrong', h.last_sequence,
-           format('the head is at sequence %s, the last one written is %s', h.last_sequence, u.last_sequence)
-      FROM ledger.journal_head h, (SELECT coalesce(max(sequence), 0) AS last_sequence FROM used) u
-     WHERE h.last_sequence <> u.last_sequence
+           format('the head is at sequence %s, the last one written is %s', coalesce(h.last_sequence::text, 'none'),
+                  u.last_sequence)
+      FROM (SELECT coalesce(max(sequence), 0) AS last_sequence FROM used) u LEFT JOIN ledger.journal_head h ON true
+     WHERE h.last_sequence IS DISTINCT FROM u.last_sequence
 )
 SELECT check_name AS broken, evidence, found
   FROM (SELECT check_name, evidence, count(*) OVER (PARTITION BY check_name) AS found,
@@ -333,10 +334,23 @@ SELECT check_name AS broken, evidence, found
  WHERE place <= $1;
 
 -- check_days --
--- Business days begin in the journal where it is said, and no transfer lies on the wrong side.
-WITH booked AS (
-    SELECT business_date, min(sequence) AS first_sequence, max(sequence) AS last_sequence
-      FROM ledger.transfer GROUP BY business_date
+-- Booking times never go back, a business day is that of its booking times, and begins in the journal
+-- where it is said.
+WITH written AS (
+    SELECT booking_time, business_date, sequence AS first_sequence, sequence + leg_count - 1 AS last_sequence
+      FROM ledger.transfer
+     UNION ALL
+    SELECT change_time, (change_time AT TIME ZONE 'UTC')::date, sequence, sequence FROM ledger.account_change
+), batch AS (
+    SELECT booking_time, business_date, min(first_sequence) AS first_sequence, max(last_sequence) AS last_sequence
+      FROM written GROUP BY booking_time, business_date
+), stepped AS (
+    SELECT batch.*, max(last_sequence) OVER (ORDER BY booking_time ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING)
+                        AS last_before
+      FROM batch
+), booked AS (
+    SELECT business_date, min(first_sequence) AS first_sequence, max(last_sequence) AS last_sequence
+      FROM batch GROUP BY business_date
 ), judged AS (
     SELECT coalesce(d.business_date, b.business_date) AS business_date, d.first_sequence,
            max(b.last_sequence) OVER (days ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS last_before,
@@ -344,15 +358,22 @@ WITH booked AS (
       FROM ledger.day d FULL JOIN booked b USING (business_date)
     WINDOW days AS (ORDER BY coalesce(d.business_date, b.business_date))
 ), complaint AS (
-    SELECT business_date,
+    SELECT 'booked_out_of_order' AS check_name, first_sequence AS sequence,
+           format('sequences %s to %s of %s are booked at %s, up to sequence %s was booked before', first_sequence,
+                  last_sequence, business_date, booking_time, coalesce(last_before, 0)) AS evidence
+      FROM stepped
+     WHERE first_sequence <= last_before OR (booking_time AT TIME ZONE 'UTC')::date <> business_date
+     UNION ALL
+    SELECT 'day_differs', coalesce(first_sequence, first_after),
            format('%s begins at sequence %s; days before it end at %s, it and days after it begin at %s', business_date,
-                  coalesce(first_sequence::text, 'none'), coalesce(last_before, 0), first_after) AS evidence
+                  coalesce(first_sequence::text, 'none'), coalesce(last_before, 0), first_after)
       FROM judged
      WHERE first_sequence IS NULL OR first_sequence <= last_before OR first_sequence > first_after
 )
-SELECT 'day_differs' AS broken, evidence, found
-  FROM (SELECT evidence, count(*) OVER () AS found, row_number() OVER (ORDER BY business_date) AS place
-          FROM complaint) listed
+SELECT check_name AS broken, evidence, found
+  FROM (SELECT check_name, evidence, count(*) OVER (PARTITION BY check_name) AS found,
+               row_number() OVER (PARTITION BY check_name ORDER BY sequence) AS place
+          FROM complaint) numbered
  WHERE place <= $1;
 
 -- check_value_dates --

@@ -24,6 +24,15 @@ WITH step AS (
            sum(amount_minor) FILTER (WHERE kind IN (4, 5)) OVER lived AS whole_minor
       FROM step
     WINDOW lived AS (PARTITION BY hold_id ORDER BY sequence)
+), judged AS (
+    SELECT life.*, ends_before > 0 AS resolved_before,
+           placed AND (account_number <> holder OR currency <> hold_currency
+                       OR kind = 7 AND amount_minor <> whole_minor
+                       OR kind = 1 AND hold_payee NOT IN (0, credit_account)) AS differs,
+           kind = 1 AND amount_minor > whole_minor AS exceeds
+      FROM life
+), suspect AS MATERIALIZED (
+    SELECT * FROM judged WHERE NOT placed OR resolved_before OR differs OR exceeds
 ), told AS (
     SELECT hold_id, bool_and(placed) AS placed, min(sequence) AS sequence,
            min(holder) AS account_number, min(hold_currency) AS currency, min(hold_payee) AS payee_account,
@@ -49,17 +58,15 @@ WITH step AS (
       FROM held WHERE held_after_minor <> open_holds_minor
      UNION ALL
     SELECT check_name, sequence, format('sequence %s (hold %s): %s', sequence, hold_id, complaint)
-      FROM life
+      FROM suspect
      CROSS JOIN LATERAL (VALUES
            ('hold_unplaced', NOT placed, format('kind %s, but it was not placed before', kind)),
-           ('hold_resolved_twice', ends_before > 0, format('kind %s, but it was resolved before', kind)),
-           ('hold_step_differs', placed AND (account_number <> holder OR currency <> hold_currency
-                                             OR kind = 7 AND amount_minor <> whole_minor
-                                             OR kind = 1 AND hold_payee NOT IN (0, credit_account)),
+           ('hold_resolved_twice', resolved_before, format('kind %s, but it was resolved before', kind)),
+           ('hold_step_differs', differs,
             format('kind %s of %s %s on account %s for %s; %s %s are held on account %s for %s', kind,
                    amount_minor, currency, lpad(account_number::text, 16, '0'), lpad(credit_account::text, 16, '0'),
                    whole_minor, hold_currency, lpad(holder::text, 16, '0'), lpad(hold_payee::text, 16, '0'))),
-           ('capture_exceeds_hold', kind = 1 AND amount_minor > whole_minor,
+           ('capture_exceeds_hold', exceeds,
             format('captures %s of %s', amount_minor, whole_minor))
            ) AS complaints (check_name, applies, complaint)
      WHERE applies
@@ -130,6 +137,15 @@ WITH link AS MATERIALIZED (
                           WHERE o.leg_count > 1 AND f.sequence > o.sequence AND f.sequence < o.sequence + o.leg_count
            ) mirrored ON true
      WHERE l.relation = 2 AND l.kind = 1 AND l.outcome <> 2
+), judged AS (
+    SELECT reversal.*,
+           original_sequence IS NULL OR original_outcome <> 1 OR original_sequence > sequence AS of_nothing,
+           (debit_account, credit_account, currency, leg_count)
+           <> (original_credit, original_debit, original_currency, original_leg_count)
+           OR legs IS DISTINCT FROM mirrored_legs OR leg_count > 1 AND first_minor <> original_minor AS differs
+      FROM reversal
+), suspect AS MATERIALIZED (
+    SELECT * FROM judged WHERE of_nothing OR differs
 ), complaint AS (
     SELECT 'relation_misplaced' AS check_name, sequence,
            format('sequence %s (transfer %s): relation %s (one of %s) of amount %s to %s, kind %s with outcome %s and amount %s',
@@ -142,15 +158,11 @@ WITH link AS MATERIALIZED (
      UNION ALL
     SELECT check_name, sequence,
            format('sequence %s (transfer %s) reverses %s: %s', sequence, transfer_id, target_id, complaint)
-      FROM reversal
+      FROM suspect
      CROSS JOIN LATERAL (VALUES
-           ('reversal_of_nothing',
-            original_sequence IS NULL OR original_outcome <> 1 OR original_sequence > sequence,
+           ('reversal_of_nothing', of_nothing,
             format('sequence %s, outcome %s', coalesce(original_sequence::text, 'none'), original_outcome)),
-           ('reversal_differs',
-            (debit_account, credit_account, currency, leg_count)
-            <> (original_credit, original_debit, original_currency, original_leg_count)
-            OR legs IS DISTINCT FROM mirrored_legs OR leg_count > 1 AND first_minor <> original_minor,
+           ('reversal_differs', differs,
             format('%s legs, %s %s from %s to %s%s; of %s legs, %s %s from %s to %s%s', leg_count, first_minor, currency,
                    lpad(debit_account::text, 16, '0'), lpad(credit_account::text, 16, '0'), ' and ' || legs::text,
                    original_leg_count, original_minor, original_currency, lpad(original_debit::text, 16, '0'),

@@ -3,10 +3,13 @@
 -- or else what the account says now. Changes refused for want of an account (10) found nothing.
 
 -- check_changes --
--- Each change found what the one before left, the account is as the last one left it, and a closed
--- account was empty and stays so. Caps are what the last change of each says.
+-- Each change found what the one before left, names no limits where it sets none, and leaves a closed
+-- account closed. The account is as its last change left it; a closed one was empty and stays so. Caps are
+-- what the last change of each says.
 WITH change AS MATERIALIZED (
     SELECT sequence, account_number, refusal, restrictions,
+           NOT sets_allowance AND coalesce(balance_minor_max, transfer_minor_max, day_minor_max, day_count_max) IS NOT NULL
+               AS names_limits_in_vain,
            ARRAY[restrictions_before, floor_before_minor, balance_before_minor_max, transfer_before_minor_max,
                  day_before_minor_max, day_before_count_max] AS facts_before,
            ARRAY[coalesce(accepted.restrictions_after, restrictions_before),
@@ -40,7 +43,9 @@ WITH change AS MATERIALIZED (
            format('sequence %s changes account %s: found restrictions, floor and limits %s, the change before left %s',
                   sequence, lpad(account_number::text, 16, '0'), facts_before, facts_left)
       FROM stepped
-     WHERE facts_left IS NOT NULL AND facts_before IS DISTINCT FROM facts_left OR refusal = 0 AND facts_before[1] & 4 <> 0
+     WHERE facts_left IS NOT NULL AND facts_before IS DISTINCT FROM facts_left
+        OR refusal = 0 AND facts_before[1] & 4 <> 0
+        OR names_limits_in_vain
      UNION ALL
     SELECT 'account_differs', s.sequence,
            format('account %s has restrictions, floor and limits %s, its last change (sequence %s) left %s',
@@ -205,14 +210,21 @@ WITH account_period AS (
            CASE s.kind WHEN 1 THEN 0 ELSE -1 END, s.business_date, NULL, 0
       FROM step s JOIN ledger.hold h ON h.hold_id = s.hold_id AND h.place_date = s.business_date
      WHERE s.kind IN (1, 6, 7)
+), begin AS (
+    SELECT p.of_customer, p.owner, p.currency, p.run, (c.change_time AT TIME ZONE 'UTC')::date AS begun_on
+      FROM period p LEFT JOIN ledger.account_change c ON c.sequence = p.run
+     WHERE p.begin_sequence IS NOT NULL
 ), open_then AS (
-    SELECT p.of_customer, p.owner, p.currency, p.run, s.hold_id, sum(s.amount_minor) AS minor, min(s.business_date) AS place_date
-      FROM period p
+    SELECT b.of_customer, b.owner, b.currency, b.run, s.hold_id, sum(s.amount_minor) AS minor
+      FROM begin b
       JOIN member m USING (of_customer, owner, currency)
-      JOIN step s ON s.account_number = m.account_number AND s.sequence < p.begin_sequence
-     WHERE p.begin_sequence > 0
-     GROUP BY p.of_customer, p.owner, p.currency, p.run, s.hold_id
-    HAVING bool_and(s.kind IN (4, 5))
+      JOIN step s ON s.account_number = m.account_number AND s.sequence < b.run
+     WHERE b.run > 0
+     GROUP BY b.of_customer, b.owner, b.currency, b.run, s.hold_id, b.begun_on
+    HAVING bool_and(s.kind IN (4, 5)) AND min(s.business_date) = b.begun_on
+), set_aside AS (
+    SELECT of_customer, owner, currency, run, sum(minor)::bigint AS minor, count(*) AS count
+      FROM open_then GROUP BY of_customer, owner, currency, run
 ), moment AS (
     SELECT m.of_customer, m.owner, m.currency, s.sequence, CASE WHEN p.counts THEN p.run END AS run, s.business_date,
            CASE WHEN p.counts THEN s.minor ELSE 0 END AS minor, CASE WHEN p.counts THEN s.count ELSE 0 END AS count,
@@ -223,15 +235,9 @@ WITH account_period AS (
       JOIN period p ON p.of_customer = m.of_customer AND p.owner = m.owner AND p.currency = m.currency
                    AND s.sequence > p.after_sequence AND s.sequence <= p.through_sequence
      UNION ALL
-    SELECT p.of_customer, p.owner, p.currency, p.run, p.run, day.begun_on, coalesce(o.minor, 0), coalesce(o.count, 0),
+    SELECT b.of_customer, b.owner, b.currency, b.run, b.run, b.begun_on, coalesce(s.minor, 0), coalesce(s.count, 0),
            NULL, NULL, NULL, NULL, NULL, NULL, NULL
-      FROM period p
-      LEFT JOIN LATERAL (SELECT (c.change_time AT TIME ZONE 'UTC')::date AS begun_on
-                           FROM ledger.account_change c WHERE c.sequence = p.run) day ON true
-      LEFT JOIN LATERAL (SELECT sum(o.minor)::bigint AS minor, count(*) AS count FROM open_then o
-                          WHERE o.of_customer = p.of_customer AND o.owner = p.owner AND o.currency = p.currency
-                            AND o.run = p.run AND o.place_date = day.begun_on AND p.run > 0) o ON true
-     WHERE p.begin_sequence IS NOT NULL
+      FROM begin b LEFT JOIN set_aside s USING (of_customer, owner, currency, run)
      UNION ALL
     SELECT false, account_number, 0, sequence, NULL, business_date, 0, 0, NULL, NULL, NULL, NULL, NULL, minor, count
       FROM ledger.spending
@@ -251,23 +257,31 @@ WITH account_period AS (
       FROM placed
     WINDOW so_far AS (PARTITION BY of_customer, owner, currency, run, business_date ORDER BY sequence),
            of_day AS (PARTITION BY of_customer, owner, currency, business_date)
+), judged AS (
+    SELECT summed.*,
+           said_minor IS NOT NULL AND (run IS NULL OR said_minor <> minor_so_far OR said_count <> count_so_far) AS differs,
+           sequence = last_spent AND said_minor IS NULL AND last_spent > coalesce(last_said, 0) AS is_missing,
+           asked_minor > transfer_minor_max AS too_much,
+           asked_minor IS NOT NULL AND (minor_so_far > day_minor_max OR asked_count > 0 AND count_so_far > day_count_max)
+               AS too_much_a_day
+      FROM summed
+), suspect AS MATERIALIZED (
+    SELECT * FROM judged WHERE differs OR is_missing OR too_much OR too_much_a_day
 ), complaint AS (
     SELECT check_name, owner, sequence,
            format('%s, sequence %s: %s', CASE WHEN of_customer THEN format('customer %s in currency %s', owner, currency)
                                               ELSE 'account ' || lpad(owner::text, 16, '0') END, sequence, complaint)
                AS evidence
-      FROM summed
+      FROM suspect
      CROSS JOIN LATERAL (VALUES
-           ('spending_differs', said_minor IS NOT NULL
-                                AND (run IS NULL OR said_minor <> minor_so_far OR said_count <> count_so_far),
+           ('spending_differs', differs,
             format('%s is said to be spent on %s in %s times, it was %s in %s', said_minor, business_date, said_count,
                    minor_so_far, count_so_far)),
-           ('spending_missing', sequence = last_spent AND said_minor IS NULL AND last_spent > coalesce(last_said, 0),
+           ('spending_missing', is_missing,
             format('nothing is said about %s spent on %s in %s times', minor_so_far, business_date, count_so_far)),
-           ('transfer_limit_broken', asked_minor > transfer_minor_max,
+           ('transfer_limit_broken', too_much,
             format('%s at a time, where %s may be', asked_minor, transfer_minor_max)),
-           (CASE WHEN of_customer THEN 'customer_limit_broken' ELSE 'day_limit_broken' END,
-            asked_minor IS NOT NULL AND (minor_so_far > day_minor_max OR asked_count > 0 AND count_so_far > day_count_max),
+           (CASE WHEN of_customer THEN 'customer_limit_broken' ELSE 'day_limit_broken' END, too_much_a_day,
             format('%s spent on %s in %s times, where %s in %s may be', minor_so_far, business_date, count_so_far,
                    coalesce(day_minor_max::text, 'any'), coalesce(day_count_max::text, 'any')))
            ) AS complaints (check_name, applies, complaint)

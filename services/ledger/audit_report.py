@@ -33,6 +33,7 @@ CHECKS: Final[dict[str, int]] = {
     "order_broken": 3,
     "balance_broken": 3,
     "currency_differs": 3,
+    "booked_out_of_order": 3,
     "day_differs": 3,
     "value_dated_differs": 3,
     "held_broken": 4,

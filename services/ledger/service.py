@@ -17,7 +17,8 @@ from services.domain.identifiers import uuid_text
 from services.domain.outcomes import Outcome
 from services.ledger import rules, wire, wire_commands
 from services.ledger.books import PlaceError, Transfers
-from services.ledger.jobs import BuryJob, ChangeJob, HoldJob, LandJob, OpenJob, PostJob
+from services.ledger.command_jobs import BuryJob, ChangeJob, HoldJob
+from services.ledger.jobs import LandJob, OpenJob, PostJob
 from services.ledger.reader import Reader
 from services.ledger.shard import Shard
 

@@ -15,8 +15,8 @@ from services.chassis import logs, postgres
 from services.domain import errors
 from services.ledger import metrics
 from services.ledger.batching import Writer, not_the_writer
+from services.ledger.command_jobs import ExpireJob
 from services.ledger.crossings import Courier, Couriers, PayeeCheck, Peer
-from services.ledger.jobs import ExpireJob
 from services.ledger.memory import Memory
 from services.ledger.reader import Reader
 from services.ledger.store import FenceLost, Head, Lease, Store

@@ -1,107 +1,24 @@
 """The `hivecore` command against a whole bank: every process over its sockets, the command as its own process."""
 
-import asyncio
-import csv
-import json
-import os
-import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from decimal import Decimal
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
+from command_line import User, hivecore, open_bank
 
 from services.cli import tokens
-from services.cli.bank import Bank
 from services.cli.ids import new_id
-from services.cli.topology import BankOptions
 
-REAL_FILES = Path(__file__).parents[3] / "shared" / "data" / "czech_bank"
 CUSTOMERS = "customer_ref,birth_date,gender,district\n"
 ACCOUNTS = "account_ref,customer_ref,currency,opened_on,branch_district\n"
 PAYMENTS = "payment_ref,debit_account_ref,creditor_bank,creditor_account,amount,currency,category\n"
-
-
-class Run(NamedTuple):
-    """How a command ended."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.stdout)
-
-
-async def hivecore(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> Run:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "services.cli",
-        *map(str, arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, **(environment or {})},
-    )
-    stdout, stderr = await process.communicate()
-    assert process.returncode is not None
-    return Run(process.returncode, stdout.decode(), stderr.decode())
-
-
-class User:
-    """Uses one bank by the command line."""
-
-    def __init__(self, bank: Bank) -> None:
-        self.bank = bank
-
-    async def run(self, *arguments: str | Path) -> Run:
-        """Run a command and return how it ended."""
-        return await hivecore(*arguments, "--data", self.bank.places.data)
-
-    async def get(self, *arguments: str | Path) -> Any:
-        """Run a command that must succeed and return its JSON."""
-        run = await self.run(*arguments, "--json")
-        assert run.status == 0, run.stderr
-        return run.json
-
-    async def refused(self, *arguments: str | Path) -> str:
-        """Run a command that must fail with one sentence and return that."""
-        run = await self.run(*arguments)
-        assert (run.status, run.stdout) == (1, ""), run
-        assert len(run.stderr.splitlines()) == 1
-        return run.stderr
-
-    async def open_account(self, currency: str = "CZK") -> str:
-        """Open a customer with one account."""
-        customer = (await self.get("customer", "open"))["customer_number"]
-        number: str = (await self.get("account", "open", customer, "--currency", currency))["account_number"]
-        return number
-
-    async def transfer(self, debit: str, credit: str, amount: str, *more: str) -> Any:
-        """Move money that must move."""
-        return await self.get(
-            "transfer", "--from", debit, "--to", credit, "--amount", amount, "--currency", "CZK", *more
-        )
-
-    async def balance_minor(self, number: str) -> int:
-        """Read a balance."""
-        balance: int = (await self.get("balance", number))["balance_minor"]
-        return balance
 
 
 @pytest.fixture(scope="module")
 async def user(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[User]:
     async with open_bank(tmp_path_factory.mktemp("bank")) as opened:
         yield opened
-
-
-@asynccontextmanager
-async def open_bank(data: Path) -> AsyncIterator[User]:
-    async with Bank.open(BankOptions(data=data, shards=4, port=0)) as bank:
-        yield User(bank)
 
 
 async def test_customers_and_accounts_are_opened_shown_and_listed(user: User) -> None:
@@ -396,28 +313,3 @@ async def test_the_demonstration_ends_by_itself_as_expected(tmp_path: Path) -> N
         "REVERSAL_EXCEEDS_ORIGINAL",
         "clean",
     }
-
-
-@pytest.mark.skipif(not REAL_FILES.is_dir(), reason="the files of the Czech bank are not beside the repository")
-async def test_the_czech_bank_is_imported_and_paid_twice_without_a_second_effect(tmp_path: Path) -> None:
-    async with open_bank(tmp_path / "bank") as user:
-        totals = []
-        for _ in range(2):
-            imported = await user.get("import", REAL_FILES, "--fund", "10000.00")
-            assert [imported[what]["done"] for what in ("customers", "accounts", "funding")] == [5_369, 4_500, 4_500]
-            paid = await user.get("pay", REAL_FILES)
-            assert paid["payments"]["done"] == 6_471
-            assert all(total["nostro_minor"] == total["posted_minor"] for total in paid["totals"])
-            totals.append(paid["totals"])
-            (everything,) = paid["grand_totals"]
-            assert everything["file_minor"] == sum_of_amounts(REAL_FILES / "payments.csv")
-            assert everything["posted_minor"] == everything["file_minor"]
-        assert totals[0] == totals[1]
-        assert len(totals[0]) == 13
-        assert (await user.get("audit", "--in-flight-seconds-max", "0"))["is_clean"]
-
-
-def sum_of_amounts(file: Path) -> int:
-    """Add up a file's amounts another way than the command does, in minor units."""
-    with file.open(newline="") as lines:
-        return int(sum(Decimal(row["amount"]) for row in csv.DictReader(lines)) * 100)

@@ -1,27 +1,16 @@
 """Damages to plant into the books of `audited_bank.py`, and the checks that must find each.
 
-Those of what is more than a plain transfer are `audit_damages_special.py`. A check that follows from another is named as well: what an audit finds is stated whole.
+Those of what is more than a plain transfer are `audit_damages_special.py` and
+`audit_damages_limits.py`. A check that follows from another is named as well: what an audit finds is
+stated whole.
 """
 
-from dataclasses import dataclass
-
 from audited_bank import SLOT
+from damage import Damage
 from sound_books import CZK, EUR, customer_account
 
 from services.domain import chart
 from services.domain.identifiers import account_text
-
-
-@dataclass(frozen=True)
-class Damage:
-    """One planted damage, the checks it must be found by, and what the evidence must name."""
-
-    what: str
-    checks: set[str]
-    script: str
-    names: str
-    shard_id: int = 1
-
 
 FIRST, SECOND, EMPTIED = (customer_account(SLOT[1], serial) for serial in (1, 2, 3))
 CASH = chart.internal_account(1, chart.Code.CASH, CZK)
@@ -216,6 +205,12 @@ DAMAGES = [
         {"head_wrong"},
         "UPDATE ledger.journal_head SET last_sequence = 23",
         "the head is at sequence 23, the last one written is 24",
+    ),
+    Damage(
+        "the journal has no head",
+        {"head_wrong"},
+        "DELETE FROM ledger.journal_head",
+        "the head is at sequence none, the last one written is 24",
     ),
     Damage(
         "a landing has two legs",

@@ -1,19 +1,19 @@
-"""Damages to holds, reversals, limits, changes, fees and dates on the fourth shard of `audited_bank.py`.
+"""Damages to dates, holds and reversals on the fourth shard of `audited_bank.py`.
 
 What they are and how they are read is `audit_damages.py`.
 """
 
 from dataclasses import dataclass
 
-from audit_damages import Damage
-from audited_bank import CUSTOMER, SLOT
-from sound_books import CZK, customer_account
+from audited_bank import SLOT
+from damage import Damage
+from sound_books import customer_account
 
 from services.domain.identifiers import account_text
 
 
 @dataclass(frozen=True)
-class Special(Damage):
+class SpecialDamage(Damage):
     """A damage on the fourth shard."""
 
     shard_id: int = 4
@@ -64,43 +64,61 @@ def limit(name: str, value: int) -> str:
 # at 64, is paid at 65; 66 to 68 are given back at 69 to 71; 72 is buried.
 # 73, 75 and 81 cross to shard 3 with fees, 75 comes back at 78 to 80, 83 and 85 land what shard 3 reversed.
 SPECIAL_DAMAGES = [
-    Special(
+    SpecialDamage(
+        "a transfer was booked before the ones before it",
+        {"booked_out_of_order"},
+        transfer(49, "booking_time = booking_time - interval '1 second'"),
+        "up to sequence 49 was booked before",
+    ),
+    SpecialDamage(
+        "a change was made on another day",
+        {"booked_out_of_order", "day_differs"},
+        change(57, "change_time = change_time + interval '1 day'"),
+        "sequences 57 to 57",
+    ),
+    SpecialDamage(
+        "a transfer counts for another day than it was booked on",
+        {"booked_out_of_order", "day_differs"},
+        transfer(72, "business_date = business_date - 1"),
+        "sequences 72 to 72",
+    ),
+    SpecialDamage(
         "a business day begins too late",
         {"day_differs"},
         "UPDATE ledger.day SET first_sequence = 41 WHERE first_sequence = 40",
         "it and days after it begin at 40",
     ),
-    Special(
+    SpecialDamage(
         "a business day begins too early",
         {"day_differs"},
         "UPDATE ledger.day SET first_sequence = 38 WHERE first_sequence = 40",
         "days before it end at 39",
     ),
-    Special(
+    SpecialDamage(
         "a business day has no beginning",
         {"day_differs"},
         "DELETE FROM ledger.day WHERE first_sequence = 40",
         "begins at sequence none",
     ),
-    Special(
+    SpecialDamage(
         "an entry by value date is not listed",
         {"value_dated_differs"},
         f"INSERT INTO ledger.value_dated VALUES ({HOLDER}, 17, 10000, '2026-01-01', '2026-01-02')",
         f"account {account_text(HOLDER)} sequence 17: listed as 10000 of 2026-01-01 by value date 2026-01-02",
     ),
-    Special(
+    SpecialDamage(
         "money is held in the middle of a history with holds",
         {"held_broken"},
         f"UPDATE ledger.entry SET held_after_minor = 1001 WHERE account_number = {HOLDER} AND sequence = 24",
         f"account {account_text(HOLDER)} version 5 (sequence 24): held 1001, open holds 1000",
     ),
-    Special(
+    SpecialDamage(
         "a hold set nothing aside",
         {"entries_missing", "version_broken", "held_broken"},
         f"DELETE FROM ledger.entry WHERE account_number = {HOLDER} AND sequence = 24",
         "sequence 24",
     ),
-    Special(
+    SpecialDamage(
         "a hold has set money aside on another account as well",
         {"entries_differ", "held_broken"},
         f"INSERT INTO ledger.entry VALUES ({SIBLING}, 3, 24, 0, 5000, 1000);"
@@ -111,31 +129,31 @@ SPECIAL_DAMAGES = [
         f" AND sequence = 24",
         f"account {account_text(SIBLING)} version 2 (sequence 24): held 1000, there never was a hold",
     ),
-    Special(
+    SpecialDamage(
         "a hold moved money",
         {"leg_unbalanced", "balance_broken"},
         f"UPDATE ledger.entry SET amount_minor = 1 WHERE account_number = {HOLDER} AND sequence = 24",
         "sequence 24",
     ),
-    Special(
+    SpecialDamage(
         "a hold that was refused has an entry",
         {"refused_has_entries", "hold_differs", "hold_unplaced", "held_broken"},
         transfer(24, "outcome = 2, refusal = 90"),
         "sequence 24",
     ),
-    Special(
+    SpecialDamage(
         "a hold is released that never was",
         {"hold_unplaced", "hold_differs", "held_broken"},
         relation(25, "target_id = gen_random_uuid()"),
         "kind 6, but it was not placed before",
     ),
-    Special(
+    SpecialDamage(
         "a hold is captured and released",
         {"hold_resolved_twice", "hold_differs", "held_broken"},
         relation(25, f"target_id = {id_at(21)}"),
         "kind 6, but it was resolved before",
     ),
-    Special(
+    SpecialDamage(
         "a hold is increased after its capture",
         {"hold_resolved_twice", "hold_differs"},
         "INSERT INTO ledger.transfer SELECT (jsonb_populate_record(t, jsonb_build_object('sequence', 86, 'transfer_id',"
@@ -146,139 +164,139 @@ SPECIAL_DAMAGES = [
         "UPDATE ledger.journal_head SET last_sequence = 86",
         "kind 5, but it was resolved before",
     ),
-    Special(
+    SpecialDamage(
         "a hold for one payee was captured for another",
         {"hold_step_differs"},
         transfer(21, f"credit_account = {POOR}") + f"UPDATE ledger.hold SET payee_account = {POOR} {hold('captured')}",
         f"3500 203 are held on account {account_text(HOLDER)} for {account_text(POOR)}",
     ),
-    Special(
+    SpecialDamage(
         "a hold is released by another account",
         {"hold_step_differs", "entries_differ", "held_broken"},
         transfer(25, f"debit_account = {POOR}"),
         f"on account {account_text(POOR)}",
     ),
-    Special(
+    SpecialDamage(
         "an expiry says another amount than the hold",
         {"hold_step_differs"},
         transfer(28, "amount_minor = 699"),
         "kind 7 of 699 203",
     ),
-    Special(
+    SpecialDamage(
         "a capture took more than was held",
         {"capture_exceeds_hold", "hold_differs", "held_broken"},
         transfer(21, "amount_minor = 1000"),
         "captures 2000 of 1500",
     ),
-    Special(
+    SpecialDamage(
         "a hold is larger than its steps say",
         {"hold_differs"},
         f"UPDATE ledger.hold SET amount_minor = 401 {hold('open')}",
         "0 of 401 captured",
     ),
-    Special(
+    SpecialDamage(
         "an expired hold is said to be open",
         {"hold_differs"},
         f"UPDATE ledger.hold SET state = 1 {hold('expired')}",
         "state 1; its steps say",
     ),
-    Special(
+    SpecialDamage(
         "a hold's capture is forgotten",
         {"hold_differs"},
         f"UPDATE ledger.hold SET captured_minor = 599 {hold('crossed')}",
         "599 of 600 captured",
     ),
-    Special(
+    SpecialDamage(
         "a hold is forgotten",
         {"hold_differs"},
         f"DELETE FROM ledger.hold {hold('open')}",
         "400",
     ),
-    Special(
+    SpecialDamage(
         "a hold expired before its time",
         {"hold_untimely"},
         f"UPDATE ledger.hold SET expire_time = expire_time + interval '1 hour' {hold('expired')}",
         "it was expired at",
     ),
-    Special(
+    SpecialDamage(
         "a hold was captured after its time",
         {"hold_untimely"},
         f"UPDATE ledger.hold SET expire_time = expire_time - interval '2 hours' {hold('captured')}",
         "it was captured or released at",
     ),
-    Special(
+    SpecialDamage(
         "a refused release does not say what it was to release",
         {"hold_misshapen"},
         "DELETE FROM ledger.relation WHERE sequence = 26",
         "sequence 26",
     ),
-    Special(
+    SpecialDamage(
         "an account was below the floor of the time",
         {"floor_broken"},
         change(51, "floor_minor = -249") + change(53, "floor_before_minor = -249"),
         f"account {account_text(CHANGING)} version 3 (sequence 52): balance -250 less held 0 is below floor -249",
     ),
-    Special(
+    SpecialDamage(
         "a reversal overdrew without leave",
         {"floor_broken"},
         transfer(64, "flags = 0"),
         f"account {account_text(POOR)} version 6 (sequence 64)",
     ),
-    Special(
+    SpecialDamage(
         "leave to overdraw was given to what reverses nothing",
         {"floor_broken"},
         "DELETE FROM ledger.relation WHERE sequence = 64",
         f"account {account_text(POOR)} version 6 (sequence 64)",
     ),
-    Special(
+    SpecialDamage(
         "a buried id was posted",
         {"burial_misshapen"},
         transfer(72, "outcome = 1, refusal = 0"),
         "sequence 72",
     ),
-    Special(
+    SpecialDamage(
         "a buried id has two outcomes",
         {"id_repeated"},
         transfer(72, f"transfer_id = {id_at(58)}"),
         "at sequences 58 and 72",
     ),
-    Special(
+    SpecialDamage(
         "a capture says another amount than its transfer",
         {"relation_misplaced"},
         relation(23, "amount_minor = 2001"),
         "sequence 23",
     ),
-    Special(
+    SpecialDamage(
         "a refused transfer reverses something",
         {"relation_misplaced"},
         relation(59, "sequence = 61, amount_minor = 1"),
         "sequence 61",
     ),
-    Special(
+    SpecialDamage(
         "a reversal of nothing",
         {"reversal_of_nothing"},
         relation(59, "target_id = gen_random_uuid()"),
         "sequence 59",
     ),
-    Special(
+    SpecialDamage(
         "a reversal of what was refused",
         {"reversal_of_nothing", "reversal_differs", "reversal_exceeds"},
         relation(59, f"target_id = {id_at(50)}"),
         "sequence 50, outcome 2",
     ),
-    Special(
+    SpecialDamage(
         "a reversal of what came later",
         {"reversal_of_nothing", "reversal_exceeds"},
         relation(59, f"target_id = {id_at(62)}"),
         "reverses",
     ),
-    Special(
+    SpecialDamage(
         "a reversal gives back to another account",
         {"reversal_differs"},
         relation(59, f"target_id = {id_at(17)}"),
         "sequence 59",
     ),
-    Special(
+    SpecialDamage(
         "a reversal of several legs gives one of them back in part",
         {"reversal_differs", "reversal_exceeds"},
         "UPDATE ledger.further_leg SET amount_minor = 19 WHERE sequence = 67;"
@@ -288,160 +306,10 @@ SPECIAL_DAMAGES = [
         f" WHERE account_number IN ({FIRST}, {SECOND}) AND sequence >= 67",
         "1 reversals that stand give back 60",
     ),
-    Special(
+    SpecialDamage(
         "more is given back than there was",
         {"reversal_exceeds"},
         relation(64, f"target_id = {id_at(58)}"),
         "3 reversals that stand give back 1500",
-    ),
-    Special(
-        "a change was decided twice",
-        {"change_repeated"},
-        "UPDATE ledger.account_change SET change_id = (SELECT change_id FROM ledger.account_change WHERE sequence = 33)"
-        " WHERE sequence = 48",
-        "at sequences 33 and 48",
-    ),
-    Special(
-        "a change is forgotten",
-        {"change_broken", "sequence_missing"},
-        "DELETE FROM ledger.account_change WHERE sequence = 51",
-        "sequences 51 to 51",
-    ),
-    Special(
-        "a change found other limits than there were",
-        {"change_broken"},
-        change(46, "balance_before_minor_max = 20001"),
-        f"sequence 46 changes account {account_text(LIMITED)}",
-    ),
-    Special(
-        "an account is frozen without a change",
-        {"account_differs"},
-        f"UPDATE ledger.account SET restrictions = 3 WHERE account_number = {CHANGING}",
-        f"account {account_text(CHANGING)} has restrictions, floor and limits",
-    ),
-    Special(
-        "a floor was lowered without a change",
-        {"account_differs"},
-        f"UPDATE ledger.account SET floor_minor = -1 WHERE account_number = {CHANGING}",
-        account_text(CHANGING),
-    ),
-    Special(
-        "an account was closed with money on it",
-        {"closed_not_empty", "account_differs"},
-        change(56, f"account_number = {SIBLING}"),
-        f"account {account_text(SIBLING)} was closed at sequence 56 with balance 5000",
-    ),
-    Special(
-        "an account was closed before its last entry",
-        {"closed_not_empty", "account_differs"},
-        change(55, f"account_number = {SECOND}, refusal = 0"),
-        f"account {account_text(SECOND)} was closed at sequence 55",
-    ),
-    Special(
-        "a cap is not what it was set to",
-        {"cap_differs"},
-        "UPDATE ledger.customer_cap SET day_minor_max = 6001",
-        f"customer {CUSTOMER} has a cap of 6001 in currency {CZK}",
-    ),
-    Special(
-        "a cap is gone without a change",
-        {"cap_differs"},
-        "DELETE FROM ledger.customer_cap",
-        "has a cap of none",
-    ),
-    Special(
-        "a frozen account was paid",
-        {"state_ignored"},
-        change(48, "restrictions = 3") + change(51, "restrictions_before = 3"),
-        f"account {account_text(CHANGING)} version 2 (sequence 49): amount 50 against restrictions 3",
-    ),
-    Special(
-        "an account has more than it may",
-        {"balance_limit_broken"},
-        limit("balance_minor_max", 15_999),
-        "balance 16000 is above the largest, 15999",
-    ),
-    Special(
-        "an account paid more at a time than it may",
-        {"transfer_limit_broken"},
-        limit("transfer_minor_max", 2_999),
-        f"account {account_text(LIMITED)}, sequence 34: 3000 at a time, where 2999 may be",
-    ),
-    Special(
-        "an account spent more on a day than it may",
-        {"day_limit_broken"},
-        limit("day_minor_max", 3_999),
-        f"account {account_text(LIMITED)}, sequence 36: 4000 spent",
-    ),
-    Special(
-        "an account spent more often on a day than it may",
-        {"day_limit_broken"},
-        limit("day_count_max", 2),
-        f"account {account_text(LIMITED)}, sequence 42: 3020 spent",
-    ),
-    Special(
-        "leave to pass over limits was never given",
-        {"transfer_limit_broken", "day_limit_broken"},
-        transfer(38, "flags = 0"),
-        f"account {account_text(LIMITED)}, sequence 38: 9000 spent",
-    ),
-    Special(
-        "a customer spent more on a day than the cap",
-        {"customer_limit_broken"},
-        change(43, "customer_day_minor_max = 5999") + "UPDATE ledger.customer_cap SET day_minor_max = 5999",
-        f"customer {CUSTOMER} in currency {CZK}, sequence 44: 6000 spent",
-    ),
-    Special(
-        "an account is said to have spent less",
-        {"spending_differs"},
-        "UPDATE ledger.spending SET minor = minor - 1 WHERE sequence = 38",
-        f"account {account_text(LIMITED)}, sequence 38: 8999 is said to be spent",
-    ),
-    Special(
-        "an account is said to have spent more often",
-        {"spending_differs"},
-        "UPDATE ledger.spending SET count = count + 1 WHERE sequence = 38",
-        "in 3 times, it was 9000 in 2",
-    ),
-    Special(
-        "a customer is said to have spent nothing when counting began",
-        {"spending_differs"},
-        "UPDATE ledger.customer_spending SET minor = 0, count = 0 WHERE sequence = 43",
-        "0 is said to be spent",
-    ),
-    Special(
-        "spending is said of an account without limits",
-        {"spending_differs"},
-        f"INSERT INTO ledger.spending VALUES ({POOR}, 63, 500, 1, '2026-01-01')",
-        f"account {account_text(POOR)}, sequence 63",
-    ),
-    Special(
-        "the last spending of a day is forgotten",
-        {"spending_missing"},
-        "DELETE FROM ledger.spending WHERE sequence = 38",
-        f"account {account_text(LIMITED)}, sequence 38: nothing is said about 9000 spent",
-    ),
-    Special(
-        "a return gives a fee back in another order",
-        {"return_differs"},
-        "UPDATE ledger.further_leg SET sequence = 159 - sequence WHERE sequence IN (79, 80);"
-        "UPDATE ledger.entry SET sequence = 159 - sequence WHERE sequence IN (79, 80)"
-        f" AND account_number IN ({FIRST}, {SECOND});"
-        "UPDATE ledger.entry SET amount_minor = CASE sequence WHEN 79 THEN -17 ELSE -16 END,"
-        " balance_after_minor = balance_after_minor - CASE sequence WHEN 79 THEN 1 ELSE 0 END"
-        f" WHERE sequence IN (79, 80) AND account_number NOT IN ({FIRST}, {SECOND})",
-        "crossing 3 to shard 3 returned at sequence 78",
-    ),
-    Special(
-        "a return keeps a fee",
-        {"return_differs", "legs_incomplete"},
-        transfer(78, "leg_count = 2"),
-        "crossing 3 to shard 3 returned at sequence 78",
-    ),
-    Special(
-        "the fee of a crossing was never charged",
-        {"entries_differ"},
-        f"UPDATE ledger.further_leg SET debit_account = {POOR} WHERE sequence = 74",
-        "sequence 74",
     ),
 ]

@@ -6,7 +6,8 @@ from random import Random
 from uuid import UUID
 
 import asyncpg
-from sound_books import CZK, EUR, UNLIMITED, Books, Special, customer_account
+from sound_books import CZK, EUR, Books, customer_account
+from sound_rows import UNLIMITED, Special
 
 from services.domain import chart
 from services.domain.identifiers import customer_number

@@ -12,93 +12,28 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-from sound_tables import COLUMNS, WRITE_ACCOUNT, WRITE_CAP, WRITE_HEAD, WRITE_HOLD, WRITE_PEER
+from sound_rows import (
+    COLUMNS,
+    PLAIN,
+    UNLIMITED,
+    WRITE_ACCOUNT,
+    WRITE_CAP,
+    WRITE_HEAD,
+    WRITE_HOLD,
+    WRITE_PEER,
+    Account,
+    Crossing,
+    Hold,
+    Peer,
+    Purse,
+    Special,
+)
 
 from services.domain import chart
 from services.domain.identifiers import account_number
 
 CZK, EUR = 203, 978
 FLOOR_OF_THE_BANK = -9 * 10**18
-UNLIMITED = (None, None, None, None)
-
-
-@dataclass
-class Purse:
-    """What was spent on a day out of something that has a limit per day."""
-
-    day: date | None = None
-    minor: int = 0
-    count: int = 0
-
-    def spend(self, day: date, minor: int, count: int) -> None:
-        if self.day != day:
-            self.day, self.minor, self.count = day, 0, 0
-        self.minor += minor
-        self.count += count
-
-
-@dataclass
-class Account:
-    """An account's state; its limits are those of `account_change`, in that order."""
-
-    currency: int
-    floor: int = 0
-    customer: int = 0
-    version: int = 0
-    balance: int = 0
-    held: int = 0
-    restrictions: int = 0
-    limits: tuple[int | None, ...] = UNLIMITED
-    purse: Purse | None = None
-
-
-@dataclass
-class Hold:
-    """Money set aside; states as in `ledger.hold`."""
-
-    account: int
-    amount: int
-    payee: int
-    expire_time: datetime
-    place_date: date
-    currency: int
-    state: int = 1
-    captured: int = 0
-
-
-@dataclass
-class Peer:
-    """How far crossings have come."""
-
-    sent: int = 0
-    acknowledged: int = 0
-    landed: int = 0
-
-
-@dataclass
-class Crossing:
-    """What travels to the payee's shard, with the further legs that stay at home."""
-
-    transfer_id: UUID
-    debit: int
-    credit: int
-    amount: int
-    currency: int
-    value_date: date
-    reference: str
-    further: Sequence[tuple[int, int, int]] = ()
-
-
-@dataclass(frozen=True)
-class Special:
-    """What makes a transfer more than a movement of free funds."""
-
-    hold: UUID | None = None
-    original: UUID | None = None
-    flags: int = 0
-
-
-PLAIN = Special()
 
 
 @dataclass

@@ -4,9 +4,11 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 import pytest
-from audit_damages import DAMAGES, EMPTIED, FIRST, Damage
+from audit_damages import DAMAGES, EMPTIED, FIRST
+from audit_damages_limits import LIMIT_DAMAGES
 from audit_damages_special import SPECIAL_DAMAGES
 from audited_bank import KEEP_A_COPY, RESTORE, SHARDS, SLOT, Bank, all_evidence, broken_checks, connected
+from damage import Damage
 from sound_books import CZK, EUR, customer_account
 
 from services.chassis.embedded_postgres import EmbeddedPostgres
@@ -76,7 +78,7 @@ async def test_sound_books_are_clean_and_counted(bank: Bank) -> None:
     ]
 
 
-@pytest.mark.parametrize("case", [*DAMAGES, *SPECIAL_DAMAGES], ids=lambda case: case.what)
+@pytest.mark.parametrize("case", [*DAMAGES, *SPECIAL_DAMAGES, *LIMIT_DAMAGES], ids=lambda case: case.what)
 async def test_damage_is_found_and_named(bank: Bank, damage, case: Damage) -> None:
     await damage(case.shard_id, case.script)
     report = await audit(None, bank.dsns)
@@ -103,6 +105,7 @@ async def test_answers_must_be_in_the_books_as_they_were_given(bank: Bank) -> No
     posted, refused, crossed, returned, moving, arrived, _ = bank.told[0], bank.told[1], *bank.told[8:13]
     assert [answer.outcome for answer in (posted, refused, crossed, returned)] == [1, 2, 1, 4]
     stranger = Acknowledged(UUID(int=7).bytes, Outcome.REFUSED)
+    *_, increased, released, buried, buried_elsewhere = bank.told
     wrong = [
         posted._replace(outcome=Outcome.REFUSED),
         refused._replace(outcome=Outcome.POSTED, refusal=0),
@@ -110,6 +113,10 @@ async def test_answers_must_be_in_the_books_as_they_were_given(bank: Bank) -> No
         crossed._replace(outcome=Outcome.RETURNED),
         returned._replace(outcome=Outcome.POSTED, refusal=0),
         posted._replace(outcome=Outcome.IN_TRANSIT),
+        increased._replace(outcome=Outcome.REFUSED),
+        released._replace(outcome=Outcome.POSTED, refusal=0),
+        buried._replace(outcome=Outcome.POSTED, refusal=0),
+        buried_elsewhere._replace(outcome=Outcome.REFUSED),
     ]
     later = [returned._replace(outcome=Outcome.IN_TRANSIT, refusal=0), refused._replace(refusal=0)]
     report = await audit(None, bank.dsns, acknowledged=[*bank.told, stranger, *wrong, *later, moving, arrived])
@@ -132,7 +139,8 @@ async def test_nothing_may_be_under_way_when_the_bank_is_at_rest(bank: Bank) -> 
 
 async def test_an_old_crossing_under_way_is_reported(bank: Bank, damage) -> None:
     await damage(1, "UPDATE ledger.transfer SET booking_time = now() - interval '2 hours' WHERE sequence = 23")
-    assert broken_checks(await audit(None, bank.dsns, in_flight_seconds_max=3600)) == {"in_flight_too_long"}
+    report = await audit(None, bank.dsns, in_flight_seconds_max=3600)
+    assert broken_checks(report) == {"in_flight_too_long", "booked_out_of_order"}
 
 
 async def test_money_that_passed_to_a_shard_outside_the_audit_is_reported(bank: Bank) -> None:
@@ -210,5 +218,8 @@ def test_every_check_has_been_seen_to_fail() -> None:
         "account_misplaced",
         "shard_not_audited",
     }
-    assert set().union(*(case.checks for case in [*DAMAGES, *SPECIAL_DAMAGES])) | elsewhere == CHECKS.keys()
+    assert (
+        set().union(*(case.checks for case in [*DAMAGES, *SPECIAL_DAMAGES, *LIMIT_DAMAGES])) | elsewhere
+        == CHECKS.keys()
+    )
     assert set(CHECKS.values()) == INVARIANTS.keys()

@@ -1,7 +1,14 @@
-"""The tables that `sound_books.py` writes: columns in its order, and what is updated in place.
+"""What `sound_books.py` keeps of accounts, holds and peers, and the tables that it writes.
 
 Never here: what is written.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from uuid import UUID
+
+UNLIMITED = (None, None, None, None)
 
 COLUMNS = {
     "account": "account_number floor_minor open_time currency restrictions customer_number",
@@ -46,3 +53,82 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT (hold_id) DO UPDATE SET amount_minor = excluded.amount_minor, captured_minor = excluded.captured_minor,
        expire_time = excluded.expire_time, state = excluded.state
 """
+
+
+@dataclass
+class Purse:
+    """What was spent on a day out of something that has a limit per day."""
+
+    day: date | None = None
+    minor: int = 0
+    count: int = 0
+
+    def spend(self, day: date, minor: int, count: int) -> None:
+        if self.day != day:
+            self.day, self.minor, self.count = day, 0, 0
+        self.minor += minor
+        self.count += count
+
+
+@dataclass
+class Account:
+    """An account's state; its limits are those of `account_change`, in that order."""
+
+    currency: int
+    floor: int = 0
+    customer: int = 0
+    version: int = 0
+    balance: int = 0
+    held: int = 0
+    restrictions: int = 0
+    limits: tuple[int | None, ...] = UNLIMITED
+    purse: Purse | None = None
+
+
+@dataclass
+class Hold:
+    """Money set aside; states as in `ledger.hold`."""
+
+    account: int
+    amount: int
+    payee: int
+    expire_time: datetime
+    place_date: date
+    currency: int
+    state: int = 1
+    captured: int = 0
+
+
+@dataclass
+class Peer:
+    """How far crossings have come."""
+
+    sent: int = 0
+    acknowledged: int = 0
+    landed: int = 0
+
+
+@dataclass
+class Crossing:
+    """What travels to the payee's shard, with the further legs that stay at home."""
+
+    transfer_id: UUID
+    debit: int
+    credit: int
+    amount: int
+    currency: int
+    value_date: date
+    reference: str
+    further: Sequence[tuple[int, int, int]] = ()
+
+
+@dataclass(frozen=True)
+class Special:
+    """What makes a transfer more than a movement of free funds."""
+
+    hold: UUID | None = None
+    original: UUID | None = None
+    flags: int = 0
+
+
+PLAIN = Special()
