@@ -337,7 +337,7 @@ SELECT check_name AS broken, evidence, found
 -- Booking times never go back, a business day is that of its booking times, and begins in the journal
 -- where it is said.
 WITH written AS (
-    SELECT booking_time, business_date, sequence AS first_sequence, sequence + leg_count - 1 AS last_sequence
+    SELECT booking_time, business_date, sequence AS first_sequence, sequence + (leg_count - 1) AS last_sequence
       FROM ledger.transfer
      UNION ALL
     SELECT change_time, (change_time AT TIME ZONE 'UTC')::date, sequence, sequence FROM ledger.account_change

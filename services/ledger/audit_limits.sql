@@ -131,10 +131,11 @@ SELECT check_name AS broken, evidence, found
 -- check_spending --
 -- What accounts with a limit per day, and customers with a cap, are said to have spent is what entries
 -- and holds say, and the limits in force were kept, unless a transfer was allowed to pass over them.
--- Both kinds of purse count alike: debits asked for here that are neither reversals nor captures, what
--- is set aside, less what a hold frees on the day it was placed. Counting begins when a limit per day is
--- set where there was none, with the holds of that day that are open then, and ends when it is lifted:
--- such a run is exact, what was debited on the same day outside it is not counted.
+-- Both kinds of purse count alike: debits asked for here that are neither reversals nor captures, also
+-- when they came back from another shard, and what is set aside, less what a hold frees on the day it
+-- was placed. Counting begins when a limit per day is set where there was none, with the holds of that
+-- day that are open then, and ends when it is lifted: such a run is exact, row by row, up to the last of
+-- each day, which must be there; what was debited on the same day outside of it was not counted.
 WITH account_period AS (
     SELECT account_number, lag(sequence, 1, 0::bigint) OVER (PARTITION BY account_number ORDER BY sequence) AS after_sequence,
            sequence AS through_sequence, transfer_before_minor_max AS transfer_minor_max,
