@@ -7,7 +7,7 @@ books and the same requests make the same draft.
 Never here: PostgreSQL, gRPC, queues, customers, tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from services.domain.outcomes import Outcome, Refusal
@@ -50,16 +50,8 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
     decisions, state, meaning = draft.decisions, draft.state, draft.meaning
     business_date, now = draft.business_date, draft.booking_time_us
     append = draft.transfers.append
-    columns = zip(
-        transfers.transfer_ids,
-        transfers.debit_accounts,
-        transfers.credit_accounts,
-        transfers.amounts_minor,
-        transfers.currencies,
-        transfers.fingerprints,
-        strict=True,
-    )
-    for place, (transfer_id, debit_account, credit_account, amount, currency, fingerprint) in enumerate(columns):
+    for place, plain in enumerate(_plainly(transfers)):
+        transfer_id, debit_account, credit_account, amount, currency, fingerprint = plain
         before = meaning(transfer_id)
         if before is not None:
             _repeat(answers, place, before, fingerprint)
@@ -132,6 +124,19 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
         decisions[transfer_id] = Decision(fingerprint, _ASKED, outcome, refusal, now, peer_id, number)
         outcomes[place], refusals[place], times[place] = outcome, refusal, now
     return answers
+
+
+def _plainly(transfers: Transfers) -> Iterable[tuple[bytes, int, int, int, int, int]]:
+    """Give what every transfer has, one by one: id, payer, payee, amount, currency, fingerprint."""
+    return zip(
+        transfers.transfer_ids,
+        transfers.debit_accounts,
+        transfers.credit_accounts,
+        transfers.amounts_minor,
+        transfers.currencies,
+        transfers.fingerprints,
+        strict=True,
+    )
 
 
 def _take_rarities(draft: Draft, transfers: Transfers, place: int, sequence: int, refusal: int) -> None:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 FUNCTION_LINES_MAX = 60
-FUNCTION_RATCHET = {"services/ledger/posting.py: post": 94}
+FUNCTION_RATCHET = {"services/ledger/posting.py: post": 90}
 """`post` is the hot path: a straight line of rules, dearer in pieces."""
 
 MODULE_LINES_MAX = 400

@@ -6,15 +6,29 @@ from collections.abc import AsyncIterator
 
 import asyncpg
 import pytest
-from ledger_room import Writing, balance, connected, count, held_head, job, post, prepare, taken, until, writing
-from memory_books import an_id, ask, cash, customer_account
+from ledger_room import (
+    FOREVER,
+    Writing,
+    balance,
+    connected,
+    count,
+    held_head,
+    job,
+    post,
+    prepare,
+    taken,
+    until,
+    writing,
+)
+from memory_books import CZK, an_id, ask, cash, customer_account
 
 from services.domain import errors, limits
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import memory
-from services.ledger.books import PlaceError
+from services.ledger.books import AccountState, Actor, Change, PlaceError
+from services.ledger.command_jobs import ChangeJob
 from services.ledger.draft import Draft
-from services.ledger.jobs import AcknowledgeJob
+from services.ledger.jobs import AcknowledgeJob, OpenJob
 
 A, B, FAR = customer_account(1, 1), customer_account(1, 2), customer_account(2, 1)
 CASH = cash(1)
@@ -269,3 +283,22 @@ async def test_a_deadline_during_the_commit_leaves_doubt_that_a_repeat_clears(
             await post(books, ask(1, CASH, A, 1), seconds=0.1)
     assert (await post(books, ask(1, CASH, A, 1))).outcomes == [Outcome.POSTED]
     assert await count(looking) == 1
+
+
+async def test_a_cap_is_not_changed_in_the_batch_that_opens_one_of_its_accounts(
+    books: Writing, ledger_dsn: str
+) -> None:
+    fresh = customer_account(1, 77)
+    async with held_head(ledger_dsn):
+        first = job(ask(1, CASH, A, 1))
+        books.writer.submit(first)
+        await taken(first)
+        opening = OpenJob([AccountState(fresh, CZK, 0, customer_number=7)], FOREVER)
+        capping = ChangeJob(Change(an_id(9), fresh, None, None, None, 100, "asked", 0), Actor("test", "ann"), FOREVER)
+        books.writer.submit(opening)
+        books.writer.submit(capping)
+    assert await opening.future == [True]
+    decision = await capping.future
+    assert decision is not None
+    assert decision.refusal == 0
+    assert [(len(draft.opened), len(draft.changes)) for draft in books.drafts[-2:]] == [(1, 0), (0, 1)]
