@@ -59,7 +59,9 @@ class Database:
             await migrations.migrate(connection, __package__, self._migrations_directory)
         finally:
             await connection.close()
-        self._pool = await postgres.create_pool(self._dsn, application=APPLICATION, size=POOL_CONNECTIONS)
+        self._pool = await postgres.create_pool(
+            self._dsn, application=APPLICATION, name=self._name, size=POOL_CONNECTIONS
+        )
 
     async def close(self) -> None:
         """Close all connections."""
