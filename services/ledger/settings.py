@@ -15,3 +15,5 @@ class LedgerSettings(ServiceSettings):
     """Where the directory comes from."""
     lease_seconds: float = Field(default=3.0, ge=0.5, le=60)
     """How long a writer that fell silent keeps its shard; a standby takes over after that."""
+    migrate: bool = True
+    """Whether the process brings schemas up to date itself; if not, it waits for `hivecore migrate`."""
