@@ -1,8 +1,9 @@
 """Plain numbered migrations, each in one transaction, each applied once per database.
 
-`migrations/0001_name.sql` of a package, numbered without gaps, never edited after release: a
-checksum kept in the database notices. Numbers above those known here are a newer release's and are
-left alone. A file must not commit by itself.
+`migrations/0001_name.sql` of a package, each number once, never edited after release: a checksum kept
+in the database notices. Several hands may each have a number of their own and land in any order: a
+database gets what it lacks, by number, so files must not need each other unless one came earlier.
+Numbers not known here are another release's and are left alone. A file must not commit by itself.
 
 A process applies them itself, or waits until somebody who may has done so. Never here: what a role may do.
 """
@@ -12,6 +13,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from importlib import resources
+from itertools import pairwise
 from typing import Final
 
 import asyncpg
@@ -51,7 +53,7 @@ class Migration:
 
 
 def find(package: str, directory: str = "migrations") -> list[Migration]:
-    """List the migrations of a package by number. Raises `MigrationError` for a gap or a bad file name."""
+    """List the migrations of a package by number. Raises `MigrationError` for a bad file name or a number used twice."""
     found = []
     for file in resources.files(package).joinpath(directory).iterdir():
         if file.name.endswith(".sql"):
@@ -60,8 +62,9 @@ def find(package: str, directory: str = "migrations") -> list[Migration]:
                 raise MigrationError(f"{package}: {file.name} is not NNNN_name.sql")
             found.append(Migration(int(match[1]), match[2], file.read_text(encoding="utf-8")))
     found.sort(key=lambda migration: migration.number)
-    if [migration.number for migration in found] != list(range(1, len(found) + 1)):
-        raise MigrationError(f"{package}: migrations are not numbered 1, 2, 3 ... without gaps")
+    for before, migration in pairwise(found):
+        if before.number == migration.number:
+            raise MigrationError(f"{package}: {before.file_name} and {migration.file_name} have one number")
     return found
 
 
