@@ -21,8 +21,6 @@ from services.ledger.books import (
     Allowance,
     Cap,
     CapKey,
-    ChangeDecision,
-    ChangeRow,
     Crossing,
     Decision,
     Hold,
@@ -31,6 +29,7 @@ from services.ledger.books import (
     Spent,
     Watermarks,
 )
+from services.ledger.change_rows import ChangeDecision, ChangeRow
 from services.ledger.draft import Draft
 
 SQL: Final = queries.load("services.ledger")
@@ -155,14 +154,21 @@ class Store:
         for row in await self._connection.fetch(SQL["find_decisions"], transfer_ids):
             outcome, refusal = raw.ended(row)
             found[row["transfer_id"]] = Decision(
-                row["fingerprint"], row["kind"], outcome, refusal, row["booking_time"], row["peer_id"], row["number"]
+                row["fingerprint"],
+                row["kind"],
+                outcome,
+                refusal,
+                row["booking_time"],
+                row["peer_id"],
+                row["number"],
+                row["has_fee"],
             )
         return found
 
     async def unacknowledged_crossings(self, peer_id: int, after: int, limit: int) -> list[Crossing]:
         """Return crossings sent to a peer, in order, after a number."""
         found = await self._connection.fetch(SQL["unacknowledged_crossings"], peer_id, after, limit)
-        return [Crossing(*row)._replace(further=tuple(Leg(*leg) for leg in row[8])) for row in found]
+        return [Crossing(*row)._replace(further=tuple(_further_leg(*leg) for leg in row[8])) for row in found]
 
     async def write(self, head: Head, draft: Draft) -> Head:
         """Commit a draft on top of `head` and return the new one.
@@ -301,3 +307,7 @@ def _change_values(row: ChangeRow, time_us: int) -> tuple[Any, ...]:
         asked.reason,
         *(row.allowance_before or Allowance()),
     )
+
+
+def _further_leg(debit: int, credit: int, amount_minor: int, currency: int, is_fee: int) -> Leg:
+    return Leg(debit, credit, amount_minor, currency, bool(is_fee))
