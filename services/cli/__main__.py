@@ -32,6 +32,7 @@ app.command("import")(files.import_)
 app.command("pay")(files.pay)
 app.command("shards")(running.shards)
 app.command("audit")(running.audit)
+app.command("migrate")(running.migrate)
 
 
 def run() -> None:

@@ -75,7 +75,6 @@ class Courier:
         self._arrived = asyncio.Event()
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._waiters_made = 0
-        self._in_flight = metrics.CROSSINGS_IN_FLIGHT.labels(str(shard_id), str(peer_id))
         self._returned_total = metrics.CROSSINGS_RETURNED.labels(str(shard_id), str(peer_id))
 
     @property
@@ -93,7 +92,6 @@ class Courier:
     def take(self, crossings: Sequence[Crossing]) -> None:
         """Take crossings that were committed, in the order of their numbers."""
         self._pending.extend(crossings)
-        self._in_flight.set(len(self._pending))
         self._arrived.set()
 
     async def wait_resolved(self, number: int) -> None:
@@ -177,7 +175,6 @@ class Courier:
             self._returned_total.inc(len(refused))
         for _ in range(through - first + 1):
             self._pending.popleft()
-        self._in_flight.set(len(self._pending))
         self.resolved_through = through
         while self._waiters and self._waiters[0][0] <= through:
             _, _, future = heapq.heappop(self._waiters)

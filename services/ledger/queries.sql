@@ -145,8 +145,8 @@ UPDATE ledger.writer_lease SET expire_time = 'epoch' WHERE instance = $1;
 -- Whoever still changes the head has lost the lease. One that fell silent in the middle of a transaction
 -- would hold the head for as long as its connection lives; ended, it takes back what it had not committed.
 SELECT pg_terminate_backend(pid)
-  FROM pg_locks
- WHERE locktype = 'relation' AND relation = 'ledger.journal_head'::regclass
+  FROM pg_locks JOIN pg_stat_activity USING (pid)
+ WHERE usename = current_user AND locktype = 'relation' AND relation = 'ledger.journal_head'::regclass
    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
    AND mode = 'RowExclusiveLock' AND pid <> pg_backend_pid();
 

@@ -101,10 +101,14 @@ class Reader:
         self._pool = pool
 
     @classmethod
-    async def open(cls, dsn: str) -> "Reader":
-        """Connect a pool."""
+    async def open(cls, dsn: str, name: str = "readers") -> "Reader":
+        """Connect a pool; `name` is what /metrics calls it."""
         pool = await postgres.create_pool(
-            dsn, application="hivecore-ledger-read", size=POOL_CONNECTIONS, init=raw.speak_raw
+            dsn,
+            application="hivecore-ledger-read",
+            name=name,
+            size=POOL_CONNECTIONS,
+            init=raw.speak_raw,
         )
         return cls(pool)
 

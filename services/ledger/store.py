@@ -8,6 +8,7 @@ readers share a pool. Never here: whether something may be written (`posting.py`
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Final
 
 import asyncpg
@@ -59,6 +60,8 @@ class Store:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._connection: Any = None
+        self.commit_seconds = 0.0
+        """How long the last COMMIT took."""
 
     async def connect(self) -> None:
         """Connect anew, dropping a connection that may be broken."""
@@ -185,10 +188,12 @@ class Store:
                 if draft.begins_day:
                     await connection.execute(SQL["begin_day"], draft.business_date, head.sequence + 1)
                 await self._append(draft)
+                began = perf_counter()
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name != "transfer_id_is_unique":
                 raise
             raise IdTaken from None
+        self.commit_seconds = perf_counter() - began
         return after
 
     async def _append(self, draft: Draft) -> None:
