@@ -302,6 +302,20 @@ def read_account_opening(
     return findings.error() or item
 
 
+def check_payment_file(file: bank_pb2.PaymentFile) -> None:
+    """Raise `Malformed`, naming everything that is wrong with a payment file to be registered."""
+    findings = Findings()
+    findings.text(file.initiating_party, "payment_file.initiating_party", limits.DISPLAY_NAME_CHARACTERS_MAX)
+    findings.text(file.message_id, "payment_file.message_id", limits.MESSAGE_ID_CHARACTERS_MAX)
+    if not file.message_id:
+        findings.add("MESSAGE_ID_MISSING", "payment_file.message_id", "at least 1 character")
+    if len(file.digest) != 32:
+        findings.add("DIGEST_INVALID", "payment_file.digest", "32 bytes of SHA-256")
+    if file.transfer_count < 0:
+        findings.add("TRANSFERS_COUNT_INVALID", "payment_file.transfer_count", "from 0 on")
+    findings.raise_if_any()
+
+
 def read_references(texts: Sequence[str], field: str) -> list[str]:
     """Read external references to look for. Raises `Malformed`, naming each bad place."""
     findings = Findings()

@@ -1768,6 +1768,70 @@ class RegisterPartnerBanksResponse(_message.Message):
 Global___RegisterPartnerBanksResponse: _TypeAlias = RegisterPartnerBanksResponse  # noqa: Y015
 
 @_typing.final
+class PaymentFile(_message.Message):
+    """A payment file that the bank has seen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INITIATING_PARTY_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    TRANSFER_COUNT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    initiating_party: _builtins.str
+    """Who sent it, as the file identifies itself: at most 140 characters, may be empty."""
+    message_id: _builtins.str
+    """The sender's own id of the file, from 1 to 35 characters; unique per initiating party."""
+    digest: _builtins.bytes
+    """SHA-256 over the file's content: 32 bytes."""
+    transfer_count: _builtins.int
+    """How many payments it asks for, from 0 on."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was registered first."""
+
+    def __init__(
+        self,
+        *,
+        initiating_party: _builtins.str = ...,
+        message_id: _builtins.str = ...,
+        digest: _builtins.bytes = ...,
+        transfer_count: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "digest", b"digest", "initiating_party", b"initiating_party", "message_id", b"message_id", "transfer_count", b"transfer_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaymentFile: _TypeAlias = PaymentFile  # noqa: Y015
+
+@_typing.final
+class RegisterPaymentFileRequest(_message.Message):
+    """Request of RegisterPaymentFile."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_FILE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def payment_file(self) -> Global___PaymentFile:
+        """The file."""
+
+    def __init__(
+        self,
+        *,
+        payment_file: Global___PaymentFile | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payment_file", b"payment_file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payment_file", b"payment_file"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterPaymentFileRequest: _TypeAlias = RegisterPaymentFileRequest  # noqa: Y015
+
+@_typing.final
 class ListShardsRequest(_message.Message):
     """Asks for the shards."""
 
