@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from services.domain import chart, limits
+from services.domain.metadata import Metadata
 from services.domain.outcomes import Outcome
 from services.ledger.books import (
     AccountState,
@@ -90,6 +91,7 @@ class Draft:
         self.value_dated: list[tuple[int, int, int, int]] = []
         """(account, sequence, amount, value date) of entries whose value date is another day."""
         self.relations: list[tuple[int, Relation, bytes, int]] = []
+        self.metadata: list[tuple[int, Metadata]] = []
         self.crossings_out: list[tuple[int, int, int]] = []
         self.crossings_returned: list[tuple[int, int, int, int]] = []
         self.crossings_landed: list[tuple[int, int, int, int]] = []

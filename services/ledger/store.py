@@ -15,7 +15,7 @@ import asyncpg
 
 from services.chassis import binary_copy, postgres, queries
 from services.domain.outcomes import Outcome
-from services.ledger import raw, rows
+from services.ledger import raw, rows, value_dates
 from services.ledger.books import (
     AccountState,
     Actor,
@@ -171,7 +171,10 @@ class Store:
     async def unacknowledged_crossings(self, peer_id: int, after: int, limit: int) -> list[Crossing]:
         """Return crossings sent to a peer, in order, after a number."""
         found = await self._connection.fetch(SQL["unacknowledged_crossings"], peer_id, after, limit)
-        return [Crossing(*row)._replace(further=tuple(_further_leg(*leg) for leg in row[8])) for row in found]
+        return [
+            Crossing(*row)._replace(further=tuple(map(raw.further_leg, row[8])), metadata=raw.metadata(row[9]))
+            for row in found
+        ]
 
     async def write(self, head: Head, draft: Draft) -> Head:
         """Commit a draft on top of `head` and return the new one.
@@ -209,6 +212,9 @@ class Store:
                 source=binary_copy.stream(packed),
                 format="binary",
             )
+        if draft.value_dated:
+            sums = value_dates.sums(draft.value_dated, draft.business_date)
+            await self._connection.execute(SQL["add_value_sums"], *map(list, zip(*sums, strict=True)))
         if draft.peers:
             marks = draft.peers.values()
             await self._connection.execute(
@@ -312,7 +318,3 @@ def _change_values(row: ChangeRow, time_us: int) -> tuple[Any, ...]:
         asked.reason,
         *(row.allowance_before or Allowance()),
     )
-
-
-def _further_leg(debit: int, credit: int, amount_minor: int, currency: int, is_fee: int) -> Leg:
-    return Leg(debit, credit, amount_minor, currency, bool(is_fee))

@@ -314,6 +314,26 @@ class Transfer(_message.Message):
     RETURNED: Transfer.State.ValueType  # 4
     """The payee could not be credited and the payer has the money back; `reason` says why."""
 
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     TRANSFER_ID_FIELD_NUMBER: _builtins.int
     LEGS_FIELD_NUMBER: _builtins.int
@@ -329,6 +349,7 @@ class Transfer(_message.Message):
     OVERRIDE_LIMITS_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{first leg's debit account}/transfers/{transfer_id}`."""
     transfer_id: _builtins.str
@@ -371,6 +392,13 @@ class Transfer(_message.Message):
     def business_date(self) -> _date_pb2.Date:
         """The bank's day it belongs to."""
 
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the caller keeps with it, and finds it by: at most 16 keys of 1 to 40 characters (letters,
+        digits, `_.:-`) with values of 1 to 256 characters, 1,024 bytes in all. Part of what a repeat must
+        have alike. Carried to the payee's shard. `end_to_end_id` is shown as such in camt.053.
+        """
+
     def __init__(
         self,
         *,
@@ -389,10 +417,11 @@ class Transfer(_message.Message):
         override_limits: _builtins.bool = ...,
         actor: _builtins.str = ...,
         channel: _builtins.str = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["booking_time", b"booking_time", "business_date", b"business_date", "creditor", b"creditor", "value_date", b"value_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "booking_time", b"booking_time", "business_date", b"business_date", "captured_hold", b"captured_hold", "channel", b"channel", "creditor", b"creditor", "legs", b"legs", "name", b"name", "override_limits", b"override_limits", "reason", b"reason", "reference", b"reference", "reversed_transfer", b"reversed_transfer", "state", b"state", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "booking_time", b"booking_time", "business_date", b"business_date", "captured_hold", b"captured_hold", "channel", b"channel", "creditor", b"creditor", "legs", b"legs", "metadata", b"metadata", "name", b"name", "override_limits", b"override_limits", "reason", b"reason", "reference", b"reference", "reversed_transfer", b"reversed_transfer", "state", b"state", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
