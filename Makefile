@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint venv generate manifests bench-baseline outage clean
+.PHONY: help up demo test lint venv generate manifests pages bench-baseline outage clean
 .DELETE_ON_ERROR:
 
 help:  ## what can be made
@@ -35,6 +35,9 @@ generate: $(VENV)/.complete  ## make the gRPC code again from proto/
 
 manifests: $(VENV)/.complete  ## make what depends on the shards in deploy/k8s again from shards.toml
 	@$(BIN)/python tools/manifests.py
+
+pages: $(VENV)/.complete  ## write the generated pages of docs/ again
+	$(BIN)/python -m tools.metrics_page
 
 bench-baseline: $(VENV)/.complete  ## measure transfers per second beside pgbench
 	@$(BIN)/python -m loadtest.bank --data build/bench-bank --new $(ARGS)

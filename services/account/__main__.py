@@ -17,13 +17,14 @@ from services.account.database import Database
 from services.account.lifecycle import Lifecycle
 from services.account.lookups import Lookups
 from services.account.partners import Partners
+from services.account.payment_files import PaymentFiles
 from services.account.records import Records
 from services.account.service import AccountService, Office
 from services.account.settings import AccountSettings
 from services.account.store import ControlStore
 from services.account.sweeper import Sweeper
 from services.account.territory import Territory
-from services.chassis import logs, process, settings
+from services.chassis import logs, metrics, process, settings
 from services.chassis.clients import LedgerClient
 from services.chassis.server import Server
 
@@ -37,6 +38,7 @@ async def main() -> None:
     """Serve until told to stop."""
     options = settings.read(AccountSettings, os.environ)
     logs.configure(options.log_level, "account", options.instance)
+    metrics.name_process("account")
     server = Server(options)
     service = AccountService()
     account_pb2_grpc.add_AccountsServicer_to_server(service, server.server)
@@ -92,6 +94,7 @@ async def _office(
         lookups=Lookups(territory),
         lifecycle=Lifecycle(control, territory, books),
         partners=Partners(control, territory, books),
+        payment_files=PaymentFiles(territory),
     )
 
 

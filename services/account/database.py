@@ -48,7 +48,9 @@ class Database:
         await migrations.prepare(
             self._dsn, __package__, self._migrations_directory, application=APPLICATION, applies=self._migrates
         )
-        self._pool = await postgres.create_pool(self._dsn, application=APPLICATION, size=POOL_CONNECTIONS)
+        self._pool = await postgres.create_pool(
+            self._dsn, application=APPLICATION, name=self._name, size=POOL_CONNECTIONS
+        )
 
     async def close(self) -> None:
         """Close all connections."""

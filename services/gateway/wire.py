@@ -101,6 +101,7 @@ def post_request(shard_id: int, transfers: Transfers, directory_version: int) ->
         specials=[ledger_pb2.Special(place=place, **row._asdict()) for place, row in transfers.specials.items()],
         actors=[ledger_pb2.Actor(**row._asdict()) for row in transfers.actors],
         actor_places=transfers.actor_places,
+        metadata=[ledger_pb2.Metadata(place=place, pairs=dict(pairs)) for place, pairs in transfers.metadata.items()],
     )
 
 
@@ -185,6 +186,7 @@ def posted_transfer(
         override_limits=bool(special.flags & LIMITS_OVERRIDDEN),
         actor=actor.subject,
         channel=actor.channel,
+        metadata=asked.metadata,
     )
 
 
@@ -233,6 +235,7 @@ def transfer_of_record(record: ledger_pb2.TransferRecord) -> bank_pb2.Transfer:
         override_limits=bool(record.flags & LIMITS_OVERRIDDEN),
         actor=record.actor.subject,
         channel=record.actor.channel,
+        metadata=record.metadata,
     )
 
 

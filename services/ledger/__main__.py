@@ -8,7 +8,7 @@ import os
 
 from hivecore.ledger.v1 import ledger_pb2_grpc
 
-from services.chassis import logs, migrations, process, settings
+from services.chassis import logs, metrics, migrations, process, settings
 from services.chassis.directory_cache import DirectoryCache
 from services.chassis.server import Server
 from services.ledger.service import LedgerService
@@ -20,9 +20,17 @@ async def main() -> None:
     """Serve until told to stop."""
     options = settings.read(LedgerSettings, os.environ)
     logs.configure(options.log_level, "ledger", options.instance)
+    metrics.name_process("ledger")
     directory = DirectoryCache(options.account_address)
     shards: dict[int, Shard] = {
-        shard_id: Shard(shard_id, dsn.get_secret_value(), options.instance, options.lease_seconds, directory.ledger)
+        shard_id: Shard(
+            shard_id,
+            dsn.get_secret_value(),
+            options.instance,
+            options.lease_seconds,
+            directory.ledger,
+            options.look_seconds,
+        )
         for shard_id, dsn in options.shards.items()
     }
     server = Server(options)

@@ -13,13 +13,13 @@ from uuid import UUID
 import asyncpg
 
 from services.chassis import queries
-from services.domain import chart, limits
+from services.domain import chart, limits, metadata
 from services.domain.outcomes import Outcome
 from services.ledger import audit_rules
 from services.ledger.audit_report import EVIDENCE_ROWS_MAX, Acknowledged, Finding
 from services.ledger.audit_rules import Block, Content, Digest, Group, Side, Snapshot, Stream
 
-QUESTIONS: Final = ("audit.sql", "audit_holds.sql", "audit_limits.sql")
+QUESTIONS: Final = ("audit.sql", "audit_holds.sql", "audit_limits.sql", "audit_statements.sql")
 
 SQL: Final = queries.parse(
     __package__,
@@ -44,6 +44,7 @@ QUESTIONS_ABOUT: Final[dict[str, tuple[str, ...]]] = {
     "check_sequences": (),
     "check_days": (),
     "check_value_dates": ("value_dated", "value_dated_transfers"),
+    "check_value_sums": ("value_dated", "value_sums"),
     "check_sent": (),
     "check_returned": (),
     "check_holds": ("hold_commands", "holds"),
@@ -97,6 +98,8 @@ class AuditedShard:
         await self._find("check_histories", limits.BALANCE_MINOR_MAX, limits.AMOUNT_MINOR_MAX, had_holds)
         await self._find("check_legs", peers, currencies, list(transit), self._range_max)
         await self._find("check_landed", self._range_max)
+        if counts["metadata"]:
+            await self._find("check_metadata", metadata.KEYS_MAX, metadata.BYTES_MAX)
         for name, rows in QUESTIONS_ABOUT.items():
             if not rows or any(counts[row] for row in rows):
                 await self._find(name)
@@ -173,7 +176,7 @@ class AuditedShard:
         """Draw a block of crossings that left here, row by row."""
         rows = await self.fetch("sent_rows", block[1], *_bounds(block))
         return Side(
-            {row["number"]: Content(*row[1:8]) for row in rows},
+            {row["number"]: Content(*row[1:9]) for row in rows},
             {row["number"]: row["refusal"] for row in rows if row["refusal"]},
         )
 
@@ -182,7 +185,7 @@ class AuditedShard:
         landed = await self.fetch("landed_rows", block[0], *_bounds(block))
         refused = await self.fetch("refused_rows", block[0], *_bounds(block))
         return Side(
-            {row["number"]: Content(*row[1:8]) for row in landed}, {row["number"]: row["refusal"] for row in refused}
+            {row["number"]: Content(*row[1:9]) for row in landed}, {row["number"]: row["refusal"] for row in refused}
         )
 
 

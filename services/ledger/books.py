@@ -1,12 +1,13 @@
 """The books of one shard as values: accounts, holds, transfers, decisions.
 
-What a batch would write is a `Draft` (`draft.py`); whether something may be written is `posting.py`,
-`holds.py` and `changes.py`; who writes it, `store.py`. Never here: rules, I/O, a clock.
+What a batch would write is a `Draft` (`draft.py`); whether it may, `posting.py` and others. Never here: rules, I/O.
 """
 
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from typing import NamedTuple
+
+from services.domain.metadata import Metadata
 
 
 class Restriction(IntFlag):
@@ -321,6 +322,7 @@ class Transfers:
     further_legs: dict[int, list[Leg]] = field(default_factory=dict)
     specials: dict[int, Special] = field(default_factory=dict)
     """Captures, reversals and dispensations, by place."""
+    metadata: dict[int, Metadata] = field(default_factory=dict)
     actors: list[Actor] | None = None
     actor_ids: list[int] | None = None
     """The numbers of `actors` in the books, put in before deciding."""
@@ -370,6 +372,7 @@ class Crossings:
     currencies: list[int]
     references: list[str]
     value_dates: list[int]
+    metadata: dict[int, Metadata] = field(default_factory=dict)
 
 
 class Crossing(NamedTuple):
@@ -385,6 +388,7 @@ class Crossing(NamedTuple):
     value_date: int
     further: tuple[Leg, ...] = ()
     """Legs on the payer's shard, given back with it."""
+    metadata: Metadata = ()
 
 
 @dataclass(slots=True)

@@ -27,12 +27,14 @@ T = TypeVar("T")
 class Job(ABC, Generic[T]):
     """One caller's request to the writer, and the future of its answer."""
 
-    __slots__ = ("deadline", "future", "started", "weight")
+    __slots__ = ("deadline", "future", "queued_at", "started", "weight")
 
     def __init__(self, weight: int, deadline: float) -> None:
         self.weight = weight
         self.deadline = deadline
         """Loop time; a job that is still waiting then is dropped with nothing written."""
+        self.queued_at = 0.0
+        """When it began to wait for the writer, by `perf_counter`."""
         self.started = False
         """Whether a batch has taken it: from then on it may be written."""
         self.future: asyncio.Future[T] = asyncio.get_running_loop().create_future()

@@ -46,7 +46,7 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
     references, value_dates, peers = transfers.references, transfers.value_dates, transfers.peers
     errors, payee_refusals, actor_ids = transfers.errors, transfers.payee_refusals, transfers.actor_ids
     further_legs, specials = transfers.further_legs, transfers.specials
-    rarities = bool(further_legs or specials or transfers.creditors)
+    rarities = bool(further_legs or specials or transfers.creditors or transfers.metadata)
     decisions, state, meaning = draft.decisions, draft.state, draft.meaning
     business_date, now = draft.business_date, draft.booking_time_us
     append = draft.transfers.append
@@ -140,10 +140,12 @@ def _plainly(transfers: Transfers) -> Iterable[tuple[bytes, int, int, int, int, 
 
 
 def _take_rarities(draft: Draft, transfers: Transfers, place: int, sequence: int, refusal: int) -> None:
-    """Record what few transfers have: another bank's creditor, a hold or an original, further legs."""
+    """Record what few transfers have: another bank's creditor, metadata, a hold or an original, further legs."""
     further, special = transfers.further_legs.get(place, ()), transfers.specials.get(place)
     if place in transfers.creditors:
         draft.creditors.append((sequence, transfers.creditors[place]))
+    if place in transfers.metadata:
+        draft.metadata.append((sequence, transfers.metadata[place]))
     if special is not None and not refusal:
         amount = transfers.amounts_minor[place] + sum(leg.amount_minor for leg in further)
         relate(draft, special, sequence, amount)
@@ -290,6 +292,8 @@ def land(draft: Draft, crossings: Crossings) -> None:
                 crossings.references[place],
             )
         )
+        if place in crossings.metadata:
+            draft.metadata.append((draft.sequence, crossings.metadata[place]))
         draft.decisions[transfer_id] = Decision(0, Kind.LANDING, Outcome.POSTED, 0, draft.booking_time_us, 0, 0)
     marks.landed_through = crossings.first_number + count - 1
 

@@ -3,10 +3,11 @@
 Never here: queries.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from services.chassis import binary_copy
+from services.domain.metadata import Metadata
 from services.domain.outcomes import Outcome
 from services.ledger.books import AccountState, Allowance, Spent
 
@@ -48,6 +49,11 @@ def allowance(*limits: int | None) -> Allowance | None:
 def spent(date: int | None, minor: int, count: int) -> Spent | None:
     """Return what was spent last; None when nothing ever was."""
     return None if date is None else Spent(date, minor, count)
+
+
+def metadata(pairs: Iterable[Sequence[str]]) -> Metadata:
+    """Read a transfer's metadata, selected in the order of the keys."""
+    return tuple((key, value) for key, value in pairs)
 
 
 def ended(row: Any) -> tuple[int, int]:

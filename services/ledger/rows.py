@@ -49,6 +49,7 @@ COLUMNS: Final[dict[str, list[str]]] = {
     ],
     "entry": ["account_number", "version", "sequence", "amount_minor", "balance_after_minor", "held_after_minor"],
     "account": ["account_number", "floor_minor", "open_time", "customer_number", "currency", "restrictions"],
+    "metadata": ["sequence", "key", "value"],
     "relation": ["sequence", "target_id", "amount_minor", "relation"],
     "value_dated": ["account_number", "sequence", "amount_minor", "business_date", "value_date"],
     "spending": ["account_number", "sequence", "minor", "count", "business_date"],
@@ -113,6 +114,8 @@ def _packed_special(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
             "relation",
             [_RELATION(4, 8, s, 16, target, 8, amount, 2, kind) for s, kind, target, amount in draft.relations],
         )
+    if draft.metadata:
+        yield "metadata", [_packed_pair(sequence, *pair) for sequence, pairs in draft.metadata for pair in pairs]
     if draft.value_dated:
         day = draft.business_date - binary_copy.DAYS_TO_2000
         yield (
@@ -206,6 +209,11 @@ def _packed_customer_spending(draft: Draft) -> list[bytes]:
             _CUSTOMER_SPENDING(6, 8, customer, 8, draft.sequence, 8, spent.minor, 8, spent.times, 4, day, 2, currency)
         )
     return rows
+
+
+def _packed_pair(sequence: int, key: str, value: str) -> bytes:
+    raw_key, raw_value = key.encode(), value.encode()
+    return b"".join((b"\0\3", _number(8, sequence), _length(len(raw_key)), raw_key, _length(len(raw_value)), raw_value))
 
 
 def _packed_creditor(sequence: int, creditor: Creditor) -> bytes:

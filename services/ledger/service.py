@@ -19,7 +19,6 @@ from services.ledger import rules, wire, wire_commands
 from services.ledger.books import PlaceError, Transfers
 from services.ledger.command_jobs import BuryJob, ChangeJob, HoldJob
 from services.ledger.jobs import LandJob, OpenJob, PostJob
-from services.ledger.reader import Reader
 from services.ledger.shard import Shard
 
 ANSWER_SECONDS: Final = 0.1
@@ -213,27 +212,12 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
             case "booking_time_us":
                 cut = await reader.cut_of_time(request.booking_time_us)
             case "value_date":
-                return await self._balance_by_value(reader, request.account_number, request.value_date)
+                return wire.past_balance(await reader.state_by_value(request.account_number, request.value_date))
             case "business_date":
                 cut = await reader.cut_of_day(request.business_date)
             case _:
                 raise errors.Malformed("MOMENT_MISSING", "moment", "a time, a value date or a business date")
-        return await self._past(reader, request.account_number, cut)
-
-    @staticmethod
-    async def _balance_by_value(reader: Reader, number: int, value_date: int) -> ledger_pb2.PastBalance:
-        currency = await reader.currency(number)
-        booked = await reader.state_at(number, await reader.cut_of_day(value_date))
-        shift = await reader.value_shift(number, value_date)
-        return ledger_pb2.PastBalance(
-            found=currency is not None, currency=currency or 0, balance_minor=booked.balance_minor + shift
-        )
-
-    @staticmethod
-    async def _past(reader: Reader, number: int, cut: int) -> ledger_pb2.PastBalance:
-        currency = await reader.currency(number)
-        state = await reader.state_at(number, cut)
-        return ledger_pb2.PastBalance(found=currency is not None, currency=currency or 0, **state._asdict())
+        return wire.past_balance(await reader.state_at(request.account_number, cut))
 
     async def GetStatement(self, request: ledger_pb2.GetStatementRequest, context: Any) -> ledger_pb2.Statement:
         """Return the frame of a statement."""
@@ -243,8 +227,8 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         after = await reader.cut_of_day(request.first_date - 1)
         until = await reader.cut_of_day(request.last_date)
         return ledger_pb2.Statement(
-            opening=await self._past(reader, number, after),
-            closing=await self._past(reader, number, until),
+            opening=wire.past_balance(await reader.state_at(number, after)),
+            closing=wire.past_balance(await reader.state_at(number, until)),
             after_sequence=after,
             until_sequence=until,
         )

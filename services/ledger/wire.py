@@ -5,14 +5,14 @@ different lengths, amounts out of range, one account on both sides) is refused a
 whole. Never here: what may be posted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
 from struct import Struct
 from typing import Any, Final
 
 from hivecore.ledger.v1 import ledger_pb2
 
-from services.domain import errors, limits
+from services.domain import errors, limits, metadata
 from services.domain.identifiers import SHARD_ID_MAX, account_text
 from services.domain.outcomes import Refusal
 from services.ledger.books import (
@@ -29,7 +29,7 @@ from services.ledger.books import (
     Special,
     Transfers,
 )
-from services.ledger.reader import TransferRecord
+from services.ledger.reader import PastState, TransferRecord
 
 SLOT_DIVISOR: Final = 10**12
 """An account number divided by this is its slot."""
@@ -67,6 +67,7 @@ def transfers(request: ledger_pb2.PostTransfersRequest, shard_by_slot: Sequence[
         if len(legs) >= limits.LEGS_PER_TRANSFER_MAX:
             raise errors.Malformed("LEGS_TOO_MANY", "further_legs", f"at most {limits.LEGS_PER_TRANSFER_MAX} legs")
     _read_specials(read, request, count)
+    read.metadata = _metadata(request.metadata, count)
     _read_actors(read, request, count)
     read.fingerprints = _fingerprints(read)
     _route(read, shard_id, shard_by_slot)
@@ -83,6 +84,14 @@ def _read_specials(read: Transfers, request: ledger_pb2.PostTransfersRequest, co
         if (special.flags & Flag.OVERDRAW and original_id is None) or not 0 <= special.flags <= _FLAGS_MAX:
             raise errors.Malformed("SPECIAL_INVALID", "specials", "only a reversal may set the floor aside")
         read.specials[special.place] = Special(hold_id, original_id, special.flags)
+
+
+def _metadata(rows: Iterable[ledger_pb2.Metadata], count: int) -> dict[int, metadata.Metadata]:
+    found = {}
+    for row in rows:
+        _check_place(row.place, count, "metadata")
+        found[row.place] = metadata.read(row.pairs)
+    return found
 
 
 def _read_actors(read: Transfers, request: ledger_pb2.PostTransfersRequest, count: int) -> None:
@@ -146,6 +155,8 @@ def _fingerprints(read: Transfers) -> list[int]:
         bodies[place] += b"\0legs" + b"".join(_BODY(*leg, 0) for leg in legs)
     for place, creditor in read.creditors.items():
         bodies[place] += b"\0creditor" + b"\0".join(text.encode() for text in creditor)
+    for place, pairs in read.metadata.items():
+        bodies[place] += b"\0metadata" + metadata.body(pairs)
     for place, special in read.specials.items():
         bodies[place] += b"\0special%d" % special.flags + (special.hold_id or b"") + (special.original_id or b"")
     from_bytes = int.from_bytes
@@ -170,6 +181,7 @@ def crossings(request: ledger_pb2.LandCrossingsRequest) -> Crossings:
         list(request.currencies),
         list(request.references),
         list(request.value_dates),
+        _metadata(request.metadata, len(ids)),
     )
     _check_columns(
         len(ids),
@@ -225,6 +237,7 @@ def record(transfer: TransferRecord) -> ledger_pb2.TransferRecord:
         hold_id=transfer.target_id if transfer.relation in {Relation.CAPTURES, Relation.HOLD} else b"",
         original_id=transfer.target_id if transfer.relation == Relation.REVERSES else b"",
         kind=transfer.kind,
+        metadata=dict(transfer.metadata),
     )
 
 
@@ -241,6 +254,11 @@ def balances(numbers: Sequence[int], states: dict[int, AccountState]) -> ledger_
         versions=[state.version for state in found],
         restrictions=[state.restrictions for state in found],
     )
+
+
+def past_balance(state: PastState | None) -> ledger_pb2.PastBalance:
+    """Write what an account held at a moment of the past."""
+    return ledger_pb2.PastBalance() if state is None else ledger_pb2.PastBalance(found=True, **state._asdict())
 
 
 def entries(currency: int, rows: Sequence[Any]) -> ledger_pb2.ListEntriesResponse:

@@ -265,7 +265,7 @@ DAMAGES = [
     ),
     Damage(
         "a landing is gone, with its entries",
-        {"landing_missing", "sequence_missing", "crossing_lost"} | MONEY_IS_MISSING,
+        {"landing_missing", "metadata_misplaced", "sequence_missing", "crossing_lost"} | MONEY_IS_MISSING,
         "DELETE FROM ledger.transfer WHERE sequence = 21; DELETE FROM ledger.entry WHERE sequence = 21",
         "crossing 4 from shard 1 (sequence 21) neither landed nor was refused",
         shard_id=2,

@@ -102,7 +102,7 @@ SPECIAL_DAMAGES = [
     ),
     SpecialDamage(
         "an entry by value date is not listed",
-        {"value_dated_differs"},
+        {"value_dated_differs", "value_sum_differs"},
         f"INSERT INTO ledger.value_dated VALUES ({HOLDER}, 17, 10000, '2026-01-01', '2026-01-02')",
         f"account {account_text(HOLDER)} sequence 17: listed as 10000 of 2026-01-01 by value date 2026-01-02",
     ),

@@ -21,6 +21,7 @@ from sound_rows import (
     WRITE_HEAD,
     WRITE_HOLD,
     WRITE_PEER,
+    WRITE_VALUE_SUM,
     Account,
     Crossing,
     Hold,
@@ -52,6 +53,7 @@ class Books:
     peers: dict[int, Peer] = field(default_factory=dict)
     sent: dict[tuple[int, int], Crossing] = field(default_factory=dict)
     refused: dict[tuple[int, int], int] = field(default_factory=dict)
+    value_sums: dict[tuple[int, int, int], int] = field(default_factory=dict)
     rows: dict[str, list[tuple]] = field(default_factory=lambda: {table: [] for table in COLUMNS})
 
     @property
@@ -98,6 +100,10 @@ class Books:
         self.rows["entry"].append((number, account.version, self.sequence, signed, account.balance, account.held))
         if value_date not in (None, self.day):
             self.rows["value_dated"].append((number, self.sequence, signed, self.day, value_date))
+            for day, minor in ((value_date, signed), (self.day, -signed)):
+                for width in (1, 64, 4_096):
+                    key = number, width, (day - date(1970, 1, 1)).days // width * width
+                    self.value_sums[key] = self.value_sums.get(key, 0) + minor
 
     def move(self, debit: int, credit: int, amount: int, value_date: date, freed: int = 0) -> None:
         self.enter(debit, -amount, -freed, value_date)
@@ -113,10 +119,15 @@ class Books:
                 flags,
             )
         )  # fmt: skip
+        if kind in (1, 2):
+            self.rows["metadata"].extend((self.sequence, key, value) for key, value in crossing.metadata.items())
 
     def asked(self, debit: int, credit: int, amount: int, currency: int = CZK) -> Crossing:
         self.next_sequence()
-        return Crossing(self.mint(), debit, credit, amount, currency, self.day, f"invoice {self.sequence}")
+        asked = Crossing(self.mint(), debit, credit, amount, currency, self.day, f"invoice {self.sequence}")
+        if self.sequence % 3 == 0:
+            asked.metadata = {"order": f"{self.sequence}/24", "shop": "U Zlaté hrušky"}
+        return asked
 
     def relate(self, relation: int, target: UUID, amount: int) -> None:
         self.rows["relation"].append((self.sequence, target, amount, relation))
@@ -358,6 +369,8 @@ class Books:
                     columns = COLUMNS[table].split()
                     await connection.copy_records_to_table(table, schema_name="ledger", columns=columns, records=rows)
                     rows.clear()
+            sums = [(*key, minor) for key, minor in self.value_sums.items()]
+            await connection.executemany(WRITE_VALUE_SUM, sums)
             await connection.execute(WRITE_HEAD, self.sequence, self.booking_time)
             await connection.executemany(
                 WRITE_PEER, [(peer_id, p.sent, p.acknowledged, p.landed) for peer_id, p in self.peers.items()]

@@ -7,6 +7,7 @@ import pytest
 from audit_damages import DAMAGES, EMPTIED, FIRST
 from audit_damages_limits import LIMIT_DAMAGES
 from audit_damages_special import SPECIAL_DAMAGES
+from audit_damages_statements import STATEMENT_DAMAGES
 from audited_bank import KEEP_A_COPY, RESTORE, SHARDS, SLOT, Bank, all_evidence, broken_checks, connected
 from damage import Damage
 from sound_books import CZK, EUR, customer_account
@@ -78,7 +79,9 @@ async def test_sound_books_are_clean_and_counted(bank: Bank) -> None:
     ]
 
 
-@pytest.mark.parametrize("case", [*DAMAGES, *SPECIAL_DAMAGES, *LIMIT_DAMAGES], ids=lambda case: case.what)
+@pytest.mark.parametrize(
+    "case", [*DAMAGES, *SPECIAL_DAMAGES, *LIMIT_DAMAGES, *STATEMENT_DAMAGES], ids=lambda case: case.what
+)
 async def test_damage_is_found_and_named(bank: Bank, damage, case: Damage) -> None:
     await damage(case.shard_id, case.script)
     report = await audit(None, bank.dsns)
@@ -219,7 +222,8 @@ def test_every_check_has_been_seen_to_fail() -> None:
         "shard_not_audited",
     }
     assert (
-        set().union(*(case.checks for case in [*DAMAGES, *SPECIAL_DAMAGES, *LIMIT_DAMAGES])) | elsewhere
+        set().union(*(case.checks for case in [*DAMAGES, *SPECIAL_DAMAGES, *LIMIT_DAMAGES, *STATEMENT_DAMAGES]))
+        | elsewhere
         == CHECKS.keys()
     )
     assert set(CHECKS.values()) == INVARIANTS.keys()

@@ -173,6 +173,21 @@ async def test_the_outcome_of_a_crossing_follows_from_watermark_and_returns(
     assert (await reader.status()).in_flight_count == 1
 
 
+async def test_what_travels_with_a_crossing_is_there_after_a_restart(
+    store: Store, reader: Reader, books: CommittedBooks
+) -> None:
+    pairs = (("Z", "2"), ("a", "1"), ("order", "č. 7"))
+    further = (Leg(A, cash(1), 3, CZK), Leg(A, B, 4, CZK))
+    await books.post(store, ask(1, cash(1), A, 100))
+    await books.post(store, Ask(an_id(2), (Leg(A, FAR, 10, CZK), *further), peer_id=2, metadata=pairs))
+    assert await store.unacknowledged_crossings(2, 0, 10) == [
+        Crossing(1, an_id(2), A, FAR, 10, CZK, "", TODAY, further, pairs)
+    ]
+    record = await reader.transfer(an_id(2))
+    assert record is not None
+    assert (record.legs, record.metadata) == ((Leg(A, FAR, 10, CZK), *further), pairs)
+
+
 async def test_landings_are_read_back_with_what_was_refused(
     store: Store, reader: Reader, books: CommittedBooks
 ) -> None:

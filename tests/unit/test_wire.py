@@ -315,9 +315,10 @@ def test_a_transfer_is_written_with_all_its_legs() -> None:
     legs = (Leg(A, B, 100, CZK), Leg(B, C, 50, CZK))
     paid = Creditor("KB", "1", "Jan", "rent")
     record = TransferRecord(
-        b"1" * 16, legs, 1, Outcome.POSTED, 0, "rent", paid, 5, 20_000, 20_001, 0, None, 0, b"", 0, 0
+        b"1" * 16, legs, 1, Outcome.POSTED, 0, "rent", paid, 5, 20_000, 20_001, 0, None, 0, b"", 0, 0, (("order", "7"),)
     )
     written = wire.record(record)
+    assert dict(written.metadata) == {"order": "7"}
     assert [(leg.debit_account, leg.credit_account, leg.amount_minor) for leg in written.legs] == [
         (A, B, 100),
         (B, C, 50),

@@ -306,6 +306,7 @@ class PostTransfersRequest(_message.Message):
     SPECIALS_FIELD_NUMBER: _builtins.int
     ACTORS_FIELD_NUMBER: _builtins.int
     ACTOR_PLACES_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.int
     """The shard of every first leg's debit account."""
     transfer_ids: _builtins.bytes
@@ -356,6 +357,10 @@ class PostTransfersRequest(_message.Message):
     def actor_places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Place in `actors` of who asks for each transfer; none at all when the first asks for all."""
 
+    @_builtins.property
+    def metadata(self) -> _containers.RepeatedCompositeFieldContainer[Global___Metadata]:
+        """For transfers that have any."""
+
     def __init__(
         self,
         *,
@@ -373,14 +378,63 @@ class PostTransfersRequest(_message.Message):
         specials: _abc.Iterable[Global___Special] | None = ...,
         actors: _abc.Iterable[Global___Actor] | None = ...,
         actor_places: _abc.Iterable[_builtins.int] | None = ...,
+        metadata: _abc.Iterable[Global___Metadata] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_places", b"actor_places", "actors", b"actors", "amounts_minor", b"amounts_minor", "credit_accounts", b"credit_accounts", "creditors", b"creditors", "currencies", b"currencies", "debit_accounts", b"debit_accounts", "directory_version", b"directory_version", "further_legs", b"further_legs", "references", b"references", "shard_id", b"shard_id", "specials", b"specials", "transfer_ids", b"transfer_ids", "value_dates", b"value_dates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_places", b"actor_places", "actors", b"actors", "amounts_minor", b"amounts_minor", "credit_accounts", b"credit_accounts", "creditors", b"creditors", "currencies", b"currencies", "debit_accounts", b"debit_accounts", "directory_version", b"directory_version", "further_legs", b"further_legs", "metadata", b"metadata", "references", b"references", "shard_id", b"shard_id", "specials", b"specials", "transfer_ids", b"transfer_ids", "value_dates", b"value_dates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PostTransfersRequest: _TypeAlias = PostTransfersRequest  # noqa: Y015
+
+@_typing.final
+class Metadata(_message.Message):
+    """What the caller keeps with a transfer (services/domain/metadata.py)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PairsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    place: _builtins.int
+    """Which transfer of the call, from 0."""
+    @_builtins.property
+    def pairs(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Values by key."""
+
+    def __init__(
+        self,
+        *,
+        place: _builtins.int = ...,
+        pairs: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pairs", b"pairs", "place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Metadata: _TypeAlias = Metadata  # noqa: Y015
 
 @_typing.final
 class Special(_message.Message):
@@ -986,6 +1040,26 @@ class TransferRecord(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     TRANSFER_ID_FIELD_NUMBER: _builtins.int
     LEGS_FIELD_NUMBER: _builtins.int
     OUTCOME_FIELD_NUMBER: _builtins.int
@@ -1000,6 +1074,7 @@ class TransferRecord(_message.Message):
     HOLD_ID_FIELD_NUMBER: _builtins.int
     ORIGINAL_ID_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     transfer_id: _builtins.bytes
     """16 bytes."""
     outcome: Global___Outcome.ValueType
@@ -1034,6 +1109,10 @@ class TransferRecord(_message.Message):
     def actor(self) -> Global___Actor:
         """Who asked; absent for what the engine did by itself."""
 
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the caller keeps with it."""
+
     def __init__(
         self,
         *,
@@ -1051,10 +1130,11 @@ class TransferRecord(_message.Message):
         hold_id: _builtins.bytes = ...,
         original_id: _builtins.bytes = ...,
         kind: _builtins.int = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "creditor", b"creditor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "creditor", b"creditor", "flags", b"flags", "hold_id", b"hold_id", "kind", b"kind", "legs", b"legs", "original_id", b"original_id", "outcome", b"outcome", "reference", b"reference", "refusal", b"refusal", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "creditor", b"creditor", "flags", b"flags", "hold_id", b"hold_id", "kind", b"kind", "legs", b"legs", "metadata", b"metadata", "original_id", b"original_id", "outcome", b"outcome", "reference", b"reference", "refusal", b"refusal", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1602,6 +1682,7 @@ class LandCrossingsRequest(_message.Message):
     CURRENCIES_FIELD_NUMBER: _builtins.int
     REFERENCES_FIELD_NUMBER: _builtins.int
     VALUE_DATES_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.int
     """The shard of the payees."""
     from_shard_id: _builtins.int
@@ -1634,6 +1715,10 @@ class LandCrossingsRequest(_message.Message):
     def value_dates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Days since 1970-01-01."""
 
+    @_builtins.property
+    def metadata(self) -> _containers.RepeatedCompositeFieldContainer[Global___Metadata]:
+        """For crossings that have any."""
+
     def __init__(
         self,
         *,
@@ -1647,10 +1732,11 @@ class LandCrossingsRequest(_message.Message):
         currencies: _abc.Iterable[_builtins.int] | None = ...,
         references: _abc.Iterable[_builtins.str] | None = ...,
         value_dates: _abc.Iterable[_builtins.int] | None = ...,
+        metadata: _abc.Iterable[Global___Metadata] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amounts_minor", b"amounts_minor", "credit_accounts", b"credit_accounts", "currencies", b"currencies", "debit_accounts", b"debit_accounts", "first_number", b"first_number", "from_shard_id", b"from_shard_id", "references", b"references", "shard_id", b"shard_id", "transfer_ids", b"transfer_ids", "value_dates", b"value_dates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amounts_minor", b"amounts_minor", "credit_accounts", b"credit_accounts", "currencies", b"currencies", "debit_accounts", b"debit_accounts", "first_number", b"first_number", "from_shard_id", b"from_shard_id", "metadata", b"metadata", "references", b"references", "shard_id", b"shard_id", "transfer_ids", b"transfer_ids", "value_dates", b"value_dates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
