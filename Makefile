@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint venv generate pages prometheus bench-baseline outage clean
+.PHONY: help up demo test lint venv generate manifests pages prometheus bench-baseline outage clean
 .DELETE_ON_ERROR:
 
 help:  ## what can be made
@@ -35,6 +35,9 @@ generate: $(VENV)/.complete  ## make the gRPC code again from proto/
 
 prometheus: $(VENV)/.runtime  ## run the Prometheus on PATH over the bank on this machine, with its alerts
 	@$(BIN)/python -m tools.prometheus $(ARGS)
+
+manifests: $(VENV)/.complete  ## make what depends on the shards in deploy/k8s again from shards.toml
+	@$(BIN)/python tools/manifests.py
 
 pages: $(VENV)/.complete  ## write the generated pages of docs/ again
 	$(BIN)/python -m tools.metrics_page

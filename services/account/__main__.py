@@ -17,6 +17,7 @@ from services.account.database import Database
 from services.account.lifecycle import Lifecycle
 from services.account.lookups import Lookups
 from services.account.partners import Partners
+from services.account.payment_files import PaymentFiles
 from services.account.records import Records
 from services.account.service import AccountService, Office
 from services.account.settings import AccountSettings
@@ -93,6 +94,7 @@ async def _office(
         lookups=Lookups(territory),
         lifecycle=Lifecycle(control, territory, books),
         partners=Partners(control, territory, books),
+        payment_files=PaymentFiles(territory),
     )
 
 

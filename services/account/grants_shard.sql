@@ -8,8 +8,8 @@ GRANT USAGE ON SCHEMA account TO hivecore_account, hivecore_audit;
 GRANT SELECT ON ALL TABLES IN SCHEMA account TO hivecore_account, hivecore_audit;
 GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA account TO hivecore_account;
 
--- A name stands for its number for ever; an opening that failed takes its record back.
-REVOKE UPDATE ON account.claim FROM hivecore_account;
+-- A name stands for its number, and a file for its content, for ever; an opening that failed takes its record back.
+REVOKE UPDATE ON account.claim, account.payment_file FROM hivecore_account;
 GRANT DELETE ON account.customer, account.account TO hivecore_account;
 
 GRANT SELECT ON public.schema_migration TO hivecore_account, hivecore_audit;

@@ -20,5 +20,6 @@ GRANT UPDATE (floor_minor, restrictions, balance_minor_max, transfer_minor_max, 
    ON ledger.account TO hivecore_ledger;
 GRANT UPDATE (amount_minor, captured_minor, expire_time, state) ON ledger.hold TO hivecore_ledger;
 GRANT UPDATE (day_minor_max), DELETE ON ledger.customer_cap TO hivecore_ledger;
+GRANT UPDATE (amount_minor) ON ledger.value_sum TO hivecore_ledger;
 
 GRANT SELECT ON public.schema_migration TO hivecore_ledger, hivecore_audit;
