@@ -79,6 +79,7 @@ class Client:
         self.stub = bank_pb2_grpc.BankStub(self._channel)
         service = bank_pb2.DESCRIPTOR.services_by_name["Bank"].full_name
         # Requests come as bytes from the stencil, so these two are not the stub's.
+        self._service = service
         self._post_transfer: Callable[..., Awaitable[bank_pb2.Transfer]] = self._channel.unary_unary(
             f"/{service}/PostTransfer", response_deserializer=bank_pb2.Transfer.FromString
         )
@@ -106,7 +107,18 @@ class Client:
             transfer = await self._post_transfer(request, metadata=self._metadata, timeout=seconds)
         except grpc.aio.AioRpcError as failure:
             return [outcome_of_failure(failure)]
-        return [DONE if transfer.state == bank_pb2.Transfer.POSTED else Outcome(_KIND_BY_STATE[transfer.state])]
+        return [outcome_of_transfer(transfer)]
+
+    async def repeat(self, method: str, request: bytes, seconds: float = DEADLINE_SECONDS) -> Outcome:
+        """Send the bytes of a request whose answer is a transfer, by the name of its method."""
+        send: Callable[..., Awaitable[bank_pb2.Transfer]] = self._channel.unary_unary(
+            f"/{self._service}/{method}", response_deserializer=bank_pb2.Transfer.FromString
+        )
+        try:
+            transfer = await send(request, metadata=self._metadata, timeout=seconds, wait_for_ready=True)
+        except grpc.aio.AioRpcError as failure:
+            return outcome_of_failure(failure)
+        return outcome_of_transfer(transfer)
 
     async def post_many(self, request: bytes, count: int) -> list[Outcome]:
         """Post `count` transfers from a PostTransfersRequest's bytes."""
@@ -116,6 +128,11 @@ class Client:
             return [outcome_of_failure(failure)] * count
         posted = bank_pb2.Transfer.POSTED
         return [DONE if result.state == posted else _outcome_of_result(result) for result in response.results]
+
+
+def outcome_of_transfer(transfer: bank_pb2.Transfer) -> Outcome:
+    """Tell what the answer to a single transfer means."""
+    return DONE if transfer.state == bank_pb2.Transfer.POSTED else Outcome(_KIND_BY_STATE[transfer.state])
 
 
 def outcome_of_failure(failure: Any) -> Outcome:
