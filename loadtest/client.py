@@ -101,6 +101,17 @@ class Client:
         """Call a method of `stub`, waiting for the connection. Raises grpc.aio.AioRpcError."""
         return await method(request, metadata=self._metadata, timeout=DEADLINE_SECONDS * 4, wait_for_ready=True)
 
+    async def send(self, method: str, request: Any, transfers: int, seconds: float = DEADLINE_SECONDS) -> list[Outcome]:
+        """Call a method of `stub` by name; give one outcome for each of the transfers in it, or one of a call without.
+
+        `seconds` is the deadline.
+        """
+        try:
+            answer = await getattr(self.stub, method)(request, metadata=self._metadata, timeout=seconds)
+        except grpc.aio.AioRpcError as failure:
+            return [outcome_of_failure(failure)] * max(1, transfers)
+        return outcomes_of_answer(answer)
+
     async def post_one(self, request: bytes, seconds: float = DEADLINE_SECONDS) -> list[Outcome]:
         """Post one transfer from a PostTransferRequest's bytes; `seconds` is the deadline."""
         try:
@@ -126,8 +137,19 @@ class Client:
             response = await self._post_transfers(request, metadata=self._metadata, timeout=DEADLINE_SECONDS)
         except grpc.aio.AioRpcError as failure:
             return [outcome_of_failure(failure)] * count
-        posted = bank_pb2.Transfer.POSTED
-        return [DONE if result.state == posted else _outcome_of_result(result) for result in response.results]
+        return outcomes_of_answer(response)
+
+
+def outcomes_of_answer(answer: Any) -> list[Outcome]:
+    """Tell what an answer means, for each of its transfers; of a call without transfers, that it succeeded."""
+    match answer:
+        case bank_pb2.PostTransfersResponse():
+            posted = bank_pb2.Transfer.POSTED
+            return [DONE if result.state == posted else _outcome_of_result(result) for result in answer.results]
+        case bank_pb2.Transfer():
+            return [outcome_of_transfer(answer)]
+        case _:
+            return [DONE]
 
 
 def outcome_of_transfer(transfer: bank_pb2.Transfer) -> Outcome:

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from random import Random, SystemRandom
 from typing import Any
 
@@ -137,7 +138,8 @@ class Callers:
         measured = self._measured
         for sent, outcomes in self._told:
             measured.outcomes.update(outcomes)
-            measured.journal.told_all(sent, outcomes, self._stencil.write)
+            for transfer, outcome in zip(sent, outcomes, strict=True):
+                measured.journal.told(transfer, outcome, partial(self._again, transfer))
         self._told.clear()
         return measured
 
@@ -153,6 +155,9 @@ class Callers:
             if first <= ended <= end:
                 measured.posted += sum(outcome.kind == POSTED for outcome in outcomes)
                 record(measured.latencies, ended - began)
+
+    def _again(self, transfer: Sent) -> tuple[str, bytes]:
+        return "PostTransfer", self._stencil.write([transfer])
 
     def _next(self) -> list[Sent]:
         milliseconds, bits = time.time_ns() // 1_000_000, self._chance.getrandbits

@@ -5,7 +5,7 @@ is decided (`proof.py`), and then the books must agree with the journal to the l
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
@@ -52,19 +52,12 @@ class Journal:
         if len(credit) == ACCOUNT_DIGITS:
             self.change_minor[credit] += amount_minor
 
-    def told(self, sent: Sent, outcome: Outcome, method: str, request: Callable[[], bytes]) -> None:
-        """Enter what the caller of a transfer was told; `request` writes it again, should that be needed."""
+    def told(self, sent: Sent, outcome: Outcome, again: Callable[[], tuple[str, bytes]]) -> None:
+        """Enter what the caller of a transfer was told; `again` gives method and request to ask for it alone."""
         if outcome.kind == POSTED:
             self.posted(sent)
         elif outcome.kind in {IN_TRANSIT, UNKNOWN}:
-            self.undecided.append(Undecided(sent, method, request()))
-
-    def told_all(
-        self, sent: Sequence[Sent], outcomes: Iterable[Outcome], write: Callable[[Sequence[Sent]], bytes]
-    ) -> None:
-        """Enter what the caller of many transfers was told of each; each can be asked for again by itself."""
-        for transfer, outcome in zip(sent, outcomes, strict=True):
-            self.told(transfer, outcome, "PostTransfer", lambda transfer=transfer: write([transfer]))  # type: ignore[misc]
+            self.undecided.append(Undecided(sent, *again()))
 
     def add(self, other: "Journal") -> None:
         """Take in what another journal holds."""

@@ -21,6 +21,7 @@ from services.chassis.children import LaunchError
 from services.chassis.directory_lock import DirectoryLock
 from services.chassis.embedded_postgres import EmbeddedPostgres
 from services.cli import health, tokens, topology
+from services.cli.migrating import migrate_bank
 from services.cli.supervisor import ProgramPart, Supervisor
 from services.cli.topology import BankOptions, Places, Shape, Topology
 
@@ -136,12 +137,12 @@ class Bank:
 
     @property
     def control_dsn(self) -> str:
-        """The control database's place."""
+        """The control database, as its owner."""
         return self.postgres.dsn(topology.CONTROL_DATABASE)
 
     @property
     def shard_dsns(self) -> dict[int, str]:
-        """Every shard's database."""
+        """Every shard's database, as its owner."""
         return {shard: self.postgres.dsn(topology.shard_database(shard)) for shard in self.shape.shard_ids}
 
     def token(self) -> str:
@@ -170,6 +171,7 @@ class Bank:
         database = BankDatabase(self.postgres, topology.databases(self.shape))
         try:
             await database.start()
+            await migrate_bank(self.control_dsn, self.shard_dsns, makes_roles=True)
             # Only a started PostgreSQL knows where its sockets are.
             self._topology = topology.plan(self._options, self.shape, self.places, self._numbers, self.postgres.dsn)
             for program in self._topology.programs:

@@ -7,8 +7,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
+from services.chassis import roles
 from services.chassis.ports import HOST
 
 PREFIX: Final = "HIVECORE_"
@@ -188,10 +189,15 @@ class Places:
         return self.data / "run"
 
 
-def plan(
-    options: BankOptions, shape: Shape, places: Places, ports: Mapping[str, int], dsn: Callable[[str], str]
-) -> Topology:
-    """Describe the services of a bank. `dsn` names a database's place."""
+class NameDatabase(Protocol):
+    """Gives the DSN of a database; as its owner unless a role is given."""
+
+    def __call__(self, database: str, *, user: str = ...) -> str:
+        """Name it."""
+
+
+def plan(options: BankOptions, shape: Shape, places: Places, ports: Mapping[str, int], dsn: NameDatabase) -> Topology:
+    """Describe the services of a bank, each with the databases' role that is its own."""
     draft = _Draft(options, places, ports)
     addresses = {
         shard_id: tuple(draft.address(name) for name in ledger_names(shard_id, options.standbys))
@@ -199,7 +205,7 @@ def plan(
     }
     shards = {
         str(shard_id): {
-            "dsn": dsn(shard_database(shard_id)),
+            "dsn": dsn(shard_database(shard_id), user=roles.ACCOUNT),
             "ledgers": addresses[shard_id],
             "customer_quota": shape.customer_quota,
         }
@@ -208,7 +214,8 @@ def plan(
     account = draft.program(
         "account",
         "account",
-        CONTROL_DSN=dsn(CONTROL_DATABASE),
+        CONTROL_DSN=dsn(CONTROL_DATABASE, user=roles.ACCOUNT),
+        MIGRATE="0",
         SHARDS=json.dumps(shards),
         CURRENCIES=",".join(shape.currencies),
     )
@@ -216,7 +223,8 @@ def plan(
         draft.program(
             "ledger",
             name,
-            SHARDS=json.dumps({str(shard_id): dsn(shard_database(shard_id))}),
+            SHARDS=json.dumps({str(shard_id): dsn(shard_database(shard_id), user=roles.LEDGER)}),
+            MIGRATE="0",
             ACCOUNT_ADDRESS=account.grpc,
         )
         for shard_id in shape.shard_ids
@@ -266,7 +274,7 @@ class _Draft:
 
 
 def describe(
-    topology: Topology, shape: Shape, places: Places, dsn: Callable[[str], str], pids: Mapping[str, int | None]
+    topology: Topology, shape: Shape, places: Places, dsn: NameDatabase, pids: Mapping[str, int | None]
 ) -> dict[str, object]:
     """Give the content of `bank.json`: all that a command needs to reach the bank."""
     return {
