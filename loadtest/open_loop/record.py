@@ -5,13 +5,15 @@ Never here: sending anything.
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from hdrh.histogram import HdrHistogram
 
 from loadtest.client import Outcome
 from loadtest.histograms import new_histogram, record
 from loadtest.journal import Journal
+
+Key = TypeVar("Key")
 
 INTERVAL_SECONDS: Final = 1.0
 """Of the histogram log."""
@@ -77,9 +79,8 @@ class Seen:
 
     def add(self, other: "Seen") -> None:
         """Count in what another process saw."""
-        for mine, theirs in ((self.latencies, other.latencies), (self.intervals, other.intervals)):
-            for key, histogram in theirs.items():
-                mine.setdefault(key, new_histogram()).add(histogram)  # type: ignore[arg-type]
+        _add(self.latencies, other.latencies)
+        _add(self.intervals, other.intervals)
         self.late.add(other.late)
         self.outcomes += other.outcomes
         self.due += other.due
@@ -88,3 +89,11 @@ class Seen:
         self.dropped += other.dropped
         self.in_flight_max += other.in_flight_max
         self.journal.add(other.journal)
+
+
+def _add(mine: dict[Key, HdrHistogram], theirs: dict[Key, HdrHistogram]) -> None:
+    for key, histogram in theirs.items():
+        if key in mine:
+            mine[key].add(histogram)
+        else:
+            mine[key] = histogram
