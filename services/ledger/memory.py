@@ -17,13 +17,13 @@ from services.ledger.books import (
     Actor,
     Cap,
     CapKey,
-    ChangeDecision,
     Crossing,
     Decision,
     Hold,
     Original,
     Watermarks,
 )
+from services.ledger.change_rows import ChangeDecision
 from services.ledger.draft import Draft
 from services.ledger.jobs import Job
 from services.ledger.store import Head, Store

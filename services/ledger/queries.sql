@@ -37,7 +37,7 @@ SELECT c.customer_number, c.currency, c.day_minor_max, s.business_date, s.minor,
                       ORDER BY sequence DESC LIMIT 1) s ON true;
 
 -- load_originals --
--- Transfers to be reversed, leg by leg in order, with what reversals that stand have given back.
+-- Transfers to be reversed, leg by leg in order, fees left out, with what reversals that stand have given back.
 SELECT t.transfer_id, t.outcome,
        coalesce(c.number <= p.acknowledged_through, false) AND r.number IS NULL AS is_posted_crossing,
        leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency,
@@ -55,7 +55,8 @@ SELECT t.transfer_id, t.outcome,
                       UNION ALL
                      SELECT sequence, debit_account, credit_account, amount_minor, currency
                        FROM ledger.further_leg
-                      WHERE t.leg_count > 1 AND sequence > t.sequence AND sequence < t.sequence + t.leg_count) AS leg
+                      WHERE t.leg_count > 1 AND sequence > t.sequence AND sequence < t.sequence + t.leg_count
+                        AND NOT is_fee) AS leg
  WHERE t.transfer_id = ANY ($1::uuid[]) AND t.kind IN (1, 2)
  ORDER BY t.transfer_id, leg.sequence;
 
@@ -184,7 +185,10 @@ SELECT t.transfer_id, t.fingerprint, t.kind, t.booking_time, t.refusal, t.outcom
        coalesce(c.peer_id, 0) AS peer_id,
        coalesce(c.number, 0) AS number,
        coalesce(c.number <= p.acknowledged_through, false) AS acknowledged,
-       coalesce(r.refusal, 0) AS return_refusal
+       coalesce(r.refusal, 0) AS return_refusal,
+       t.leg_count > 1 AND EXISTS (SELECT FROM ledger.further_leg f
+                                    WHERE f.sequence > t.sequence AND f.sequence < t.sequence + t.leg_count AND f.is_fee)
+           AS has_fee
   FROM ledger.transfer t
   LEFT JOIN ledger.crossing_out c ON t.outcome = 3 AND c.sequence = t.sequence
   LEFT JOIN ledger.peer p ON p.peer_id = c.peer_id
@@ -195,7 +199,8 @@ SELECT t.transfer_id, t.fingerprint, t.kind, t.booking_time, t.refusal, t.outcom
 -- In order, with the legs on this shard that go along, what the caller keeps with each, and who asked.
 SELECT c.number, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.currency, t.reference, t.value_date,
        CASE WHEN t.leg_count = 1 THEN '{}'
-            ELSE (SELECT array_agg(ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency] ORDER BY f.sequence)
+            ELSE (SELECT array_agg(ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency, f.is_fee::integer]
+                                   ORDER BY f.sequence)
                     FROM ledger.further_leg f
                    WHERE f.sequence > t.sequence AND f.sequence < t.sequence + t.leg_count)
             END::bigint[] AS further,
@@ -224,7 +229,7 @@ SELECT t.sequence, t.transfer_id, t.debit_account, t.credit_account, t.amount_mi
        coalesce(c.number <= p.acknowledged_through, false) AS acknowledged,
        coalesce(r.refusal, 0) AS return_refusal,
        CASE WHEN t.leg_count = 1 THEN '{}'
-            ELSE ARRAY(SELECT ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency]
+            ELSE ARRAY(SELECT ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency, f.is_fee::integer]
                          FROM ledger.further_leg f
                         WHERE f.sequence > t.sequence AND f.sequence < t.sequence + t.leg_count ORDER BY f.sequence)
             END::bigint[] AS further,
@@ -248,7 +253,7 @@ SELECT e.version, e.sequence, e.amount_minor, e.balance_after_minor, e.held_afte
        CASE t.kind WHEN 3 THEN t.credit_account ELSE t.debit_account END AS payer_account,
        coalesce(f.debit_account, t.debit_account) AS debit_account,
        coalesce(f.credit_account, t.credit_account) AS credit_account,
-       t.reference, t.booking_time, t.business_date, t.value_date
+       t.reference, t.booking_time, t.business_date, t.value_date, coalesce(f.is_fee, false) AS is_fee
   FROM ledger.entry e
   LEFT JOIN ledger.further_leg f ON f.sequence = e.sequence
   JOIN ledger.transfer t ON t.sequence = coalesce(f.transfer_sequence, e.sequence)
@@ -262,7 +267,7 @@ SELECT e.version, e.sequence, e.amount_minor, e.balance_after_minor, e.held_afte
        CASE t.kind WHEN 3 THEN t.credit_account ELSE t.debit_account END AS payer_account,
        coalesce(f.debit_account, t.debit_account) AS debit_account,
        coalesce(f.credit_account, t.credit_account) AS credit_account,
-       t.reference, t.booking_time, t.business_date, t.value_date
+       t.reference, t.booking_time, t.business_date, t.value_date, coalesce(f.is_fee, false) AS is_fee
   FROM ledger.entry e
   LEFT JOIN ledger.further_leg f ON f.sequence = e.sequence
   JOIN ledger.transfer t ON t.sequence = coalesce(f.transfer_sequence, e.sequence)
