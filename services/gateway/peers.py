@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import grpc
 from hivecore.account.v1 import account_pb2_grpc
 
-from services.chassis import clients, status
+from services.chassis import clients, requests, status
 from services.chassis.directory_cache import DirectoryCache
 from services.domain import errors
 from services.gateway import routing
@@ -61,7 +61,9 @@ class AccountService:
         When the answer to a writing call is lost, that is `OutcomeUnknown`.
         """
         try:
-            return await getattr(self._stub, method)(request, timeout=seconds_until(deadline))
+            return await getattr(self._stub, method)(
+                request, timeout=seconds_until(deadline), metadata=requests.outgoing()
+            )
         except grpc.aio.AioRpcError as failure:
             if method in _WRITING_METHODS and not status.is_described(failure):
                 raise outcome_unknown() from None
