@@ -7,10 +7,11 @@ is done once.
 """
 
 import re
+import secrets
 from collections.abc import Iterable
 from contextvars import ContextVar
+from itertools import count
 from typing import Any, Final
-from uuid import uuid4
 
 from services.chassis import tracing
 
@@ -21,6 +22,11 @@ _WELL_FORMED: Final = re.compile(r"[A-Za-z0-9._:+/=,-]{1,640}")
 
 NAMES_CARRIED_MAX: Final = 16
 """Of requests that share a call; the others are found by their transfers' ids."""
+
+_PREFIX: Final = secrets.token_hex(12)
+"""No other process has it, so that counting is enough: a name costs a tenth of what a random one does."""
+
+_minted = count(1)
 
 _current: ContextVar[str] = ContextVar("request_id", default="")
 
@@ -36,7 +42,7 @@ def begin(metadata: Iterable[tuple[str, Any]] | None, *, mints: bool) -> None:
         if key == METADATA_KEY and isinstance(value, str) and _WELL_FORMED.fullmatch(value):
             _current.set(value)
             return
-    _current.set(uuid4().hex if mints else "")
+    _current.set(f"{_PREFIX}{next(_minted):08x}" if mints else "")
 
 
 def become(names: Iterable[str]) -> None:
