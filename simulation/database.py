@@ -1,0 +1,508 @@
+"""A simulated PostgreSQL, as far as the ledger's store speaks to it: sessions, transactions, row locks, doubt.
+
+A connection has the interface of asyncpg's; behind it, messages travel to a server that goes on by itself when
+the connection breaks. What a transaction wrote is seen by others once its COMMIT was flushed, all of it or
+nothing. Between any two messages, and inside a commit, connections break and servers die. That it behaves as
+the real one does is proven by tests that run on both. Never here: what a query answers (`statements.py`).
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import asyncpg
+
+from simulation import statements
+from simulation.loop import PROCESS, Process
+from simulation.network import Network
+from simulation.tables import Row, Table, decode, definitions
+
+KEEPALIVE_SECONDS = 11.0
+"""When a connection to somebody who vanished is given up, on both sides."""
+
+Change = tuple[str, Row]
+"""A table's name and a row that it got."""
+
+
+@dataclass
+class Troubles:
+    """How bad a database is: probabilities per statement, seconds for delays."""
+
+    flush_seconds: float = 0.001
+    slow_flush: float = 0.0
+    cut: float = 0.0
+    """How often a connection breaks, before or after the statement reached the server."""
+    is_disk_full: bool = False
+
+
+class Locks:
+    """Row locks: one holder each, the others wait in order."""
+
+    def __init__(self) -> None:
+        self._holders: dict[str, Session] = {}
+        self._queues: dict[str, deque[tuple[Session, Callable[[], None]]]] = {}
+
+    def take(self, name: str, session: "Session", then: Callable[[], None]) -> None:
+        """Go on with `then` once `session` has the lock."""
+        holder = self._holders.setdefault(name, session)
+        if holder is session:
+            then()
+        else:
+            self._queues.setdefault(name, deque()).append((session, then))
+
+    def release_all(self, session: "Session") -> None:
+        """Give up what a session has and waits for."""
+        for queue in self._queues.values():
+            for waiting in [each for each in queue if each[0] is session]:
+                queue.remove(waiting)
+        for name in [name for name, holder in self._holders.items() if holder is session]:
+            del self._holders[name]
+            queue = self._queues.get(name)
+            if queue:
+                heir, then = queue.popleft()
+                self._holders[name] = heir
+                then()
+
+
+class Database:
+    """One shard's server."""
+
+    def __init__(self, network: Network, shard_id: int) -> None:
+        self.network = network
+        self.shard_id = shard_id
+        self.process = network.loop.process(f"postgres-{shard_id}")
+        self.tables = {name: Table(definition) for name, definition in definitions().items()}
+        self.troubles = Troubles()
+        self.sessions: dict[int, Session] = {}
+        self.locks = Locks()
+        self.is_up = True
+        self.on_commit: list[Callable[[Database, list[Change]], None]] = []
+        self._pids = 100
+        self._seed("journal_head", last_sequence=0, writer_epoch=0, booking_time=0)
+        self._seed("writer_lease", instance="", expire_time=0)
+
+    def _seed(self, name: str, **row: Any) -> None:
+        self.tables[name].insert(self.tables[name].complete(row))
+
+    @property
+    def head(self) -> Row:
+        return self.tables["journal_head"].rows[0]
+
+    @property
+    def lease(self) -> Row:
+        return self.tables["writer_lease"].rows[0]
+
+    def admit(self, connection: "Connection") -> "Session":
+        """Give a connection a session of its own."""
+        self._pids += 1
+        session = self.sessions[self._pids] = Session(self, self._pids, connection)
+        return session
+
+    def committed(self, changes: list[Change]) -> None:
+        """Tell those who watch."""
+        for watcher in self.on_commit:
+            watcher(self, changes)
+
+    def crash(self) -> None:
+        """Stop at once: what was flushed is there, everything else never was."""
+        self.is_up = False
+        for session in list(self.sessions.values()):
+            session.end(is_crash=True)
+
+    def restart(self) -> None:
+        """Be there again."""
+        self.is_up = True
+
+
+@dataclass
+class Transaction:
+    """What a transaction would write."""
+
+    changes: list[Change] = field(default_factory=list)
+    updates: list[Callable[[], None]] = field(default_factory=list)
+    has_failed: bool = False
+    wrote_head: bool = False
+    keys: set[tuple[str, str, tuple[Any, ...]]] = field(default_factory=set)
+    """What its own rows take: table, key, values."""
+
+
+class Session:
+    """A server's side of a connection."""
+
+    def __init__(self, database: Database, pid: int, connection: "Connection") -> None:
+        self.database = database
+        self.pid = pid
+        self.start = database.process.now_us()
+        self.is_open = True
+        self.transaction: Transaction | None = None
+        self._connection = connection
+        self._is_committing = False
+        self._is_ending = False
+
+    # What statements may do.
+
+    def now_us(self) -> int:
+        return self.database.process.now_us()
+
+    def table(self, name: str) -> Table:
+        return self.database.tables[name]
+
+    def insert(self, name: str, given: Row) -> Row:
+        """Add a row within the transaction."""
+        transaction = self.transaction
+        assert transaction is not None
+        row = self.table(name).complete(given)
+        for unique, key, is_taken in self.table(name).claims(row):
+            if is_taken or (name, unique, key) in transaction.keys:
+                raise _violation(unique, row)
+            transaction.keys.add((name, unique, key))
+        transaction.changes.append((name, row))
+        return row
+
+    def update(self, change: Callable[[], None]) -> None:
+        """Change a row when the transaction commits."""
+        assert self.transaction is not None
+        self.transaction.updates.append(change)
+
+    # What arrives.
+
+    def receive(self, name: str, arguments: tuple[Any, ...], reply: Callable[[Any], None]) -> None:
+        """Carry a statement out and reply with its answer, or with the error."""
+        if not self.is_open:
+            return
+        if name == "BEGIN":
+            self.transaction = Transaction()
+            reply([])
+        elif name == "COMMIT":
+            self._commit(reply)
+        elif name == "ROLLBACK":
+            self._forget()
+            reply([])
+        elif self.transaction is not None and self.transaction.has_failed:
+            reply(asyncpg.InFailedSQLTransactionError("current transaction is aborted"))
+        else:
+            self._execute(name, arguments, reply)
+
+    def _execute(self, name: str, arguments: tuple[Any, ...], reply: Callable[[Any], None]) -> None:
+        is_alone = self.transaction is None
+        if is_alone:
+            self.transaction = Transaction()
+        transaction = self.transaction
+        assert transaction is not None
+
+        def finish() -> None:
+            if not self.is_open:
+                return
+            try:
+                answer = self._run(name, arguments)
+            except asyncpg.PostgresError as error:
+                answer = error
+                transaction.has_failed = True
+            if is_alone:
+                if transaction.has_failed:
+                    self._forget()
+                else:
+                    self._apply()
+            reply(answer)
+
+        lock = statements.LOCKS.get(name)
+        if lock is None:
+            finish()
+            return
+        if lock == "head" and name != "lock_head":
+            transaction.wrote_head = True
+        if name in statements.CONDITIONS and not statements.CONDITIONS[name](self, *arguments):
+            # Nothing to change, so nothing to wait for.
+            if is_alone:
+                self._forget()
+            reply([])
+            return
+        self.database.locks.take(lock, self, finish)
+
+    def _run(self, name: str, arguments: tuple[Any, ...]) -> Any:
+        if self.database.troubles.is_disk_full and name == "COPY":
+            raise asyncpg.DiskFullError("could not extend file: No space left on device")
+        if name == "COPY":
+            table, columns, stream = arguments
+            for row in decode(self.table(table).definition, columns, stream):
+                self.insert(table, row)
+            return []
+        return statements.run(self, name, arguments)
+
+    def _commit(self, reply: Callable[[Any], None]) -> None:
+        """Flush, then apply: a crash in the first half loses it, in the second only the answer."""
+        transaction = self.transaction
+        assert transaction is not None
+        if transaction.has_failed:
+            self._forget()
+            reply([])
+            return
+        database = self.database
+        chance = database.network.chance
+        seconds = database.troubles.flush_seconds * chance.uniform(0.2, 2.0)
+        if database.network.happens(database.troubles.slow_flush):
+            seconds = chance.uniform(0, 2.0)
+        self._is_committing = True
+
+        def flushed() -> None:
+            if not self.is_open:
+                return  # The server crashed first.
+            self._is_committing = False
+            try:
+                self._apply()
+            except asyncpg.PostgresError as error:
+                reply(error)
+                return
+            if self._is_ending:
+                self.end()
+                return
+            database.process.call(seconds / 4, reply, [])
+
+        database.process.call(seconds, flushed)
+
+    def _apply(self) -> None:
+        transaction, self.transaction = self.transaction, None
+        assert transaction is not None
+        for name, row in transaction.changes:
+            for unique, _, is_taken in self.table(name).claims(row):
+                if is_taken:  # By somebody who committed since.
+                    self.database.locks.release_all(self)
+                    raise _violation(unique, row)
+        for name, row in transaction.changes:
+            self.table(name).insert(row)
+        for change in transaction.updates:
+            change()
+        if transaction.changes or transaction.updates:
+            self.database.committed(transaction.changes)
+        self.database.locks.release_all(self)
+
+    def _forget(self) -> None:
+        self.transaction = None
+        self.database.locks.release_all(self)
+
+    def end(self, *, is_crash: bool = False) -> None:
+        """End: what is not committed is taken back. A commit under way is seen through first."""
+        if not self.is_open:
+            return
+        if self._is_committing and not is_crash:
+            self._is_ending = True
+            return
+        self.is_open = False
+        self.database.sessions.pop(self.pid, None)
+        self._forget()
+        self._connection.server_ended()
+
+
+class Connection:
+    """asyncpg's face to a session."""
+
+    def __init__(self, database: Database, owner: Process) -> None:
+        self._database = database
+        self._network = database.network
+        self._owner = owner
+        self._session: Session | None = None
+        self._is_closed = False
+        self._waiting: asyncio.Future[Any] | None = None
+
+    @classmethod
+    async def open(cls, database: Database) -> "Connection":
+        """Connect from the process that runs now."""
+        owner = PROCESS.get()
+        connection = cls(database, owner)
+        network = database.network
+        if network.is_over:
+            raise ConnectionRefusedError("it is over")
+        reached = network.passes(owner, database.process) and network.passes(database.process, owner)
+        opened: asyncio.Future[None] = network.loop.create_future()
+
+        def arrive() -> None:
+            if not reached or opened.done():
+                return
+            if database.is_up:
+                connection._session = database.admit(connection)
+                owner.call(network.delay(), connection._settle, opened, None)
+            else:
+                owner.call(network.delay(), connection._settle, opened, ConnectionRefusedError("no server"))
+
+        database.process.call(network.delay(), arrive)
+        try:
+            async with asyncio.timeout(5.0):
+                await opened
+        except BaseException:
+            connection.terminate()
+            raise
+        owner.on_death.append(connection._hang_up)
+        return connection
+
+    @staticmethod
+    def _settle(future: "asyncio.Future[Any]", answer: Any) -> None:
+        if future.done():
+            return
+        if isinstance(answer, BaseException):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+    async def _ask(self, name: str, *arguments: Any) -> Any:
+        network, database, session = self._network, self._database, self._session
+        if network.is_over:
+            self._is_closed = True
+        if self._is_closed or session is None:
+            raise asyncpg.InterfaceError("connection is closed")
+        if self._waiting is not None:
+            raise asyncpg.InterfaceError("cannot perform operation: another operation is in progress")
+        waiting = self._waiting = network.loop.create_future()
+
+        def reply(answer: Any) -> None:
+            if network.passes(database.process, self._owner):
+                self._owner.call(network.delay(), self._settle, waiting, answer)
+            else:
+                self._owner.call(KEEPALIVE_SECONDS, self.cut)
+
+        if network.happens(database.troubles.cut):
+            reaches = network.happens(0.5)
+            network.story.fault(
+                f"a connection is cut {'after' if reaches else 'before'} a statement", self._owner.name, name
+            )
+            if reaches:
+                database.process.call(network.delay(), session.receive, name, arguments, lambda _: None)
+            self.cut()
+        elif network.passes(self._owner, database.process):
+            database.process.call(network.delay(), session.receive, name, arguments, reply)
+        else:
+            self._owner.call(KEEPALIVE_SECONDS, self.cut)
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            self.terminate()
+            raise
+        finally:
+            self._waiting = None
+
+    def cut(self) -> None:
+        """Break the connection: this side knows at once, the server a little later."""
+        if self._is_closed:
+            return
+        self.terminate()
+        if self._waiting is not None:
+            self._settle(self._waiting, asyncpg.ConnectionDoesNotExistError("connection was closed in the middle"))
+
+    def terminate(self) -> None:
+        """Drop the connection."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        session = self._session
+        if session is None or not session.is_open:
+            return
+        network, process = self._network, self._database.process
+        heard = network.passes(self._owner, process)
+        seconds = max(network.delay(), 2 * network.weather.delay_seconds) + 0.001 if heard else KEEPALIVE_SECONDS
+        process.call(seconds, session.end)
+
+    def server_ended(self) -> None:
+        """Learn that the session is gone."""
+        if not self._is_closed and self._network.passes(self._database.process, self._owner):
+            self._owner.call(self._network.delay(), self.cut)
+        elif not self._is_closed:
+            self._owner.call(KEEPALIVE_SECONDS, self.cut)
+
+    # asyncpg's names.
+
+    async def fetch(self, query: str, *arguments: Any, timeout: float | None = None) -> Any:
+        async with asyncio.timeout(timeout):
+            return await self._ask(statements.name_of(query), *arguments)
+
+    async def fetchrow(self, query: str, *arguments: Any, timeout: float | None = None) -> Any:
+        rows = await self.fetch(query, *arguments, timeout=timeout)
+        return rows[0] if rows else None
+
+    async def fetchval(self, query: str, *arguments: Any, timeout: float | None = None) -> Any:
+        rows = await self.fetch(query, *arguments, timeout=timeout)
+        return rows[0][0] if rows else None
+
+    async def execute(self, query: str, *arguments: Any, timeout: float | None = None) -> str:
+        await self.fetch(query, *arguments, timeout=timeout)
+        return ""
+
+    async def executemany(self, query: str, arguments: Iterable[Sequence[Any]]) -> None:
+        for each in arguments:
+            await self.fetch(query, *each)
+
+    async def copy_to_table(
+        self, table: str, *, schema_name: str, columns: list[str], source: AsyncIterator[bytes], format: str
+    ) -> str:
+        assert (schema_name, format) == ("ledger", "binary")
+        stream = b"".join([chunk async for chunk in source])
+        await self._ask("COPY", table, tuple(columns), stream)
+        return ""
+
+    async def set_type_codec(self, *_: Any, **__: Any) -> None:
+        """Nothing to do: ids are bytes, times microseconds and dates days here."""
+
+    def is_closed(self) -> bool:
+        return self._is_closed
+
+    def get_server_pid(self) -> int:
+        assert self._session is not None
+        return self._session.pid
+
+    async def close(self, *, timeout: float | None = None) -> None:
+        self.terminate()
+
+    def transaction(self) -> "_Transaction":
+        return _Transaction(self)
+
+
+class _Transaction:
+    """`async with connection.transaction()`."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def __aenter__(self) -> None:
+        await self._connection._ask("BEGIN")
+
+    async def __aexit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        await self._connection._ask("COMMIT" if kind is None else "ROLLBACK")
+
+
+class Pool:
+    """asyncpg's pool, as far as readers use it: connections that are opened when needed and kept."""
+
+    def __init__(self, database: Database, size: int) -> None:
+        self._database = database
+        self._free: list[Connection] = []
+        self._room = asyncio.Semaphore(size)
+
+    async def fetch(self, query: str, *arguments: Any, timeout: float | None = None) -> Any:
+        async with asyncio.timeout(timeout), self._room:
+            while self._free and self._free[-1].is_closed():
+                self._free.pop()
+            connection = self._free.pop() if self._free else await Connection.open(self._database)
+            try:
+                return await connection.fetch(query, *arguments)
+            finally:
+                self._free.append(connection)
+
+    async def warm(self) -> None:
+        """Open the first connection at once, as asyncpg does."""
+        self._free.append(await Connection.open(self._database))
+
+    async def expire_connections(self) -> None:
+        for connection in self._free:
+            connection.terminate()
+        self._free.clear()
+
+    async def close(self) -> None:
+        await self.expire_connections()
+
+
+def _violation(name: str, row: Row) -> asyncpg.UniqueViolationError:
+    error = asyncpg.UniqueViolationError(f"duplicate key value violates unique constraint {name}: {row}")
+    error.constraint_name = name
+    return error
