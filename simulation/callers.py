@@ -65,7 +65,7 @@ class Desk:
         self._chance = chance
         channels = [clients.channel(gateway.address) for gateway in bank.gateways]
         self._stubs = [bank_pb2_grpc.BankStub(channel) for channel in channels]
-        self._directory: DirectoryCache | None = None
+        self._directory = DirectoryCache(ACCOUNT_SERVICE)
 
     async def settle_all(self, intentions: list[Intention], attempts_max: int = 1_000_000) -> None:
         """Ask for things until each has an outcome for ever, or patience ends."""
@@ -127,8 +127,6 @@ class Desk:
             error = status.from_rpc_error(failure)
             error.was_described = status.is_described(failure)  # type: ignore[attr-defined]
             return _for_ever(error)
-        except TimeoutError:
-            return errors.Unavailable("PEER_UNREACHABLE", "no connection")
         except errors.BankError as error:
             return _for_ever(error)
         if isinstance(answer, bank_pb2.Transfer):
@@ -144,16 +142,12 @@ class Desk:
             error = status.from_rpc_error(failure)
             error.was_described = status.is_described(failure)  # type: ignore[attr-defined]
             return [error] * len(intentions)
-        except TimeoutError:
-            return [errors.Unavailable("PEER_UNREACHABLE", "no connection")] * len(intentions)
         claim(len(answer.results) == len(intentions), "a call has other results than transfers", len(answer.results))
         return [_result(result) for result in answer.results]
 
     async def _change_state(self, intention: Intention, seconds: float) -> Answer | errors.BankError:
         """Change an account's state at its ledger: the door would ask the account service for its record."""
-        if self._directory is None:
-            self._directory = DirectoryCache(ACCOUNT_SERVICE)
-            await self._directory.start()
+        await self._directory.refresh(1)
         request = ledger_pb2.ChangeAccountRequest()
         request.CopyFrom(intention.request)
         deadline = self._bank.loop.time() + seconds

@@ -425,6 +425,7 @@ class Checker:
         if row["restrictions"] is not None:
             if row["restrictions"] == CLOSED:
                 claim(not account.balance and not account.held, "an account with money is closed", row, account)
+                claim(not self._may_come_back(batch.shard, account.number), "closed with money in flight", row)
             account.restrictions = row["restrictions"]
         if row["floor_minor"] is not None:
             account.floor = row["floor_minor"]
@@ -445,6 +446,19 @@ class Checker:
                 each.number for each in books.accounts.values() if (each.customer, each.currency) == key
             }
             books.caps[key] = (cap, known[1] if known else self._open_of_today(books, siblings, day))
+
+    def _may_come_back(self, shard: int, number: int) -> bool:
+        """Tell whether a crossing that the shard has not heard of may still come back to an account."""
+        tables = self._databases[shard].tables
+        for peer in tables["peer"].rows:
+            for crossing in range(peer["acknowledged_through"] + 1, peer["sent_through"] + 1):
+                gone = tables["crossing_out"].get(peer["peer_id"], crossing)
+                sent = tables["transfer"].get(gone["sequence"]) if gone is not None else None
+                theirs = self._databases[peer["peer_id"]].tables["peer"].get(shard)
+                has_landed = theirs is not None and crossing <= theirs["landed_through"]
+                if sent is not None and sent["debit_account"] == number and not has_landed:
+                    return True
+        return False
 
     @staticmethod
     def _open_of_today(books: Books, numbers: set[int], day: int) -> Counted:

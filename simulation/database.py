@@ -52,11 +52,15 @@ class Locks:
         else:
             self._queues.setdefault(name, deque()).append((session, then))
 
-    def release_all(self, session: "Session") -> None:
-        """Give up what a session has and waits for."""
+    def stop_waiting(self, session: "Session") -> None:
+        """Give up what a session waits for."""
         for queue in self._queues.values():
             for waiting in [each for each in queue if each[0] is session]:
                 queue.remove(waiting)
+
+    def release_all(self, session: "Session") -> None:
+        """Give up what a session has and waits for."""
+        self.stop_waiting(session)
         for name in [name for name, holder in self._holders.items() if holder is session]:
             del self._holders[name]
             queue = self._queues.get(name)
@@ -140,6 +144,8 @@ class Session:
         self._connection = connection
         self._is_committing = False
         self._is_ending = False
+        self._is_waiting: Callable[[Any], None] | None = None
+        """Whom to answer, while a statement waits for a lock."""
 
     # What statements may do.
 
@@ -193,6 +199,7 @@ class Session:
         assert transaction is not None
 
         def finish() -> None:
+            self._is_waiting = None
             if not self.is_open:
                 return
             try:
@@ -219,6 +226,7 @@ class Session:
                 self._forget()
             reply([])
             return
+        self._is_waiting = reply
         self.database.locks.take(lock, self, finish)
 
     def _run(self, name: str, arguments: tuple[Any, ...]) -> Any:
@@ -278,6 +286,15 @@ class Session:
             self.database.committed(transaction.changes)
         self.database.locks.release_all(self)
 
+    def cancel(self, name: str) -> None:
+        """Give up a statement that waits for a lock; one that runs is as good as done."""
+        if self.is_open and self._is_waiting is not None:
+            reply, self._is_waiting = self._is_waiting, None
+            self.database.locks.stop_waiting(self)
+            if self.transaction is not None:
+                self.transaction.has_failed = True
+            reply(asyncpg.QueryCanceledError("canceling statement due to user request"))
+
     def _forget(self) -> None:
         self.transaction = None
         self.database.locks.release_all(self)
@@ -305,6 +322,7 @@ class Connection:
         self._session: Session | None = None
         self._is_closed = False
         self._waiting: asyncio.Future[Any] | None = None
+        self._given_up: asyncio.Future[Any] | None = None
 
     @classmethod
     async def open(cls, database: Database) -> "Connection":
@@ -353,6 +371,8 @@ class Connection:
             raise asyncpg.InterfaceError("connection is closed")
         if self._waiting is not None:
             raise asyncpg.InterfaceError("cannot perform operation: another operation is in progress")
+        if self._given_up is not None:
+            await self._wait_for_cancellation(self._given_up)
         waiting = self._waiting = network.loop.create_future()
 
         def reply(answer: Any) -> None:
@@ -374,20 +394,32 @@ class Connection:
         else:
             self._owner.call(KEEPALIVE_SECONDS, self.cut)
         try:
-            return await waiting
+            return await asyncio.shield(waiting)
         except asyncio.CancelledError:
-            self.terminate()
+            self._given_up = waiting
+            if network.passes(self._owner, database.process):
+                database.process.call(network.delay(), session.cancel, name)
             raise
         finally:
             self._waiting = None
+
+    async def _wait_for_cancellation(self, given_up: "asyncio.Future[Any]") -> None:
+        """See a statement through that nobody waits for any more, as asyncpg does before the next one."""
+        await asyncio.wait([given_up])
+        given_up.exception()
+        self._given_up = None
+        if self._is_closed:
+            raise asyncpg.InterfaceError("connection is closed")
 
     def cut(self) -> None:
         """Break the connection: this side knows at once, the server a little later."""
         if self._is_closed:
             return
         self.terminate()
-        if self._waiting is not None:
-            self._settle(self._waiting, asyncpg.ConnectionDoesNotExistError("connection was closed in the middle"))
+        for waiting in (self._waiting, self._given_up):
+            if waiting is not None:
+                self._settle(waiting, asyncpg.ConnectionDoesNotExistError("connection was closed in the middle"))
+                waiting.exception()
 
     def terminate(self) -> None:
         """Drop the connection."""

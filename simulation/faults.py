@@ -158,8 +158,10 @@ class Faults:
             database.troubles.cut = database.troubles.slow_flush = 0.0
             database.troubles.is_disk_full = False
             database.process.is_paused = False
+            database.process.skew_us = 0
             database.restart()
         for host in (*bank.hosts, *self._callers):
+            host.jump(-host.skew_us / 1_000_000)
             if host.process is not None:
                 host.process.is_paused = False
             self._start(host)

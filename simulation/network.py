@@ -231,9 +231,12 @@ class _Call:
             raise _failure(grpc.StatusCode.CANCELLED, "it is over")
         if self._server is None:
             channel.get_state(try_to_connect=True)
-            async with asyncio.timeout(min(self._seconds, CONNECT_SECONDS_MAX)):
-                while channel.get_state() is _CONNECTING:
-                    await channel.wait_for_state_change(_CONNECTING)
+            try:
+                async with asyncio.timeout(min(self._seconds, CONNECT_SECONDS_MAX)):
+                    while channel.get_state() is _CONNECTING:
+                        await channel.wait_for_state_change(_CONNECTING)
+            except TimeoutError:
+                raise _failure(grpc.StatusCode.UNAVAILABLE, "connecting took too long") from None
             self._server = channel.server
             if self._server is None:
                 raise _failure(grpc.StatusCode.UNAVAILABLE, "failed to connect")

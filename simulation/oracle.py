@@ -91,10 +91,14 @@ class Oracle:
             return
         intentions = [one for one in self.by_id.get(row["transfer_id"], ()) if one.first_sent is not None]
         claim(intentions, "something is in the books that nobody asked for", row)
-        if row["refusal"] == Refusal.CREDIT_ACCOUNT_NOT_FOUND:
-            opened = self.opened.get(row["credit_account"], float("inf"))
-            claim(any(opened > one.first_sent for one in intentions if one.first_sent is not None),
-                  "a payee that was there was not found", row)  # fmt: skip
+        for refusal, side in (
+            (Refusal.CREDIT_ACCOUNT_NOT_FOUND, "credit_account"),
+            (Refusal.DEBIT_ACCOUNT_NOT_FOUND, "debit_account"),
+        ):
+            if row["refusal"] == refusal and not further:
+                opened = self.opened.get(row[side], float("inf"))
+                claim(any(opened > one.first_sent for one in intentions if one.first_sent is not None),
+                      "an account that was there was not found", row)  # fmt: skip
         claim(any(_is_body(one, row, further, relation) for one in intentions), "the books have another body", row,
               further, [one.legs for one in intentions])  # fmt: skip
 
@@ -150,12 +154,21 @@ class Oracle:
             others = [one for one in self.by_id[intention.id] if one is not intention]
             claim(others or row["kind"] == Kind.BURIED, "an id is called reused that is not", intention.short, row)
             return
+        if intention.kind == "transfer":
+            claim(_legs_of(row, self._further(row)) == intention.legs or row["kind"] == Kind.BURIED,
+                  "an answer is about another body", intention.short, intention.legs, row)  # fmt: skip
         if answer.outcome == Outcome.IN_TRANSIT:
             claim(row["outcome"] == Outcome.IN_TRANSIT, "in transit is what never left", intention.short, row)
             claim(intention.final is None or intention.final.outcome in {Outcome.POSTED, Outcome.RETURNED},
                   "in transit after another outcome", intention.short, intention.final)  # fmt: skip
             return
         claim(meaning == answer, "a caller is told what is not so", intention.short, answer, meaning)
+
+    def _further(self, row: Row) -> list[Row]:
+        for database in self.databases.values():
+            if database.tables["transfer"].get(row["sequence"]) is row:
+                return database.tables["further_leg"].by("transfer_sequence", row["sequence"])
+        return []
 
     def _check_change(self, intention: Intention, answer: Answer) -> None:
         rows = [row for database in self.databases.values()
@@ -188,10 +201,14 @@ def _worded(reason: str) -> str:
     return "ACCOUNT_NOT_FOUND" if reason in {"DEBIT_ACCOUNT_NOT_FOUND", "CREDIT_ACCOUNT_NOT_FOUND"} else reason
 
 
+def _legs_of(row: Row, further: list[Row]) -> tuple[Leg, ...]:
+    names = ("debit_account", "credit_account", "amount_minor", "currency")
+    return tuple((leg[names[0]], leg[names[1]], leg[names[2]], leg[names[3]]) for leg in (row, *further))
+
+
 def _is_body(intention: Intention, row: Row, further: list[Row], relation: Row | None) -> bool:
     """Tell whether a row of the books says what an intention wanted."""
-    names = ("debit_account", "credit_account", "amount_minor", "currency")
-    legs = tuple(tuple(leg[name] for name in names) for leg in (row, *further))
+    legs = _legs_of(row, further)
     target = relation["target_id"] if relation is not None else b""
     match intention.kind:
         case "transfer":
