@@ -6,6 +6,7 @@ seams that `installed` names. Never here: what is asked of the bank (`callers.py
 """
 
 import asyncio
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from random import Random
@@ -36,7 +37,8 @@ from services.gateway.transfers import Posting
 from services.ledger import batching, crossings, memory, shard
 from services.ledger.service import LedgerService
 from services.ledger.shard import Shard
-from simulation.database import Connection, Database, Pool
+from simulation.connections import Connection, Pool
+from simulation.database import Database
 from simulation.loop import EPOCH_US, PROCESS, Process, SimulationLoop
 from simulation.network import Network, SimulatedServer
 from simulation.plan import Plan
@@ -278,6 +280,4 @@ def event_is_a_bug(line: str) -> bool:
 
 
 def _raised() -> BaseException | None:
-    import sys
-
     return sys.exc_info()[1]

@@ -6,7 +6,6 @@ to the oracle. Never here: what may go wrong with the bank.
 
 import asyncio
 from random import Random
-from typing import Any
 
 import grpc
 from google.rpc import status_pb2
@@ -19,7 +18,7 @@ from services.domain import errors
 from services.domain.outcomes import Outcome, Refusal
 from services.gateway.peers import Shards
 from simulation.bank import ACCOUNT_SERVICE, Bank, Host
-from simulation.checker import claim
+from simulation.journal import claim
 from simulation.loop import Process
 from simulation.oracle import REUSED, Answer, Intention, Oracle
 from simulation.wishes import Wishes

@@ -17,6 +17,9 @@ from typing import Any
 EPOCH_US = 1_767_225_600_000_000
 """2026-01-01 UTC: when every simulation begins, in microseconds since 1970."""
 
+STEPS_MAX = 500_000
+"""Ten times what a long simulation needs."""
+
 PROCESS: ContextVar["Process"] = ContextVar("process")
 """The process whose code runs now."""
 
@@ -60,6 +63,8 @@ class Process:
         assert self.is_alive
         self.is_alive = False
         self.ready.clear()
+        self.loop.processes.remove(self)
+        self.loop.dead.append(self)
         for notice in self.on_death:
             notice()
 
@@ -73,6 +78,8 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         self._timers: list[tuple[float, int, asyncio.TimerHandle]] = []
         self._numbers = count()
         self.processes: list[Process] = []
+        """The living."""
+        self.dead: list[Process] = []
         self.steps = 0
         self.epoch_us = EPOCH_US
         self.failure: BaseException | None = None
@@ -96,6 +103,8 @@ class SimulationLoop(asyncio.AbstractEventLoop):
                         raise Stuck(f"not done at {self._now:.3f} s")
                 if self.failure is not None:
                     raise self.failure
+                if self.steps > STEPS_MAX:
+                    raise Stuck(f"{self.steps} steps and no end at {self._now:.3f} s")
             return main.result()
         finally:
             asyncio._set_running_loop(None)
@@ -107,7 +116,7 @@ class SimulationLoop(asyncio.AbstractEventLoop):
 
     def _run_some(self) -> bool:
         """Let one process run one turn of its own loop, or a part of it."""
-        able = [each for each in self.processes if each.ready and each.is_alive and not each.is_paused]
+        able = [each for each in self.processes if each.ready and not each.is_paused]
         if not able:
             return False
         process = able[0] if len(able) == 1 else self._chance.choice(able)
@@ -160,7 +169,9 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         heapq.heappush(self._timers, (when, next(self._numbers), timer))
         return timer
 
-    def call_later(self, delay: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_later(
+        self, delay: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
 
     def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
@@ -198,6 +209,7 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         """Let every task end, so that nothing is left that Python would complain about."""
         asyncio._set_running_loop(self)
         try:
+            self.processes += self.dead
             for process in self.processes:
                 process.is_alive, process.is_paused = True, False
             for _ in range(50):

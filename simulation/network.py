@@ -7,7 +7,6 @@ back, or answered by silence. Never here: what is said.
 """
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 from typing import Any
@@ -138,7 +137,7 @@ class SimulatedChannel:
         self._waiters: list[asyncio.Future[None]] = []
         self._server: SimulatedServer | None = None
         """Whom it is connected to: a restarted process is another one."""
-        self.calls: dict["_Call", None] = {}
+        self.calls: dict[_Call, None] = {}
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         if try_to_connect and self._state is _IDLE:
@@ -173,9 +172,7 @@ class SimulatedChannel:
 
     def _connect(self) -> None:
         server = self.network.servers.get(self.address)
-        if server is None or not self.network.passes(self.owner, server.process):
-            self.owner.call(CONNECT_SECONDS_MAX, self._fail)
-        elif not self.network.passes(server.process, self.owner):
+        if server is None or not self.network.passes(self.owner, server.process) or not self.network.passes(server.process, self.owner):
             self.owner.call(CONNECT_SECONDS_MAX, self._fail)
         elif not server.process.is_alive:
             self._fail()

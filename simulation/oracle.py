@@ -11,8 +11,8 @@ from typing import Any
 
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger.books import Kind, Relation
-from simulation.checker import claim
 from simulation.database import Database
+from simulation.journal import claim
 from simulation.story import Story
 from simulation.tables import Row
 
@@ -194,7 +194,9 @@ class Oracle:
 
     def unresolved(self) -> list[Intention]:
         """Name the intentions whose outcome nobody has been told."""
-        return [one for ones in self.by_id.values() for one in ones if not one.is_settled and one.first_sent is not None]
+        return [
+            one for ones in self.by_id.values() for one in ones if not one.is_settled and one.first_sent is not None
+        ]
 
 
 def _worded(reason: str) -> str:

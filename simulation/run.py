@@ -18,8 +18,9 @@ from services.domain import chart, errors
 from services.domain.identifiers import account_number, customer_number
 from simulation.bank import ACCOUNT_SERVICE, SLOTS_PER_SHARD, Bank
 from simulation.callers import CallerHost, Desk
-from simulation.checker import Checker, claim
+from simulation.checker import Checker
 from simulation.faults import Faults
+from simulation.journal import claim
 from simulation.loop import Process
 from simulation.oracle import Oracle
 from simulation.plan import Plan, draw
@@ -28,8 +29,11 @@ from simulation.wishes import CZK, EUR, Account, Wishes
 SUFFERING_SECONDS_MAX = 120.0
 """Faults end at the latest then, whether or not callers are done."""
 
+OPENING_SECONDS_MAX = 60.0
 RECOVERY_SECONDS_MAX = 60.0
 """After everything healed, every outcome has to be there within this time."""
+
+SEEDS_PER_COLLECTION = 8
 
 FLOOR_OF_CASH = -9 * 10**18
 
@@ -40,6 +44,7 @@ class Result:
 
     plan: Plan
     digest: str = ""
+    """The same for every run of a seed."""
     error: BaseException | None = None
     transfers: int = 0
     commits: int = 0
@@ -50,6 +55,21 @@ class Result:
     recovery_seconds: float = 0.0
     lines: list[str] = field(default_factory=list)
 
+    def kinds(self) -> dict[str, int]:
+        """Count faults by kind, without their figures."""
+        found: dict[str, int] = {}
+        for fault, count in self.faults.items():
+            kind = fault.split(" by ")[0].split(": ")[-1].rstrip("0123456789. ").removesuffix(" True")
+            found[kind] = found.get(kind, 0) + count
+        return found
+
+    def check(self) -> str:
+        """Name what noticed the error, without its particulars."""
+        error = self.error
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        return f"{type(error).__name__}: {str(error).split(':')[0][:90]}"
+
     def story(self, last: int = 200) -> str:
         """Tell it: the plan, the last events, what is wrong."""
         return "\n".join([str(self.plan), *self.lines[-last:], f"=> {self.error!r}" if self.error else "=> sound"])
@@ -58,12 +78,13 @@ class Result:
 def simulate(seed: int, plan: Plan | None = None) -> Result:
     """Simulate one seed. What is wrong stands in the result's `error`."""
     plan = plan or draw(seed)
-    gc.collect()
     gc.disable()  # Nothing may be finalised at a moment that the seed does not choose.
     try:
         return _Simulation(plan).run()
     finally:
         gc.enable()
+        if seed % SEEDS_PER_COLLECTION == 0:
+            gc.collect()
 
 
 class _Simulation:
@@ -92,7 +113,7 @@ class _Simulation:
             failure, bank.loop.failure = bank.loop.failure, None
             result.error = result.error or failure
             bank.loop.bury()
-        result.transfers, result.commits = self.checker.transfers, self.checker.commits
+        result.transfers, result.commits = self.checker.replay.transfers, self.checker.commits
         result.intentions = sum(map(len, self.oracle.by_id.values()))
         result.told, result.faults = self.oracle.told, bank.story.faults
         result.virtual_seconds, result.lines = bank.loop.time(), bank.story.lines
@@ -103,7 +124,11 @@ class _Simulation:
         for host in bank.hosts:
             host.start()
         clerk = bank.loop.process("clerk")
-        await clerk.start(self._open_bank(clerk))
+        try:
+            async with asyncio.timeout(OPENING_SECONDS_MAX):
+                await clerk.start(self._open_bank(clerk))
+        except TimeoutError:
+            claim(False, "the bank does not open")
         for caller in self.callers:
             caller.start()
         suffering = asyncio.create_task(self.faults.run())
@@ -129,7 +154,7 @@ class _Simulation:
         """Ask about everything that has no outcome yet, then wait until nothing is on its way."""
         desk = Desk(self.bank, self.oracle, self.chance)
         await asyncio.gather(*(desk.settle_all([one]) for one in self.oracle.unresolved()))
-        while any(self.checker.in_flight.values()) or self._holds_are_due():
+        while any(self.checker.replay.in_flight.values()) or self._holds_are_due():
             await asyncio.sleep(0.1)
 
     def _holds_are_due(self) -> bool:

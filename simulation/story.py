@@ -54,7 +54,6 @@ class Story:
         return self._digest.hexdigest()
 
 
-
 def _worded(fact: Any) -> str:
     if isinstance(fact, bytes):
         return fact.hex().lstrip("0") or "0"

@@ -20,12 +20,12 @@ Row = dict[str, Any]
 _INTEGERS = {"bigint", "integer", "smallint"}
 
 
-class Record(tuple[Any, ...]):
+class Record(tuple[Any, ...]):  # noqa: SLOT001 - it has a name for each place
     """A row of an answer: by place and by name, as asyncpg gives it."""
 
     names: tuple[str, ...]
 
-    def __new__(cls, names: tuple[str, ...], values: Iterable[Any]) -> "Record":
+    def __new__(cls, names: tuple[str, ...], values: Iterable[Any]) -> "Record":  # noqa: PYI034
         record = super().__new__(cls, values)
         record.names = names
         return record

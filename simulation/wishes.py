@@ -146,7 +146,12 @@ class Wishes:
     def _reuse(self) -> list[Intention] | None:
         """Want something else under an id that was minted for another thing."""
         before, legs = self._some(self._transfers), self._legs(crosses=self._chance.random() < 0.5)
-        if before is None or not legs or before.legs == tuple(legs) or before.legs[0][0] // 10**12 != legs[0][0] // 10**12:
+        if (
+            before is None
+            or not legs
+            or before.legs == tuple(legs)
+            or before.legs[0][0] // 10**12 != legs[0][0] // 10**12
+        ):
             return None  # An id is one shard's: on another it would be another id.
         other = self._ask(legs, of=before.id)
         self._transfers.remove(other)
@@ -160,7 +165,9 @@ class Wishes:
         if account is None:
             return None
         hold_id, amount = self.new_id(), self._amount()
-        payee = self._account(currency=account.currency, besides=account.number) if self._chance.random() < 0.3 else None
+        payee = (
+            self._account(currency=account.currency, besides=account.number) if self._chance.random() < 0.3 else None
+        )
         hold = bank_pb2.Hold(
             hold_id=uuid_text(hold_id),
             account=account_text(account.number),
