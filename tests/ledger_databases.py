@@ -23,6 +23,8 @@ TABLES = (
     "relation",
     "day",
     "value_dated",
+    "value_sum",
+    "metadata",
     "hold",
     "spending",
     "customer_spending",

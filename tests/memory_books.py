@@ -9,6 +9,7 @@ from zlib import crc32
 
 from services.domain.chart import Code, internal_account
 from services.domain.identifiers import account_number
+from services.domain.metadata import Metadata
 from services.ledger.books import (
     AccountState,
     Creditor,
@@ -54,11 +55,12 @@ class Ask(NamedTuple):
     payee_refusal: int = 0
     error: PlaceError | None = None
     creditor: Creditor | None = None
+    metadata: Metadata = ()
 
     @property
     def fingerprint(self) -> int:
         """Tell bodies apart, as `wire.py` does, by whatever the caller says."""
-        return crc32(repr((self.legs, self.reference, self.value_date, self.creditor)).encode())
+        return crc32(repr((self.legs, self.reference, self.value_date, self.creditor, self.metadata)).encode())
 
 
 def ask(number: int, debit: int, credit: int, amount: int, currency: int = CZK, **more) -> Ask:
@@ -89,6 +91,8 @@ def transfers(asked: Sequence[Ask]) -> Transfers:
             read.errors[place] = one.error
         if one.creditor is not None:
             read.creditors[place] = one.creditor
+        if one.metadata:
+            read.metadata[place] = one.metadata
     return read
 
 
@@ -104,6 +108,7 @@ def crossings(from_shard: int, sent: Sequence[Crossing]) -> Crossings:
         [crossing.currency for crossing in sent],
         [crossing.reference for crossing in sent],
         [crossing.value_date for crossing in sent],
+        {place: crossing.metadata for place, crossing in enumerate(sent) if crossing.metadata},
     )
 
 

@@ -17,13 +17,14 @@ from services.account.database import Database
 from services.account.lifecycle import Lifecycle
 from services.account.lookups import Lookups
 from services.account.partners import Partners
+from services.account.payment_files import PaymentFiles
 from services.account.records import Records
 from services.account.service import AccountService, Office
-from services.account.settings import AccountSettings, ShardSettings
+from services.account.settings import AccountSettings
 from services.account.store import ControlStore
 from services.account.sweeper import Sweeper
 from services.account.territory import Territory
-from services.chassis import logs, process, settings
+from services.chassis import logs, metrics, process, settings
 from services.chassis.clients import LedgerClient
 from services.chassis.server import Server
 
@@ -37,6 +38,7 @@ async def main() -> None:
     """Serve until told to stop."""
     options = settings.read(AccountSettings, os.environ)
     logs.configure(options.log_level, "account", options.instance)
+    metrics.name_process("account")
     server = Server(options)
     service = AccountService()
     account_pb2_grpc.add_AccountsServicer_to_server(service, server.server)
@@ -45,7 +47,7 @@ async def main() -> None:
 
         async def prepare() -> None:
             control = ControlStore(await _control_database(options, opened))
-            shards = {shard_id: _shard_database(shard_id, shard, opened) for shard_id, shard in options.shards.items()}
+            shards = {shard_id: _shard_database(options, shard_id, opened) for shard_id in options.shards}
             opening = [group.create_task(shard.open(), name=f"shard {n}") for n, shard in shards.items()]
             background.extend(opening)
             office = await _office(options, control, shards, opened)
@@ -60,14 +62,17 @@ async def main() -> None:
 
 
 async def _control_database(options: AccountSettings, opened: AsyncExitStack) -> Database:
-    database = Database(options.control_dsn.get_secret_value(), "the control database", store.MIGRATIONS)
+    database = Database(
+        options.control_dsn.get_secret_value(), "the control database", store.MIGRATIONS, migrates=options.migrate
+    )
     opened.push_async_callback(database.close)
     await database.open()
     return database
 
 
-def _shard_database(shard_id: int, shard: ShardSettings, opened: AsyncExitStack) -> Database:
-    database = Database(shard.dsn.get_secret_value(), f"shard {shard_id}", records.MIGRATIONS)
+def _shard_database(options: AccountSettings, shard_id: int, opened: AsyncExitStack) -> Database:
+    dsn = options.shards[shard_id].dsn.get_secret_value()
+    database = Database(dsn, f"shard {shard_id}", records.MIGRATIONS, migrates=options.migrate)
     opened.push_async_callback(database.close)
     return database
 
@@ -89,6 +94,7 @@ async def _office(
         lookups=Lookups(territory),
         lifecycle=Lifecycle(control, territory, books),
         partners=Partners(control, territory, books),
+        payment_files=PaymentFiles(territory),
     )
 
 

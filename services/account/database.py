@@ -3,7 +3,6 @@
 The two stores stand on it: `store.py` and `records.py`. Never here: which queries there are.
 """
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
@@ -22,9 +21,6 @@ POOL_CONNECTIONS: Final = 8
 ACQUIRE_SECONDS_MAX: Final = 10.0
 """A caller that waits longer for a free connection is told to come back."""
 
-RETRY_SECONDS: Final = 0.5
-"""Pause before asking again for a database that is not there yet."""
-
 _log = logs.get(__name__)
 
 _NOTHING_WRITTEN: Final = (
@@ -40,26 +36,21 @@ _NOTHING_WRITTEN: Final = (
 class Database:
     """One database; `name` says in errors which it is."""
 
-    def __init__(self, dsn: str, name: str, migrations_directory: str) -> None:
+    def __init__(self, dsn: str, name: str, migrations_directory: str, *, migrates: bool = True) -> None:
         self._dsn = dsn
         self._name = name
         self._migrations_directory = migrations_directory
+        self._migrates = migrates
         self._pool: asyncpg.Pool | None = None
 
     async def open(self) -> None:
-        """Wait for the database, however long that takes, bring its schema up to date and open a pool."""
-        while True:
-            try:
-                connection = await postgres.connect(self._dsn, application=APPLICATION, statement_seconds=0)
-                break
-            except postgres.ERRORS as error:
-                _log.warning("database_unreachable", database=self._name, error=type(error).__name__)
-                await asyncio.sleep(RETRY_SECONDS)
-        try:
-            await migrations.migrate(connection, __package__, self._migrations_directory)
-        finally:
-            await connection.close()
-        self._pool = await postgres.create_pool(self._dsn, application=APPLICATION, size=POOL_CONNECTIONS)
+        """Wait for the database and its schema, however long that takes, and open a pool."""
+        await migrations.prepare(
+            self._dsn, __package__, self._migrations_directory, application=APPLICATION, applies=self._migrates
+        )
+        self._pool = await postgres.create_pool(
+            self._dsn, application=APPLICATION, name=self._name, size=POOL_CONNECTIONS
+        )
 
     async def close(self) -> None:
         """Close all connections."""

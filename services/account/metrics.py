@@ -33,6 +33,3 @@ INTERNAL_ACCOUNTS_OPEN = Gauge(
 )
 CUSTOMERS = Gauge("hivecore_account_customers", "How many customer numbers has the shard given out?", ["shard"])
 CUSTOMER_QUOTA = Gauge("hivecore_account_customer_quota", "How many customers may the shard have?", ["shard"])
-DIRECTORY_VERSION = Gauge(
-    "hivecore_account_directory_version", "Which version of the directory does this process have?"
-)

@@ -22,6 +22,7 @@ class Kind(IntEnum):
     CUSTOMER_REFERENCE = 2
     ACCOUNT_REQUEST = 3
     ACCOUNT_REFERENCE = 4
+    PAYMENT_FILE = 5
 
 
 @dataclass(frozen=True, slots=True)

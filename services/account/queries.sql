@@ -159,3 +159,13 @@ SELECT customer_number, external_reference, display_name, state, create_time
 SELECT account_number, customer_number, currency, external_reference, state, create_time
   FROM account.account WHERE state = 1 AND create_time < now() - make_interval(secs => $1)
  ORDER BY create_time LIMIT $2;
+
+-- put_payment_file --
+-- Claims a payment file's message id, unless it is claimed already.
+INSERT INTO account.payment_file (customer_number, initiating_party, message_id, digest, transfer_count, channel, subject, slot)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+    ON CONFLICT (message_id, initiating_party, customer_number) DO NOTHING;
+
+-- get_payment_file --
+SELECT digest, create_time
+  FROM account.payment_file WHERE customer_number = $1 AND initiating_party = $2 AND message_id = $3;

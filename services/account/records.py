@@ -8,7 +8,7 @@ every statement may be repeated. Never here: the books (`books.py`), the order o
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import starmap
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from services.account.database import Database
 from services.account.opening import Account, AccountWanted, Claim, Customer, CustomerWanted
@@ -16,6 +16,20 @@ from services.account.placing import Kind
 from services.domain import identifiers
 
 MIGRATIONS: Final = "migrations/shard"
+
+
+class PaymentFile(NamedTuple):
+    """A payment file to be registered: whose, what it calls itself, what is in it, who brings it."""
+
+    customer_number: int
+    """0 where the message ids are the whole bank's."""
+    initiating_party: str
+    message_id: str
+    digest: bytes
+    transfer_count: int
+    channel: str
+    subject: str
+
 
 Name = tuple[Kind, bytes]
 """A name as it is claimed: 16 bytes of a request id, or an external reference in UTF-8."""
@@ -40,6 +54,12 @@ class Records:
         rows = [(*name, *claim, slots[name]) for name, claim in claims.items()]
         free_count = await self._database.fetch_value("put_claims", *_columns(rows, 5))
         return dict(claims) if free_count == len(claims) else await self.find_claims(list(claims))
+
+    async def register_file(self, file: PaymentFile, slot: int) -> tuple[bytes, int]:
+        """Claim a file's message id unless it is claimed; return its digest and when it was, in microseconds."""
+        await self._database.execute("put_payment_file", *file, slot)
+        ((digest, time),) = await self._database.fetch("get_payment_file", *file[:3])
+        return digest, _microseconds(time)
 
     async def reserve_accounts(self, slots: Sequence[int]) -> list[int]:
         """Give out one account number, never twice, for each of `slots`, which may repeat."""

@@ -15,6 +15,7 @@ from services.account import wire
 from services.account.lifecycle import Lifecycle
 from services.account.lookups import Lookups
 from services.account.partners import Partners
+from services.account.payment_files import PaymentFiles
 from services.account.store import ControlStore
 from services.account.territory import Territory
 from services.chassis import status
@@ -33,6 +34,7 @@ class Office:
     lookups: Lookups
     lifecycle: Lifecycle
     partners: Partners
+    payment_files: PaymentFiles
 
 
 class AccountService(account_pb2_grpc.AccountsServicer):
@@ -122,6 +124,15 @@ class AccountService(account_pb2_grpc.AccountsServicer):
         async with _in_time(context) as seconds:
             partners = self._office.partners
             return wire.partners_registered(await partners.register(codes, deadline_seconds=seconds - ANSWER_SECONDS))
+
+    async def RegisterPaymentFile(
+        self, request: account_pb2.RegisterPaymentFileRequest, context: Any
+    ) -> account_pb2.RegisterPaymentFileResponse:
+        """Register a payment file."""
+        file = wire.payment_file(request)
+        async with _in_time(context):
+            is_same, create_time_us = await self._office.payment_files.register(file)
+        return account_pb2.RegisterPaymentFileResponse(is_same=is_same, create_time_us=create_time_us)
 
 
 @asynccontextmanager

@@ -55,3 +55,5 @@ class AccountSettings(ServiceSettings):
     """How often half-opened customers and accounts are looked for."""
     sweep_age_seconds: float = Field(default=15.0, ge=0, le=3600)
     """How long an opening is left to its caller before the sweeper finishes it."""
+    migrate: bool = True
+    """Whether the process brings schemas up to date itself; if not, it waits for `hivecore migrate`."""

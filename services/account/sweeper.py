@@ -13,6 +13,7 @@ from services.account.partners import Partners
 from services.account.store import ControlStore
 from services.account.territory import Territory, each_shard
 from services.chassis import logs
+from services.chassis import metrics as process_metrics
 from services.domain import limits
 from services.domain.errors import BankError
 
@@ -56,7 +57,7 @@ class Sweeper:
     async def sweep(self) -> None:
         """Do once whatever there is to do."""
         directory = await self._territory.refresh_if_changed()
-        metrics.DIRECTORY_VERSION.set(directory.version)
+        process_metrics.DIRECTORY_VERSION.set(directory.version)
         for shard in await self._control.shards():
             metrics.CUSTOMERS.labels(shard.shard_id).set(shard.customer_count)
             metrics.CUSTOMER_QUOTA.labels(shard.shard_id).set(shard.customer_quota)

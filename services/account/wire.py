@@ -11,6 +11,7 @@ from hivecore.account.v1 import account_pb2
 from services.account.opening import MESSAGES, Account, AccountWanted, Customer, CustomerWanted, Refusal
 from services.account.partners import NostroAccount
 from services.account.placing import Kind
+from services.account.records import PaymentFile
 from services.domain import currencies, errors, limits
 from services.domain.directory import Directory
 
@@ -95,6 +96,23 @@ def directory(value: Directory) -> account_pb2.Directory:
             for code, number in value.partner_numbers.items()
         ],
         currencies=value.currencies,
+    )
+
+
+def payment_file(request: account_pb2.RegisterPaymentFileRequest) -> PaymentFile:
+    """Read a payment file to be registered. Raises `Malformed`."""
+    for name in ("initiating_party", "message_id", "channel", "subject"):
+        _check_text(name, getattr(request, name))
+    if not request.message_id or len(request.digest) != 32 or request.transfer_count < 0:
+        raise errors.Malformed("PAYMENT_FILE_INVALID", "digest", "a message id, 32 bytes of digest, a count from 0 on")
+    return PaymentFile(
+        request.customer_number,
+        request.initiating_party,
+        request.message_id,
+        request.digest,
+        request.transfer_count,
+        request.channel,
+        request.subject,
     )
 
 

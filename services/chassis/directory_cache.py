@@ -10,7 +10,7 @@ from typing import Final
 import grpc
 from hivecore.account.v1 import account_pb2, account_pb2_grpc
 
-from services.chassis import clients, logs, status
+from services.chassis import clients, logs, metrics, status
 from services.domain import errors
 from services.domain.directory import Directory, ShardFacts, SlotRange
 from services.domain.errors import BankError
@@ -102,9 +102,11 @@ class DirectoryCache:
         try:
             answer = await self._accounts.GetDirectory(request, timeout=FETCH_SECONDS_MAX)
         except grpc.aio.AioRpcError as error:
+            metrics.DIRECTORY_REFRESHES.labels("failed").inc()
             raise status.from_rpc_error(error) from None
         if not answer.unchanged and answer.version >= self._version():
             self._replace(from_wire(answer))
+        metrics.DIRECTORY_REFRESHES.labels("unchanged" if answer.unchanged else "fresh").inc()
         return self.current
 
     def _replace(self, directory: Directory) -> None:
@@ -119,6 +121,7 @@ class DirectoryCache:
             elif client.addresses != set(addresses):
                 client.move_to(addresses)
         self._directory = directory
+        metrics.DIRECTORY_VERSION.set(directory.version)
         _log.info("directory", version=directory.version, shard_count=len(directory.shards))
 
     async def _keep_fresh(self) -> None:

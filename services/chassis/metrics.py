@@ -1,18 +1,22 @@
-"""The gRPC server's metrics and the /metrics door.
+"""The metrics that every process has, and the /metrics door.
 
-Names follow the grpc-ecosystem set, so public dashboards work. A room's own metrics live in the
-room. Labels come from small closed sets; never an account, a customer or a transfer id.
+The gRPC server's names are the grpc-ecosystem's, so public dashboards work. A room's own metrics live
+in the room. Labels come from small closed sets; never an account, a customer or a transfer id.
 """
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
+from platform import python_version
 from typing import Final
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import Counter, Histogram, make_wsgi_app
+from prometheus_client import REGISTRY, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import ThreadingWSGIServer
+from prometheus_client.registry import Collector
 
 from services.chassis import addresses
 from services.chassis.settings import SettingsError
@@ -23,15 +27,58 @@ LATENCY_BUCKETS: Final = (
 )  # fmt: skip
 """Seconds: fine where calls usually end, coarse up to the longest deadline worth telling apart."""
 
-_METHOD: Final = ("grpc_type", "grpc_service", "grpc_method")
+METHOD_LABELS: Final = ("grpc_type", "grpc_service", "grpc_method")
 
-GRPC_SERVER_STARTED: Final = Counter("grpc_server_started_total", "How many calls has the server begun?", _METHOD)
+GRPC_SERVER_STARTED: Final = Counter("grpc_server_started_total", "How many calls has the server begun?", METHOD_LABELS)
 GRPC_SERVER_HANDLED: Final = Counter(
-    "grpc_server_handled_total", "How many calls has the server ended, and with which code?", (*_METHOD, "grpc_code")
+    "grpc_server_handled_total",
+    "How many calls has the server ended, and with which code?",
+    (*METHOD_LABELS, "grpc_code"),
 )
 GRPC_SERVER_HANDLING_SECONDS: Final = Histogram(
-    "grpc_server_handling_seconds", "How long does a call take in the server?", _METHOD, buckets=LATENCY_BUCKETS
+    "grpc_server_handling_seconds", "How long does a call take in the server?", METHOD_LABELS, buckets=LATENCY_BUCKETS
 )
+DIRECTORY_VERSION: Final = Gauge("hivecore_directory_version", "Which version of the directory does this process have?")
+DIRECTORY_REFRESHES: Final = Counter(
+    "hivecore_directory_refreshes_total", "How often was the directory asked for, and what came of it?", ["result"]
+)
+POOL_CONNECTIONS: Final = Gauge(
+    "hivecore_postgres_pool_connections",
+    "How many connections to a database does a pool hold, in use and idle?",
+    ["pool", "state"],
+)
+POOL_CONNECTIONS_MAX: Final = Gauge(
+    "hivecore_postgres_pool_connections_max", "How many connections may a pool hold?", ["pool"]
+)
+BUILD: Final = Gauge(
+    "hivecore_build_info", "Which release of which service does this process run?", ["service", "version", "python"]
+)
+
+
+class _Messages(Collector):
+    """Counts messages at each scrape from what is counted already: a unary call has one each way.
+
+    So the names are there for public dashboards and a call pays nothing for them.
+    """
+
+    def collect(self) -> Iterator[CounterMetricFamily]:
+        """Give both families."""
+        received = CounterMetricFamily(
+            "grpc_server_msg_received_total", "How many request messages has the server read?", labels=METHOD_LABELS
+        )
+        sent = CounterMetricFamily(
+            "grpc_server_msg_sent_total", "How many response messages has the server sent?", labels=METHOD_LABELS
+        )
+        for family, counter in ((received, GRPC_SERVER_STARTED), (sent, GRPC_SERVER_HANDLED)):
+            for sample in (sample for metric in counter.collect() for sample in metric.samples):
+                if sample.name.endswith("_total") and sample.labels.get("grpc_code", "OK") == "OK":
+                    family.add_metric([sample.labels[name] for name in METHOD_LABELS], sample.value)
+        yield received
+        yield sent
+
+
+MESSAGES: Final = _Messages()
+REGISTRY.register(MESSAGES)
 
 
 STOP_POLL_SECONDS: Final = 0.1
@@ -53,6 +100,18 @@ class _SilentHandler(WSGIRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         """Say nothing."""
+
+
+def name_process(service: str) -> None:
+    """Say at /metrics which service this is, of which release."""
+    BUILD.labels(service, version("hivecore"), python_version()).set(1)
+
+
+def watch_pool(pool: str, size_max: int, size: Callable[[], int], idle: Callable[[], int]) -> None:
+    """Show a pool of connections at each scrape."""
+    POOL_CONNECTIONS.labels(pool, "idle").set_function(idle)
+    POOL_CONNECTIONS.labels(pool, "used").set_function(lambda: size() - idle())
+    POOL_CONNECTIONS_MAX.labels(pool).set(size_max)
 
 
 @contextmanager

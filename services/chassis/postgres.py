@@ -10,6 +10,8 @@ from typing import Any, Final
 
 import asyncpg
 
+from services.chassis import metrics
+
 CONNECT_SECONDS_MAX: Final = 5.0
 STATEMENT_SECONDS_DEFAULT: Final = 30.0
 KEEPALIVE_IDLE_SECONDS: Final = 5
@@ -87,14 +89,20 @@ async def create_pool(
     dsn: str,
     *,
     application: str,
+    name: str | None = None,
     size: int,
     statement_seconds: float = STATEMENT_SECONDS_DEFAULT,
     init: Callable[[Any], Coroutine[Any, Any, None]] | None = None,
 ) -> asyncpg.Pool:
-    """Open a pool of up to `size` connections, one of them at once; `init` prepares each new one."""
-    return await asyncpg.create_pool(
+    """Open a pool of up to `size` connections, one of them at once; `init` prepares each new one.
+
+    `name` is what it is called at /metrics: which database, and what for.
+    """
+    pool = await asyncpg.create_pool(
         dsn, min_size=1, max_size=size, init=init, **_arguments(application, statement_seconds)
     )
+    metrics.watch_pool(name or application, size, pool.get_size, pool.get_idle_size)
+    return pool
 
 
 def is_connection_lost(error: BaseException) -> bool:

@@ -18,6 +18,12 @@ CREATE TABLE IF NOT EXISTS public.schema_migration (
 -- applied_checksum --
 SELECT checksum FROM public.schema_migration WHERE package = $1 AND number = $2;
 
+-- applied_checksums --
+SELECT number, checksum FROM public.schema_migration WHERE package = $1;
+
+-- knows_migrations --
+SELECT to_regclass('public.schema_migration') IS NOT NULL;
+
 -- record_migration --
 INSERT INTO public.schema_migration (package, number, name, checksum) VALUES ($1, $2, $3, $4);
 
@@ -32,3 +38,8 @@ SELECT format('DROP DATABASE IF EXISTS %I WITH (FORCE)', $1::text);
 -- create_pg_stat_statements --
 -- Shows the statements of every database of the cluster, from the one database that has it.
 CREATE EXTENSION IF NOT EXISTS pg_stat_statements;
+
+-- create_role_statement --
+-- CREATE ROLE takes no parameters either; no row when it exists.
+SELECT format('CREATE ROLE %I LOGIN', $1::text)
+ WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = $1::name);

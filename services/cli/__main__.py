@@ -7,7 +7,7 @@ import os
 
 import typer
 
-from services.cli.commands import files, holds, managing, money, records, running
+from services.cli.commands import files, holds, managing, money, payment_files, records, running
 
 app = typer.Typer(
     name="hivecore",
@@ -30,8 +30,10 @@ app.command("balance")(money.balance)
 app.command("statement")(money.statement)
 app.command("import")(files.import_)
 app.command("pay")(files.pay)
+app.command("payment-file")(payment_files.payment_file)
 app.command("shards")(running.shards)
 app.command("audit")(running.audit)
+app.command("migrate")(running.migrate)
 
 
 def run() -> None:

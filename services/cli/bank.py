@@ -21,6 +21,7 @@ from services.chassis.children import LaunchError
 from services.chassis.directory_lock import DirectoryLock
 from services.chassis.embedded_postgres import EmbeddedPostgres
 from services.cli import health, tokens, topology
+from services.cli.migrating import migrate_bank
 from services.cli.supervisor import ProgramPart, Supervisor
 from services.cli.topology import BankOptions, Places, Shape, Topology
 
@@ -136,12 +137,12 @@ class Bank:
 
     @property
     def control_dsn(self) -> str:
-        """The control database's place."""
+        """The control database, as its owner."""
         return self.postgres.dsn(topology.CONTROL_DATABASE)
 
     @property
     def shard_dsns(self) -> dict[int, str]:
-        """Every shard's database."""
+        """Every shard's database, as its owner."""
         return {shard: self.postgres.dsn(topology.shard_database(shard)) for shard in self.shape.shard_ids}
 
     def token(self) -> str:
@@ -170,6 +171,7 @@ class Bank:
         database = BankDatabase(self.postgres, topology.databases(self.shape))
         try:
             await database.start()
+            await migrate_bank(self.control_dsn, self.shard_dsns, makes_roles=True)
             # Only a started PostgreSQL knows where its sockets are.
             self._topology = topology.plan(self._options, self.shape, self.places, self._numbers, self.postgres.dsn)
             for program in self._topology.programs:
@@ -183,11 +185,13 @@ class Bank:
             await self._stop()
             raise
         self._is_open = True
+        self._name_targets()
         self._write_file()
 
     async def _stop(self) -> None:
         self._is_open = False
         self.places.bank_file.unlink(missing_ok=True)
+        self.places.prometheus_targets_file.unlink(missing_ok=True)
         if self._supervisor is not None:
             await self._supervisor.stop()
         await self.postgres.stop()
@@ -196,6 +200,11 @@ class Bank:
         if self._is_open:
             content = topology.describe(self.topology, self.shape, self.places, self.postgres.dsn, self.processes)
             children.write_private(self.places.bank_file, json.dumps(content, indent=2) + "\n")
+
+    def _name_targets(self) -> None:
+        """Tell Prometheus, which may run as somebody else, where the metrics are: no secret."""
+        file = self.places.prometheus_targets_file
+        file.write_text(json.dumps(topology.prometheus_targets(self.topology), indent=2) + "\n", encoding="utf-8")
 
     async def wait_serving(self) -> None:
         """Wait until every service listens and the gateway says that it serves. Raises LaunchError."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from services.chassis import logs
 from services.chassis.children import LaunchError
 from services.chassis.directory_cache import DirectoryCache
-from services.cli import episodes
+from services.cli import episodes, filing_episode
 from services.cli.auditing import audit_bank
 from services.cli.bank import Bank
 from services.cli.demonstration import Step, Walk, open_accounts, statement, transfers
@@ -73,7 +73,13 @@ async def _walk(bank: Bank, stack: AsyncExitStack, *, as_json: bool) -> Walk:
     done = Walk(session, lambda number: current.shard_of_account(int(number)), _silent if as_json else _tell)
     if await open_accounts(done):
         await transfers(done)
-        for episode in (episodes.holds, episodes.limits, episodes.freeze, episodes.reversals):
+        for episode in (
+            episodes.holds,
+            episodes.limits,
+            episodes.freeze,
+            episodes.reversals,
+            filing_episode.payment_file,
+        ):
             await episode(done, *done.pair())
         await statement(done, done.accounts[0])
         await done.step("audit the books", "clean", audit())

@@ -7,8 +7,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
+from services.chassis import roles
 from services.chassis.ports import HOST
 
 PREFIX: Final = "HIVECORE_"
@@ -168,6 +169,11 @@ class Places:
         return self.data / "ports.json"
 
     @property
+    def prometheus_targets_file(self) -> Path:
+        """Where Prometheus finds the processes (`file_sd_configs`); there while the bank is open."""
+        return self.data / "prometheus-targets.json"
+
+    @property
     def jwt_secret_file(self) -> Path:
         """What tokens are signed with."""
         return self.data / "jwt.secret"
@@ -188,10 +194,15 @@ class Places:
         return self.data / "run"
 
 
-def plan(
-    options: BankOptions, shape: Shape, places: Places, ports: Mapping[str, int], dsn: Callable[[str], str]
-) -> Topology:
-    """Describe the services of a bank. `dsn` names a database's place."""
+class NameDatabase(Protocol):
+    """Gives the DSN of a database; as its owner unless a role is given."""
+
+    def __call__(self, database: str, *, user: str = ...) -> str:
+        """Name it."""
+
+
+def plan(options: BankOptions, shape: Shape, places: Places, ports: Mapping[str, int], dsn: NameDatabase) -> Topology:
+    """Describe the services of a bank, each with the databases' role that is its own."""
     draft = _Draft(options, places, ports)
     addresses = {
         shard_id: tuple(draft.address(name) for name in ledger_names(shard_id, options.standbys))
@@ -199,7 +210,7 @@ def plan(
     }
     shards = {
         str(shard_id): {
-            "dsn": dsn(shard_database(shard_id)),
+            "dsn": dsn(shard_database(shard_id), user=roles.ACCOUNT),
             "ledgers": addresses[shard_id],
             "customer_quota": shape.customer_quota,
         }
@@ -208,7 +219,8 @@ def plan(
     account = draft.program(
         "account",
         "account",
-        CONTROL_DSN=dsn(CONTROL_DATABASE),
+        CONTROL_DSN=dsn(CONTROL_DATABASE, user=roles.ACCOUNT),
+        MIGRATE="0",
         SHARDS=json.dumps(shards),
         CURRENCIES=",".join(shape.currencies),
     )
@@ -216,7 +228,8 @@ def plan(
         draft.program(
             "ledger",
             name,
-            SHARDS=json.dumps({str(shard_id): dsn(shard_database(shard_id))}),
+            SHARDS=json.dumps({str(shard_id): dsn(shard_database(shard_id), user=roles.LEDGER)}),
+            MIGRATE="0",
             ACCOUNT_ADDRESS=account.grpc,
         )
         for shard_id in shape.shard_ids
@@ -266,7 +279,7 @@ class _Draft:
 
 
 def describe(
-    topology: Topology, shape: Shape, places: Places, dsn: Callable[[str], str], pids: Mapping[str, int | None]
+    topology: Topology, shape: Shape, places: Places, dsn: NameDatabase, pids: Mapping[str, int | None]
 ) -> dict[str, object]:
     """Give the content of `bank.json`: all that a command needs to reach the bank."""
     return {
@@ -279,6 +292,14 @@ def describe(
         "jwt_secret_file": str(places.jwt_secret_file),
         "processes": dict(pids),
     }
+
+
+def prometheus_targets(topology: Topology) -> list[dict[str, object]]:
+    """Give the content of `prometheus-targets.json`."""
+    return [
+        {"targets": [address], "labels": {"job": "hivecore", "process": name}}
+        for name, address in topology.metrics.items()
+    ]
 
 
 def ports_to_use(

@@ -11,12 +11,10 @@ from pathlib import Path
 
 from hivecore.gateway.v1 import bank_pb2_grpc
 
-from services.chassis import logs, process, settings
+from services.chassis import logs, metrics, process, settings
 from services.chassis.directory_cache import DirectoryCache
 from services.chassis.server import Server
 from services.chassis.settings import SettingsError
-from services.domain import errors
-from services.gateway import metrics
 from services.gateway.authentication import Authenticator, Keys
 from services.gateway.coalescing import Bounds
 from services.gateway.customers import Customers
@@ -36,6 +34,7 @@ async def main() -> None:
     """Serve until told to stop."""
     options = settings.read(GatewaySettings, os.environ)
     logs.configure(options.log_level, "gateway", options.instance)
+    metrics.name_process("gateway")
     authenticator = _authenticator(options)
     page_tokens = PageTokens(_page_token_secret(options))
     bounds = Bounds(
@@ -47,7 +46,6 @@ async def main() -> None:
 
     server = Server(options)
     directory = DirectoryCache(options.account_address)
-    metrics.DIRECTORY_VERSION.set_function(lambda: _version(directory))
     account_service = AccountService(options.account_address)
     ownership = Ownership(account_service, options.owners_cached_max)
     posting = Posting(directory, ownership, bounds)
@@ -71,14 +69,6 @@ async def main() -> None:
         await books.close()
         await account_service.close()
         await directory.close()
-
-
-def _version(directory: DirectoryCache) -> int:
-    """Tell the version of the directory at hand; 0 before there is one."""
-    try:
-        return directory.current.version
-    except errors.Unavailable:
-        return 0
 
 
 def _authenticator(options: GatewaySettings) -> Authenticator:

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final, NamedTuple, TypeVar
 
+from services.domain.metadata import Metadata
+
 T = TypeVar("T")
 
 
@@ -87,6 +89,8 @@ class Transfers:
     further_legs: list[FurtherLeg] = field(default_factory=list)
     specials: dict[int, Special] = field(default_factory=dict)
     """By place, for the few that are."""
+    metadata: dict[int, Metadata] = field(default_factory=dict)
+    """By place, for those that have any."""
     actors: list[Actor] = field(default_factory=list)
     """Who asks, each once."""
     actor_places: list[int] = field(default_factory=list)
@@ -127,7 +131,7 @@ def pick(transfers: Transfers, places: Sequence[int]) -> Transfers:
         actors=transfers.actors,
         actor_places=_at(transfers.actor_places, places) if transfers.actor_places else [],
     )
-    if transfers.creditors or transfers.further_legs or transfers.specials:
+    if transfers.creditors or transfers.further_legs or transfers.specials or transfers.metadata:
         place_by_old = {old: new for new, old in enumerate(places)}
         picked.creditors = _renumbered(transfers.creditors, place_by_old)
         picked.further_legs = _renumbered(transfers.further_legs, place_by_old)
@@ -135,6 +139,7 @@ def pick(transfers: Transfers, places: Sequence[int]) -> Transfers:
         picked.specials = {
             place_by_old[old]: special for old, special in transfers.specials.items() if old in place_by_old
         }
+        picked.metadata = {place_by_old[old]: pairs for old, pairs in transfers.metadata.items() if old in place_by_old}
     return picked
 
 
@@ -161,6 +166,8 @@ def join(several: Sequence[Transfers]) -> Transfers:
             joined.further_legs += [row._replace(place=row.place + first) for row in part.further_legs]
         if part.specials:
             joined.specials |= {place + first: special for place, special in part.specials.items()}
+        if part.metadata:
+            joined.metadata |= {place + first: pairs for place, pairs in part.metadata.items()}
         first += len(part)
     _join_actors(joined, several)
     return joined

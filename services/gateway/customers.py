@@ -153,6 +153,32 @@ class Customers:
             ]
         )
 
+    async def register_payment_file(
+        self, caller: Caller, file: bank_pb2.PaymentFile, deadline: float
+    ) -> bank_pb2.PaymentFile:
+        """Claim a payment file's message id for its content. Raises `Conflict` (MESSAGE_ID_REUSED)."""
+        validation.check_payment_file(file)
+        request = account_pb2.RegisterPaymentFileRequest(
+            customer_number=caller.customer_number or 0,
+            initiating_party=file.initiating_party,
+            message_id=file.message_id,
+            digest=file.digest,
+            transfer_count=file.transfer_count,
+            channel=caller.channel,
+            subject=caller.subject,
+        )
+        answer = await self._account_service.call("RegisterPaymentFile", request, deadline)
+        if not answer.is_same:
+            raise errors.Conflict(
+                "MESSAGE_ID_REUSED",
+                f"message id {file.message_id} came with other content before",
+                {"message_id": file.message_id},
+            )
+        registered = bank_pb2.PaymentFile()
+        registered.CopyFrom(file)
+        registered.create_time.FromMicroseconds(answer.create_time_us)
+        return registered
+
     async def _find(
         self,
         kind: account_pb2.FindReferencesRequest.Kind.ValueType,

@@ -44,6 +44,3 @@ DROPPED_ITEMS: Final = Counter(
 TOKENS_REFUSED: Final = Counter(
     "hivecore_gateway_tokens_refused_total", "How many calls came without a good token, and why?", ["reason"]
 )
-DIRECTORY_VERSION: Final = Gauge(
-    "hivecore_gateway_directory_version", "Which version of the directory does this gateway route by?"
-)

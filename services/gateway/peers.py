@@ -23,7 +23,7 @@ ANSWER_SECONDS: Final = 0.010
 ANSWER_SHARE_MAX: Final = 0.1
 """Of a very short deadline, at most this share is left."""
 
-_WRITING_METHODS: Final = frozenset({"OpenCustomers", "OpenAccounts", "RegisterPartnerBanks"})
+_WRITING_METHODS: Final = frozenset({"OpenCustomers", "OpenAccounts", "RegisterPartnerBanks", "RegisterPaymentFile"})
 
 
 def less_margin(seconds: float) -> float:

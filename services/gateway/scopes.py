@@ -39,6 +39,7 @@ SCOPE_BY_CALL: Final = {
     "ChangeAccountState": ACCOUNTS_MANAGE,
     "ChangeAccountLimits": ACCOUNTS_MANAGE,
     "RegisterPartnerBanks": OPERATOR,
+    "RegisterPaymentFile": TRANSFERS_WRITE,
     "ListShards": OPERATOR,
 }
 

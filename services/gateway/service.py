@@ -188,6 +188,13 @@ class BankService(bank_pb2_grpc.BankServicer):
         self._admit("RegisterPartnerBanks", context)
         return await self._customers.register_partner_banks(request.bank_codes, _deadline(context))
 
+    async def RegisterPaymentFile(
+        self, request: bank_pb2.RegisterPaymentFileRequest, context: Any
+    ) -> bank_pb2.PaymentFile:
+        """Claim a payment file's message id."""
+        caller = self._admit("RegisterPaymentFile", context)
+        return await self._customers.register_payment_file(caller, request.payment_file, _deadline(context))
+
     async def ListShards(self, request: bank_pb2.ListShardsRequest, context: Any) -> bank_pb2.ListShardsResponse:
         """List the shards."""
         self._admit("ListShards", context)

@@ -14,7 +14,7 @@ from typing import Final
 from hivecore.account.v1 import account_pb2
 from hivecore.gateway.v1 import bank_pb2
 
-from services.domain import chart, currencies, errors, identifiers, limits
+from services.domain import chart, currencies, errors, identifiers, limits, metadata
 from services.gateway import fields
 from services.gateway.columns import LIMITS_OVERRIDDEN, Creditor, FurtherLeg, Special, Transfers, chart_side
 from services.gateway.fields import Findings
@@ -72,7 +72,7 @@ def read_transfers(
     special = [
         place
         for place, message in enumerate(messages)
-        if message.HasField("creditor") or message.HasField("value_date")
+        if message.metadata or message.HasField("creditor") or message.HasField("value_date")
     ]
     suspects.update(special)
     faults = {}
@@ -82,7 +82,7 @@ def read_transfers(
             faults[place] = fault
         else:
             _add_further_legs(transfers, place, legs_by_place[place][1:], partners)
-    _add_creditors_and_value_dates(transfers, messages, [place for place in special if place not in faults])
+    _add_rarities(transfers, messages, [place for place in special if place not in faults])
     return transfers, faults
 
 
@@ -187,6 +187,8 @@ def _fault(message: bank_pb2.Transfer, partners: Partners, path: str) -> errors.
         _check_creditor(message, findings)
     if message.HasField("value_date"):
         findings.take(lambda _, name: fields.parse_value_date(message.value_date, name), "", "value_date", 0)
+    if message.metadata:
+        findings.take(lambda _, name: bool(metadata.read(message.metadata, name)), "", "metadata", False)
     return findings.error() or _partner_fault(message.legs, partners)
 
 
@@ -251,14 +253,14 @@ def _add_further_legs(transfers: Transfers, place: int, legs: Iterable[bank_pb2.
         )
 
 
-def _add_creditors_and_value_dates(
-    transfers: Transfers, messages: Sequence[bank_pb2.Transfer], places: Iterable[int]
-) -> None:
+def _add_rarities(transfers: Transfers, messages: Sequence[bank_pb2.Transfer], places: Iterable[int]) -> None:
     for place in places:
         message = messages[place]
         if message.HasField("creditor"):
             it = message.creditor
             transfers.creditors.append(Creditor(place, it.bank_code, it.account, it.creditor_name, it.remittance_text))
+        if message.metadata:
+            transfers.metadata[place] = metadata.read(message.metadata)
         if message.HasField("value_date"):
             transfers.value_dates = transfers.value_dates or [0] * len(messages)
             transfers.value_dates[place] = fields.parse_value_date(message.value_date, "")
@@ -298,6 +300,20 @@ def read_account_opening(
         ),
     )
     return findings.error() or item
+
+
+def check_payment_file(file: bank_pb2.PaymentFile) -> None:
+    """Raise `Malformed`, naming everything that is wrong with a payment file to be registered."""
+    findings = Findings()
+    findings.text(file.initiating_party, "payment_file.initiating_party", limits.DISPLAY_NAME_CHARACTERS_MAX)
+    findings.text(file.message_id, "payment_file.message_id", limits.MESSAGE_ID_CHARACTERS_MAX)
+    if not file.message_id:
+        findings.add("MESSAGE_ID_MISSING", "payment_file.message_id", "at least 1 character")
+    if len(file.digest) != 32:
+        findings.add("DIGEST_INVALID", "payment_file.digest", "32 bytes of SHA-256")
+    if file.transfer_count < 0:
+        findings.add("TRANSFERS_COUNT_INVALID", "payment_file.transfer_count", "from 0 on")
+    findings.raise_if_any()
 
 
 def read_references(texts: Sequence[str], field: str) -> list[str]:

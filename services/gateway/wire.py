@@ -50,6 +50,7 @@ _SENTENCES: Final = {
     Refusal.HOLD_PAYEE_MISMATCH: "the hold was placed for another payee",
     Refusal.CAPTURE_EXCEEDS_HOLD: "the capture is more than the hold",
     Refusal.REVERSAL_EXCEEDS_ORIGINAL: "all reversals together would give back more than the original moved",
+    Refusal.FEE_EXCEEDS_MAXIMUM: "the fee is more than the most that was agreed to",
     Refusal.INSUFFICIENT_FUNDS: "the debit account has not enough money available",
     Refusal.TRANSFER_LIMIT: "more than the debit account may pay at a time",
     Refusal.DAY_AMOUNT_LIMIT: "more than the debit account may pay in a business day",
@@ -101,6 +102,7 @@ def post_request(shard_id: int, transfers: Transfers, directory_version: int) ->
         specials=[ledger_pb2.Special(place=place, **row._asdict()) for place, row in transfers.specials.items()],
         actors=[ledger_pb2.Actor(**row._asdict()) for row in transfers.actors],
         actor_places=transfers.actor_places,
+        metadata=[ledger_pb2.Metadata(place=place, pairs=dict(pairs)) for place, pairs in transfers.metadata.items()],
     )
 
 
@@ -185,6 +187,7 @@ def posted_transfer(
         override_limits=bool(special.flags & LIMITS_OVERRIDDEN),
         actor=actor.subject,
         channel=actor.channel,
+        metadata=asked.metadata,
     )
 
 
@@ -233,6 +236,7 @@ def transfer_of_record(record: ledger_pb2.TransferRecord) -> bank_pb2.Transfer:
         override_limits=bool(record.flags & LIMITS_OVERRIDDEN),
         actor=record.actor.subject,
         channel=record.actor.channel,
+        metadata=record.metadata,
     )
 
 

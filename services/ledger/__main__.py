@@ -8,25 +8,29 @@ import os
 
 from hivecore.ledger.v1 import ledger_pb2_grpc
 
-from services.chassis import logs, migrations, postgres, process, settings
+from services.chassis import logs, metrics, migrations, process, settings
 from services.chassis.directory_cache import DirectoryCache
 from services.chassis.server import Server
 from services.ledger.service import LedgerService
 from services.ledger.settings import LedgerSettings
 from services.ledger.shard import Shard
 
-DATABASE_RETRY_SECONDS = 0.5
-
-_log = logs.get(__name__)
-
 
 async def main() -> None:
     """Serve until told to stop."""
     options = settings.read(LedgerSettings, os.environ)
     logs.configure(options.log_level, "ledger", options.instance)
+    metrics.name_process("ledger")
     directory = DirectoryCache(options.account_address)
     shards: dict[int, Shard] = {
-        shard_id: Shard(shard_id, dsn.get_secret_value(), options.instance, options.lease_seconds, directory.ledger)
+        shard_id: Shard(
+            shard_id,
+            dsn.get_secret_value(),
+            options.instance,
+            options.lease_seconds,
+            directory.ledger,
+            options.look_seconds,
+        )
         for shard_id, dsn in options.shards.items()
     }
     server = Server(options)
@@ -36,7 +40,9 @@ async def main() -> None:
 
     async def prepare() -> None:
         for dsn in options.shards.values():
-            await _migrate(dsn.get_secret_value())
+            await migrations.prepare(
+                dsn.get_secret_value(), __package__, application="hivecore-ledger-migrate", applies=options.migrate
+            )
         await directory.start()
         running.extend(asyncio.create_task(shard.run(), name=f"shard {n}") for n, shard in shards.items())
 
@@ -47,22 +53,6 @@ async def main() -> None:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         await directory.close()
-
-
-async def _migrate(dsn: str) -> None:
-    """Bring a shard's schema up to date, as soon as its database is there."""
-    while True:
-        try:
-            connection = await postgres.connect(dsn, application="hivecore-ledger-migrate", statement_seconds=0)
-        except postgres.ERRORS as error:
-            _log.warning("database_unreachable", error=type(error).__name__)
-            await asyncio.sleep(DATABASE_RETRY_SECONDS)
-            continue
-        try:
-            await migrations.migrate(connection, "services.ledger")
-        finally:
-            await connection.close()
-        return
 
 
 if __name__ == "__main__":

@@ -35,12 +35,15 @@ SELECT count(*) AS transfers,
        count(*) FILTER (WHERE kind BETWEEN 4 AND 7) AS hold_commands,
        count(*) FILTER (WHERE value_date <> business_date) AS value_dated_transfers,
        (SELECT count(*) FROM ledger.value_dated) AS value_dated,
+       (SELECT count(*) FROM ledger.value_sum) AS value_sums,
+       (SELECT count(*) FROM ledger.metadata) AS metadata,
        (SELECT count(*) FROM ledger.hold) AS holds,
        (SELECT count(*) FROM ledger.relation) AS relations,
        (SELECT count(*) FROM ledger.account_change) AS changes,
        (SELECT count(*) FROM ledger.customer_cap) AS caps,
        (SELECT count(*) FROM ledger.spending) AS spendings,
        (SELECT count(*) FROM ledger.customer_spending) AS customer_spendings,
+       (SELECT count(*) FROM ledger.further_leg WHERE is_fee) AS fee_legs,
        (SELECT count(*) FROM ledger.account
          WHERE coalesce(balance_minor_max, transfer_minor_max, day_minor_max, day_count_max) IS NOT NULL)
            AS limited_accounts,
@@ -517,12 +520,12 @@ WITH pair AS (
       LEFT JOIN ledger.crossing_out c ON c.peer_id = r.peer_id AND c.number = r.number
       LEFT JOIN ledger.transfer o ON o.sequence = c.sequence AND o.outcome = 3
       LEFT JOIN ledger.transfer b ON b.sequence = r.return_sequence AND b.kind = 3
-      LEFT JOIN LATERAL (SELECT array_agg(ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency]
+      LEFT JOIN LATERAL (SELECT array_agg(ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency, f.is_fee::integer]
                                           ORDER BY f.sequence) AS legs
                            FROM ledger.further_leg f
                           WHERE o.leg_count > 1 AND f.sequence > o.sequence AND f.sequence < o.sequence + o.leg_count
            ) gone ON true
-      LEFT JOIN LATERAL (SELECT array_agg(ARRAY[f.credit_account, f.debit_account, f.amount_minor, f.currency]
+      LEFT JOIN LATERAL (SELECT array_agg(ARRAY[f.credit_account, f.debit_account, f.amount_minor, f.currency, f.is_fee::integer]
                                           ORDER BY f.sequence) AS legs
                            FROM ledger.further_leg f
                           WHERE b.leg_count > 1 AND f.sequence > b.sequence AND f.sequence < b.sequence + b.leg_count
@@ -561,7 +564,8 @@ SELECT check_name AS broken, evidence, found
 SELECT c.peer_id::integer, (c.number - 1) / $3 AS block,
        count(*) FILTER (WHERE r.number IS NULL) AS landed_count,
        coalesce(bit_xor(hash_record_extended(ROW (c.number, t.transfer_id, t.debit_account, t.credit_account,
-                                                  t.amount_minor, t.currency, t.value_date, t.reference), 0))
+                                                  t.amount_minor, t.currency, t.value_date, t.reference,
+                                                  coalesce(kept.pairs, '')), 0))
                 FILTER (WHERE r.number IS NULL), 0) AS landed_digest,
        count(r.number) AS refused_count,
        coalesce(bit_xor(hash_record_extended(ROW (c.number, r.refusal), 0))
@@ -569,6 +573,8 @@ SELECT c.peer_id::integer, (c.number - 1) / $3 AS block,
   FROM unnest($1::smallint[], $2::bigint[]) AS stream (peer_id, through)
   JOIN ledger.crossing_out c ON c.peer_id = stream.peer_id AND c.number BETWEEN 1 AND stream.through
   JOIN ledger.transfer t ON t.sequence = c.sequence
+  LEFT JOIN (SELECT sequence, string_agg(format('%s=%L', key, value), ' ' ORDER BY key COLLATE "C") AS pairs
+               FROM ledger.metadata GROUP BY sequence) kept ON kept.sequence = t.sequence
   LEFT JOIN ledger.crossing_returned r ON r.peer_id = c.peer_id AND r.number = c.number
  GROUP BY 1, 2;
 
@@ -576,11 +582,14 @@ SELECT c.peer_id::integer, (c.number - 1) / $3 AS block,
 -- The same of what landed from each peer.
 SELECT l.peer_id::integer, (n.number - 1) / $3 AS block, count(*) AS landed_count,
        bit_xor(hash_record_extended(ROW (n.number, t.transfer_id, t.debit_account, t.credit_account,
-                                         t.amount_minor, t.currency, t.value_date, t.reference), 0)) AS landed_digest
+                                         t.amount_minor, t.currency, t.value_date, t.reference,
+                                         coalesce(kept.pairs, '')), 0)) AS landed_digest
   FROM unnest($1::smallint[], $2::bigint[]) AS stream (peer_id, through)
   JOIN ledger.crossing_landed l ON l.peer_id = stream.peer_id
  CROSS JOIN LATERAL generate_series(l.first_number, least(l.last_number, stream.through)) AS n (number)
   JOIN ledger.transfer t ON t.sequence = l.first_sequence + (n.number - l.first_number)
+  LEFT JOIN (SELECT sequence, string_agg(format('%s=%L', key, value), ' ' ORDER BY key COLLATE "C") AS pairs
+               FROM ledger.metadata GROUP BY sequence) kept ON kept.sequence = t.sequence
  WHERE t.kind = 2
  GROUP BY 1, 2;
 
@@ -595,7 +604,10 @@ SELECT r.peer_id::integer, (r.number - 1) / $3 AS block, count(*) AS refused_cou
 -- sent_rows --
 -- Crossings to a peer ($1) by number, from $2 to $3, with the reason of those that came back.
 SELECT c.number, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.currency, t.value_date,
-       t.reference, coalesce(r.refusal, 0) AS refusal
+       t.reference,
+       (SELECT coalesce(string_agg(format('%s=%L', key, value), ' ' ORDER BY key COLLATE "C"), '')
+          FROM ledger.metadata m WHERE m.sequence = t.sequence) AS metadata,
+       coalesce(r.refusal, 0) AS refusal
   FROM ledger.crossing_out c
   JOIN ledger.transfer t ON t.sequence = c.sequence
   LEFT JOIN ledger.crossing_returned r ON r.peer_id = c.peer_id AND r.number = c.number
@@ -603,7 +615,10 @@ SELECT c.number, t.transfer_id, t.debit_account, t.credit_account, t.amount_mino
 
 -- landed_rows --
 -- Crossings from a peer ($1) that landed, by number, from $2 to $3.
-SELECT n.number, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.currency, t.value_date, t.reference
+SELECT n.number, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.currency, t.value_date,
+       t.reference,
+       (SELECT coalesce(string_agg(format('%s=%L', key, value), ' ' ORDER BY key COLLATE "C"), '')
+          FROM ledger.metadata m WHERE m.sequence = t.sequence) AS metadata
   FROM ledger.crossing_landed l
  CROSS JOIN LATERAL generate_series(greatest(l.first_number, $2), least(l.last_number, $3)) AS n (number)
   JOIN ledger.transfer t ON t.sequence = l.first_sequence + (n.number - l.first_number)

@@ -18,7 +18,7 @@ INVARIANTS: Final[dict[int, str]] = {
     6: "Every crossing has its pair on the peer or a return",
     7: "Over all shards, balances and money in flight add up to 0",
     8: "An account has entries on one shard only",
-    9: "Limits and states were kept, and accounts are as their changes left them",
+    9: "Limits, states and fees were kept, and accounts are as their changes left them",
 }
 
 CHECKS: Final[dict[str, int]] = {
@@ -36,6 +36,7 @@ CHECKS: Final[dict[str, int]] = {
     "booked_out_of_order": 3,
     "day_differs": 3,
     "value_dated_differs": 3,
+    "value_sum_differs": 3,
     "held_broken": 4,
     "floor_broken": 4,
     "hold_unplaced": 4,
@@ -52,6 +53,8 @@ CHECKS: Final[dict[str, int]] = {
     "reversal_of_nothing": 5,
     "reversal_differs": 5,
     "reversal_exceeds": 5,
+    "metadata_misplaced": 5,
+    "metadata_misshapen": 5,
     "sequence_missing": 5,
     "sequence_repeated": 5,
     "head_wrong": 5,
@@ -100,6 +103,9 @@ CHECKS: Final[dict[str, int]] = {
     "customer_limit_broken": 9,
     "spending_differs": 9,
     "spending_missing": 9,
+    "fee_misplaced": 9,
+    "fee_despite_waiver": 9,
+    "fee_income_differs": 9,
 }
 """Which invariant each check belongs to."""
 

@@ -87,11 +87,12 @@ class Content(NamedTuple):
     currency: int
     value_date: date
     reference: str
+    metadata: str
 
     def __str__(self) -> str:
         payer, payee = account_text(self.debit_account), account_text(self.credit_account)
         money = f"{self.amount_minor} {currency_text(self.currency)}"
-        return f"({self.transfer_id}, {money} from {payer} to {payee}, {self.value_date}, {self.reference!r})"
+        return f"({self.transfer_id}, {money} from {payer} to {payee}, {self.value_date}, {self.reference!r}{self.metadata and f', {self.metadata}'})"
 
 
 class Side(NamedTuple):
@@ -322,9 +323,9 @@ def rows_checked(snapshots: Mapping[int, Snapshot], answer_count: int) -> dict[i
     accounts, entries = counts["accounts_with_entries"], counts["entries"]
     arrived = counts["landings"] + counts["crossings_refused"]
     crossings = counts["crossings_out"] + arrived + counts["crossings_returned"]
-    transfers = counts["transfers"] + counts["relations"] + answer_count
+    transfers = counts["transfers"] + counts["relations"] + counts["metadata"] + answer_count
     held = entries + counts["holds"]
-    limited = counts["limited_accounts"] + counts["changes"] + counts["caps"] + counts["spendings"]
+    limited = counts["limited_accounts"] + counts["changes"] + counts["caps"] + counts["spendings"] + counts["fee_legs"]
     return {
         1: accounts,
         2: entries,

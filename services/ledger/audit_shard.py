@@ -13,13 +13,13 @@ from uuid import UUID
 import asyncpg
 
 from services.chassis import queries
-from services.domain import chart, limits
+from services.domain import chart, limits, metadata
 from services.domain.outcomes import Outcome
 from services.ledger import audit_rules
 from services.ledger.audit_report import EVIDENCE_ROWS_MAX, Acknowledged, Finding
 from services.ledger.audit_rules import Block, Content, Digest, Group, Side, Snapshot, Stream
 
-QUESTIONS: Final = ("audit.sql", "audit_holds.sql", "audit_limits.sql")
+QUESTIONS: Final = ("audit.sql", "audit_holds.sql", "audit_limits.sql", "audit_statements.sql", "audit_fees.sql")
 
 SQL: Final = queries.parse(
     __package__,
@@ -44,6 +44,7 @@ QUESTIONS_ABOUT: Final[dict[str, tuple[str, ...]]] = {
     "check_sequences": (),
     "check_days": (),
     "check_value_dates": ("value_dated", "value_dated_transfers"),
+    "check_value_sums": ("value_dated", "value_sums"),
     "check_sent": (),
     "check_returned": (),
     "check_holds": ("hold_commands", "holds"),
@@ -85,11 +86,11 @@ class AuditedShard:
 
     async def check(self) -> None:
         """Make all checks within the shard."""
-        currencies = [row["currency"] for row in await self.fetch("currencies")]
+        own = [row["currency"] for row in await self.fetch("currencies")]
         transit = {
             chart.transit_account(self.shard_id, peer_id, currency): (peer_id, currency)
             for peer_id in self.snapshot.streams
-            for currency in currencies
+            for currency in own
         }
         peers, currencies = [peer for peer, _ in transit.values()], [currency for _, currency in transit.values()]
         counts = self.snapshot.counts = dict((await self.fetch("counts"))[0])
@@ -97,6 +98,11 @@ class AuditedShard:
         await self._find("check_histories", limits.BALANCE_MINOR_MAX, limits.AMOUNT_MINOR_MAX, had_holds)
         await self._find("check_legs", peers, currencies, list(transit), self._range_max)
         await self._find("check_landed", self._range_max)
+        if counts["fee_legs"]:
+            income = [chart.internal_account(self.shard_id, chart.Code.FEES, currency) for currency in own]
+            await self._find("check_fees", own, income)
+        if counts["metadata"]:
+            await self._find("check_metadata", metadata.KEYS_MAX, metadata.BYTES_MAX)
         for name, rows in QUESTIONS_ABOUT.items():
             if not rows or any(counts[row] for row in rows):
                 await self._find(name)
@@ -173,7 +179,7 @@ class AuditedShard:
         """Draw a block of crossings that left here, row by row."""
         rows = await self.fetch("sent_rows", block[1], *_bounds(block))
         return Side(
-            {row["number"]: Content(*row[1:8]) for row in rows},
+            {row["number"]: Content(*row[1:9]) for row in rows},
             {row["number"]: row["refusal"] for row in rows if row["refusal"]},
         )
 
@@ -182,7 +188,7 @@ class AuditedShard:
         landed = await self.fetch("landed_rows", block[0], *_bounds(block))
         refused = await self.fetch("refused_rows", block[0], *_bounds(block))
         return Side(
-            {row["number"]: Content(*row[1:8]) for row in landed}, {row["number"]: row["refusal"] for row in refused}
+            {row["number"]: Content(*row[1:9]) for row in landed}, {row["number"]: row["refusal"] for row in refused}
         )
 
 

@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import Any, Final, TypeVar
 
 from services.chassis import logs, postgres
-from services.domain import errors, limits
+from services.domain import currencies, errors, limits
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import metrics
 from services.ledger.books import Decision
@@ -81,6 +81,7 @@ class Writer:
         """Queue a job that must not be refused for want of room: it makes room elsewhere."""
         if self._stopped:
             raise not_the_writer(self.shard_id)
+        job.queued_at = perf_counter()
         self.queued_count += job.weight
         self._queue.append(job)
         self._arrived.set()
@@ -113,6 +114,7 @@ class Writer:
                 return await job.future
         except TimeoutError:
             if job.started:
+                self._meters.unknown.inc()
                 raise outcome_unknown() from None
             raise errors.DeadlinePassed(
                 "DEADLINE_EXCEEDED", "the deadline came before the shard could decide"
@@ -134,6 +136,8 @@ class Writer:
             self._stopped = True
             for job in batch:
                 _fail(job, fate)
+            if isinstance(fate, errors.OutcomeUnknown):
+                self._meters.unknown.inc(len(batch))
             for job in self._queue:
                 _fail(job, not_the_writer(self.shard_id))
             self._queue.clear()
@@ -158,6 +162,8 @@ class Writer:
             batch.append(job)
             weight += job.weight
             opens_accounts |= job.opens_accounts
+        if batch:
+            self._meters.queue_wait.observe(perf_counter() - batch[0].queued_at)
         batch.extend(AcknowledgeJob(peer_id, through, ()) for peer_id, through in self._in_passing.items())
         self._in_passing.clear()
         self._is_hurried = False
@@ -214,6 +220,7 @@ class Writer:
                 raise
             self.head = confirmed
         self._meters.write.observe(perf_counter() - started)
+        self._meters.commit.observe(self._store.commit_seconds)
 
     async def _confirm(self, draft: Draft, lost: Exception) -> Head | None:
         """Ask the database, for as long as it takes, whether a draft was committed."""
@@ -271,10 +278,14 @@ class _Meters:
         self.load = metrics.LOAD_SECONDS.labels(shard)
         self.decide = metrics.DECIDE_SECONDS.labels(shard)
         self.write = metrics.WRITE_SECONDS.labels(shard)
+        self.commit = metrics.COMMIT_SECONDS.labels(shard)
+        self.queue_wait = metrics.QUEUE_WAIT_SECONDS.labels(shard)
+        self.unknown = metrics.UNKNOWN_OUTCOMES.labels(shard)
         self.doubts = metrics.DOUBTS.labels(shard)
         self._batch = metrics.BATCH_TRANSFERS.labels(shard)
         self._repeats = metrics.REPEATS.labels(shard)
         self._outcomes: dict[tuple[int, int], Any] = {}
+        self._moved: dict[int, Any] = {}
 
     def count(self, draft: Draft, asked: int) -> None:
         """Count a committed draft."""
@@ -291,6 +302,12 @@ class _Meters:
                 child = metrics.TRANSFERS.labels(self._shard, Outcome(outcome).name, reason)
                 self._outcomes[key] = child
             child.inc(count)
+        for currency, amount_minor in draft.moved_minor().items():
+            moved = self._moved.get(currency)
+            if moved is None:
+                moved = metrics.POSTED_MINOR.labels(self._shard, currencies.CODE_BY_NUMBER[currency])
+                self._moved[currency] = moved
+            moved.inc(amount_minor)
         repeats = asked - len(draft.decisions) - len(draft.crossings_refused)
         if repeats > 0:
             self._repeats.inc(repeats)

@@ -6,7 +6,8 @@ What a job is stands in `jobs.py`. Never here: when it is decided (`batching.py`
 from collections.abc import Callable, Iterable, Sequence
 
 from services.ledger import changes, holds, posting
-from services.ledger.books import Actor, Answers, Change, ChangeDecision, HoldCommand
+from services.ledger.books import Actor, Answers, HoldCommand
+from services.ledger.change_rows import Change, ChangeDecision
 from services.ledger.draft import Draft
 from services.ledger.jobs import Job
 
@@ -81,12 +82,14 @@ class ExpireJob(Job[int]):
 class BuryJob(Job[list[bool]]):
     """Ids to refuse beforehand; True where one meant nothing yet."""
 
-    __slots__ = ("_accounts", "_ids")
+    __slots__ = ("_accounts", "_actor", "_actor_id", "_ids")
 
-    def __init__(self, transfer_ids: Sequence[bytes], accounts: Sequence[int], deadline: float) -> None:
+    def __init__(self, transfer_ids: Sequence[bytes], accounts: Sequence[int], actor: Actor, deadline: float) -> None:
         super().__init__(len(transfer_ids), deadline)
         self._ids = transfer_ids
         self._accounts = accounts
+        self._actor = actor
+        self._actor_id = 0
 
     def accounts(self) -> Sequence[Sequence[int]]:
         """Return nothing: no account is concerned."""
@@ -96,9 +99,17 @@ class BuryJob(Job[list[bool]]):
         """Return the ids."""
         return self._ids
 
+    def actors(self) -> Iterable[Actor]:
+        """Return who asks."""
+        return (self._actor,)
+
+    def name_actors(self, actor_id: Callable[[Actor], int]) -> None:
+        """Learn the number of who asks."""
+        self._actor_id = actor_id(self._actor)
+
     def decide(self, draft: Draft) -> list[bool]:
         """Bury."""
-        return posting.bury(draft, self._ids, self._accounts)
+        return posting.bury(draft, self._ids, self._accounts, self._actor_id)
 
 
 class ChangeJob(Job[ChangeDecision | None]):

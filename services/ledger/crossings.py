@@ -25,12 +25,15 @@ from services.domain import errors, limits
 from services.domain.outcomes import Outcome
 from services.ledger import metrics
 from services.ledger.batching import Writer
-from services.ledger.books import Answers, Crossing, Leg, Watermarks
+from services.ledger.books import ENGINE, Actor, Answers, Crossing, Leg, Watermarks
 from services.ledger.draft import Draft
 from services.ledger.jobs import AcknowledgeJob
 
 HAND_OVER_SECONDS_MAX: Final = 10.0
 """How long one call to a peer may take before it is repeated."""
+
+HAND_OVER_BYTES_MAX: Final = limits.MESSAGE_BYTES_MAX - 256 * 1024
+"""What one call to a peer may weigh: long references and metadata make it shorter."""
 
 RETRY_SECONDS_MIN: Final = 0.05
 RETRY_SECONDS_MAX: Final = 1.0
@@ -41,6 +44,11 @@ IN_FLIGHT_MAX: Final = 200_000
 PAYEES_REMEMBERED_MAX: Final = 200_000
 PAYEE_SECONDS: Final = 30.0
 """How long a peer's yes is believed; a return covers what changes meanwhile."""
+
+_FIXED_BYTES: Final = 16 + 8 + 8 + 8 + 2 + 5 + 8
+"""Id, payer, payee, amount, currency, value date and the lengths of texts."""
+_PAIR_BYTES: Final = 8
+"""Around a key and its value; the place of metadata counts as one of the lengths above."""
 
 _log = logs.get(__name__)
 
@@ -67,7 +75,6 @@ class Courier:
         self._arrived = asyncio.Event()
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._waiters_made = 0
-        self._in_flight = metrics.CROSSINGS_IN_FLIGHT.labels(str(shard_id), str(peer_id))
         self._returned_total = metrics.CROSSINGS_RETURNED.labels(str(shard_id), str(peer_id))
 
     @property
@@ -85,7 +92,6 @@ class Courier:
     def take(self, crossings: Sequence[Crossing]) -> None:
         """Take crossings that were committed, in the order of their numbers."""
         self._pending.extend(crossings)
-        self._in_flight.set(len(self._pending))
         self._arrived.set()
 
     async def wait_resolved(self, number: int) -> None:
@@ -104,7 +110,7 @@ class Courier:
             while not self._pending:
                 self._arrived.clear()
                 await self._arrived.wait()
-            batch = list(islice(self._pending, limits.CROSSINGS_PER_CALL_MAX))
+            batch = self._next_batch()
             try:
                 response = await self._client(self.peer_id).call(
                     "LandCrossings", self._request(batch), deadline_seconds=HAND_OVER_SECONDS_MAX
@@ -119,7 +125,19 @@ class Courier:
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries
                 pause = min(pause * 2, RETRY_SECONDS_MAX)
 
+    def _next_batch(self) -> list[Crossing]:
+        """Take as many of the crossings that wait as fit a call."""
+        batch = list(islice(self._pending, limits.CROSSINGS_PER_CALL_MAX))
+        room = HAND_OVER_BYTES_MAX
+        for count, crossing in enumerate(batch):
+            room -= _weight(crossing)
+            if room < 0:
+                return batch[: max(count, 1)]
+        return batch
+
     def _request(self, batch: Sequence[Crossing]) -> ledger_pb2.LandCrossingsRequest:
+        place_by_actor: dict[Actor, int] = {}
+        places = [place_by_actor.setdefault(each.actor, len(place_by_actor)) for each in batch]
         return ledger_pb2.LandCrossingsRequest(
             shard_id=self.peer_id,
             from_shard_id=self.shard_id,
@@ -131,6 +149,13 @@ class Courier:
             currencies=[crossing.currency for crossing in batch],
             references=[crossing.reference for crossing in batch],
             value_dates=[crossing.value_date for crossing in batch],
+            metadata=[
+                ledger_pb2.Metadata(place=place, pairs=dict(crossing.metadata))
+                for place, crossing in enumerate(batch)
+                if crossing.metadata
+            ],
+            actors=[ledger_pb2.Actor(channel=each.channel, subject=each.subject) for each in place_by_actor],
+            actor_places=places if len(place_by_actor) > 1 else (),
         )
 
     async def _resolve(self, batch: Sequence[Crossing], response: Any, writer: Writer) -> bool:
@@ -154,7 +179,6 @@ class Courier:
             self._returned_total.inc(len(refused))
         for _ in range(through - first + 1):
             self._pending.popleft()
-        self._in_flight.set(len(self._pending))
         self.resolved_through = through
         while self._waiters and self._waiters[0][0] <= through:
             _, _, future = heapq.heappop(self._waiters)
@@ -163,8 +187,16 @@ class Courier:
         return True
 
 
+def _weight(crossing: Crossing) -> int:
+    """Tell how many bytes a crossing takes in a call, at most."""
+    weight = _FIXED_BYTES + len(crossing.reference.encode())
+    for key, value in crossing.metadata:
+        weight += _PAIR_BYTES + len(key) + len(value.encode())
+    return weight
+
+
 class Couriers:
-    """All peers of one shard. `start` makes a long-lived task that somebody owns."""
+    """All peers of one shard. `start` makes a long-lived task that somebody owns; `actor_of` names a number."""
 
     def __init__(
         self,
@@ -172,11 +204,13 @@ class Couriers:
         peers: dict[int, Watermarks],
         client: Callable[[int], Peer],
         start: Callable[[Courier], None],
+        actor_of: Callable[[int], Actor] = lambda _number: ENGINE,
     ) -> None:
         self._shard_id = shard_id
         self._peers = peers
         self._client = client
         self._start = start
+        self._actor_of = actor_of
         self._couriers: dict[int, Courier] = {}
 
     def of(self, peer_id: int) -> Courier:
@@ -206,6 +240,7 @@ class Couriers:
         further: dict[int, tuple[Leg, ...]] = {}
         for _, of, leg in draft.further_legs:
             further[of] = (*further.get(of, ()), leg)
+        metadata = dict(draft.metadata)
         by_peer: dict[int, list[Crossing]] = {}
         for number, sequence, peer_id in draft.crossings_out:
             row = row_by_sequence[sequence]
@@ -220,6 +255,8 @@ class Couriers:
                     row.reference,
                     row.value_date,
                     further.get(sequence, ()),
+                    metadata.get(sequence, ()),
+                    self._actor_of(row.actor_id),
                 )
             )
         for peer_id, crossings in by_peer.items():

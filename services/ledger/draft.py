@@ -9,16 +9,17 @@ from dataclasses import replace
 from typing import Any
 
 from services.domain import chart, limits
+from services.domain.metadata import Metadata
+from services.domain.outcomes import Outcome
 from services.ledger.books import (
     AccountState,
     Cap,
     CapKey,
-    ChangeDecision,
-    ChangeRow,
     Creditor,
     Decision,
     Hold,
     HoldState,
+    Kind,
     Leg,
     Original,
     Relation,
@@ -26,6 +27,7 @@ from services.ledger.books import (
     TransferRow,
     Watermarks,
 )
+from services.ledger.change_rows import ChangeDecision, ChangeRow
 
 
 def _nothing(_key: Any) -> None:
@@ -89,6 +91,7 @@ class Draft:
         self.value_dated: list[tuple[int, int, int, int]] = []
         """(account, sequence, amount, value date) of entries whose value date is another day."""
         self.relations: list[tuple[int, Relation, bytes, int]] = []
+        self.metadata: list[tuple[int, Metadata]] = []
         self.crossings_out: list[tuple[int, int, int]] = []
         self.crossings_returned: list[tuple[int, int, int, int]] = []
         self.crossings_landed: list[tuple[int, int, int, int]] = []
@@ -101,6 +104,21 @@ class Draft:
         """Accounts whose slow facts this draft changed."""
         self.spenders: set[int] = set()
         """Accounts whose `spent` this draft changed."""
+
+    def aside(self) -> "Draft":
+        """Begin a draft on top of this one that will be dropped: to see what would come of something."""
+        return Draft(
+            self.shard_id,
+            self.sequence,
+            self.booking_time_us,
+            self.business_date,
+            lambda number: self.touched.get(number) or self._committed(number),
+            self.meaning,
+            {**self._committed_peers, **self.peers},
+            hold=self.hold,
+            cap=self.cap,
+            original=self.original,
+        )
 
     def send(self, peer_id: int, sequence: int) -> int:
         """Give a crossing the next number to a peer and return it."""
@@ -117,6 +135,20 @@ class Draft:
     def is_empty(self) -> bool:
         """Tell whether there is nothing to write."""
         return self.sequence == self.first_sequence and not self.peers and not self.opened
+
+    def moved_minor(self) -> dict[int, int]:
+        """Tell how much what was asked for here moved, by currency in minor units; refused and landed legs not."""
+        moved: dict[int, int] = {}
+        refused = set()
+        for row in self.transfers:
+            if row.kind == Kind.ASKED and row.outcome != Outcome.REFUSED:
+                moved[row.currency] = moved.get(row.currency, 0) + row.amount_minor
+            else:
+                refused.add(row.sequence)
+        for _, of, leg in self.further_legs:
+            if of not in refused:
+                moved[leg.currency] = moved.get(leg.currency, 0) + leg.amount_minor
+        return moved
 
     def state(self, number: int) -> AccountState | None:
         """Return this draft's own view of an account."""

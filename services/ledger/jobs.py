@@ -27,12 +27,14 @@ T = TypeVar("T")
 class Job(ABC, Generic[T]):
     """One caller's request to the writer, and the future of its answer."""
 
-    __slots__ = ("deadline", "future", "started", "weight")
+    __slots__ = ("deadline", "future", "queued_at", "started", "weight")
 
     def __init__(self, weight: int, deadline: float) -> None:
         self.weight = weight
         self.deadline = deadline
         """Loop time; a job that is still waiting then is dropped with nothing written."""
+        self.queued_at = 0.0
+        """When it began to wait for the writer, by `perf_counter`."""
         self.started = False
         """Whether a batch has taken it: from then on it may be written."""
         self.future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -160,6 +162,46 @@ class PostJob(Job[Answers]):
         return posting.post(draft, self.transfers)
 
 
+class RehearseJob(PostJob):
+    """Transfers to judge, each by itself, without writing anything."""
+
+    __slots__ = ()
+
+    def decide(self, draft: Draft) -> Answers:
+        """Post on drafts that are dropped."""
+        count = len(self.transfers.transfer_ids)
+        answers = Answers([0] * count, [0] * count, [0] * count, {}, {})
+        for place in range(count):
+            alone = posting.post(draft.aside(), _alone(self.transfers, place))
+            answers.outcomes[place], answers.refusals[place] = alone.outcomes[0], alone.refusals[0]
+            answers.booking_times_us[place] = alone.booking_times_us[0]
+            if alone.errors:
+                answers.errors[place] = alone.errors[0]
+            if alone.repeats:
+                answers.repeats.append(place)
+        return answers
+
+
+def _alone(transfers: Transfers, place: int) -> Transfers:
+    """Return one of several transfers, as a call of its own."""
+    one = Transfers(
+        [transfers.transfer_ids[place]],
+        [transfers.debit_accounts[place]],
+        [transfers.credit_accounts[place]],
+        [transfers.amounts_minor[place]],
+        [transfers.currencies[place]],
+        [transfers.fingerprints[place]],
+    )
+    one.peers = None if transfers.peers is None else [transfers.peers[place]]
+    one.payee_refusals, one.errors = _at(transfers.payee_refusals, place), _at(transfers.errors, place)
+    one.further_legs, one.specials = _at(transfers.further_legs, place), _at(transfers.specials, place)
+    return one
+
+
+def _at(by_place: dict[int, T], place: int) -> dict[int, T]:
+    return {0: by_place[place]} if place in by_place else {}
+
+
 class Landed(NamedTuple):
     """How far a peer's crossings have landed."""
 
@@ -190,6 +232,15 @@ class LandJob(Job[Landed]):
     def transfer_ids(self) -> Sequence[bytes]:
         """Return the crossings' ids."""
         return self.crossings.transfer_ids
+
+    def actors(self) -> Iterable[Actor]:
+        """Return who asked on the peer."""
+        return set(self.crossings.actors or ())
+
+    def name_actors(self, actor_id: Callable[[Actor], int]) -> None:
+        """Learn the numbers of those who asked."""
+        if self.crossings.actors is not None:
+            self.crossings.actor_ids = list(map(actor_id, self.crossings.actors))
 
     def decide(self, draft: Draft) -> Landed:
         """Land."""

@@ -15,6 +15,16 @@ TRANSFERS = Counter(
 REPEATS = Counter(
     "hivecore_ledger_repeats_total", "How many transfers were asked for again and answered as before?", ["shard"]
 )
+POSTED_MINOR = Counter(
+    "hivecore_ledger_posted_minor_units_total",
+    "How much money did transfers move, in minor units by currency, crossings counted where they start?",
+    ["shard", "currency"],
+)
+UNKNOWN_OUTCOMES = Counter(
+    "hivecore_ledger_unknown_outcomes_total",
+    "How many calls were told that their outcome is not known yet?",
+    ["shard"],
+)
 BATCH_TRANSFERS = Histogram(
     "hivecore_ledger_batch_transfers",
     "How many transfers, landings and returns share one commit?",
@@ -26,6 +36,18 @@ DECIDE_SECONDS = Histogram(
 )
 LOAD_SECONDS = Histogram(
     "hivecore_ledger_load_seconds", "How long does loading a batch's accounts take?", ["shard"], buckets=_SECONDS
+)
+QUEUE_WAIT_SECONDS = Histogram(
+    "hivecore_ledger_queue_wait_seconds",
+    "How long had the oldest call of a batch waited for the writer?",
+    ["shard"],
+    buckets=_SECONDS,
+)
+COMMIT_SECONDS = Histogram(
+    "hivecore_ledger_commit_seconds",
+    "How long does COMMIT take, until the batch is on the disk?",
+    ["shard"],
+    buckets=_SECONDS,
 )
 WRITE_SECONDS = Histogram(
     "hivecore_ledger_write_seconds",
@@ -49,6 +71,53 @@ DOUBTS = Counter(
 CACHED_ACCOUNTS = Gauge("hivecore_ledger_cached_accounts", "How many account states are held in memory?", ["shard"])
 CROSSINGS_IN_FLIGHT = Gauge(
     "hivecore_ledger_crossings_in_flight", "How many crossings has the peer not answered yet?", ["shard", "peer"]
+)
+CROSSINGS_IN_FLIGHT_MINOR = Gauge(
+    "hivecore_ledger_crossings_in_flight_minor_units",
+    "How much money is on its way to a peer, in minor units?",
+    ["shard", "peer", "currency"],
+)
+CROSSINGS_OLDEST_SECONDS = Gauge(
+    "hivecore_ledger_crossings_oldest_age_seconds",
+    "How long has the oldest crossing to a peer been under way? 0 when there is none",
+    ["shard", "peer"],
+)
+CONSERVATION_GAP = Gauge(
+    "hivecore_ledger_conservation_gap_minor_units",
+    "How far are the shard's balances from adding up to 0, in minor units? Anything but 0 is an alarm",
+    ["shard", "currency"],
+)
+UNBALANCED_LEGS = Gauge(
+    "hivecore_ledger_unbalanced_legs",
+    "How many legs written lately have entries that do not add up to 0?",
+    ["shard"],
+)
+CHECKED_SEQUENCE = Gauge(
+    "hivecore_ledger_checked_sequence", "Up to which sequence were new entries checked to add up?", ["shard"]
+)
+LAST_SEQUENCE = Gauge("hivecore_ledger_last_sequence", "How far are the shard's books?", ["shard"])
+LAST_LOOK_TIME = Gauge(
+    "hivecore_ledger_last_look_timestamp_seconds", "When did the ledger last look at its books?", ["shard"]
+)
+LAST_SWEEP_TIME = Gauge(
+    "hivecore_ledger_last_sweep_timestamp_seconds",
+    "When were the balances of all accounts last added up?",
+    ["shard"],
+)
+SWEEP_SECONDS = Gauge(
+    "hivecore_ledger_sweep_seconds", "How long did adding up all balances take, pauses included?", ["shard"]
+)
+ACCOUNTS = Gauge("hivecore_ledger_accounts", "How many accounts are in the shard's books?", ["shard"])
+HOLDS_OPEN = Gauge("hivecore_ledger_open_holds", "How many holds are open?", ["shard", "currency"])
+HOLDS_OPEN_MINOR = Gauge(
+    "hivecore_ledger_open_holds_minor_units",
+    "How much money do open holds set aside, in minor units?",
+    ["shard", "currency"],
+)
+HOLDS_OVERDUE = Gauge(
+    "hivecore_ledger_overdue_holds",
+    "How many holds are still open although they expired more than 10 seconds ago?",
+    ["shard"],
 )
 CROSSINGS_RETURNED = Counter(
     "hivecore_ledger_crossings_returned_total", "How many crossings were given back to the payer?", ["shard", "peer"]

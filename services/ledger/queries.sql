@@ -37,7 +37,7 @@ SELECT c.customer_number, c.currency, c.day_minor_max, s.business_date, s.minor,
                       ORDER BY sequence DESC LIMIT 1) s ON true;
 
 -- load_originals --
--- Transfers to be reversed, leg by leg in order, with what reversals that stand have given back.
+-- Transfers to be reversed, leg by leg in order, fees left out, with what reversals that stand have given back.
 SELECT t.transfer_id, t.outcome,
        coalesce(c.number <= p.acknowledged_through, false) AND r.number IS NULL AS is_posted_crossing,
        leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency,
@@ -55,7 +55,8 @@ SELECT t.transfer_id, t.outcome,
                       UNION ALL
                      SELECT sequence, debit_account, credit_account, amount_minor, currency
                        FROM ledger.further_leg
-                      WHERE t.leg_count > 1 AND sequence > t.sequence AND sequence < t.sequence + t.leg_count) AS leg
+                      WHERE t.leg_count > 1 AND sequence > t.sequence AND sequence < t.sequence + t.leg_count
+                        AND NOT is_fee) AS leg
  WHERE t.transfer_id = ANY ($1::uuid[]) AND t.kind IN (1, 2)
  ORDER BY t.transfer_id, leg.sequence;
 
@@ -145,8 +146,8 @@ UPDATE ledger.writer_lease SET expire_time = 'epoch' WHERE instance = $1;
 -- Whoever still changes the head has lost the lease. One that fell silent in the middle of a transaction
 -- would hold the head for as long as its connection lives; ended, it takes back what it had not committed.
 SELECT pg_terminate_backend(pid)
-  FROM pg_locks
- WHERE locktype = 'relation' AND relation = 'ledger.journal_head'::regclass
+  FROM pg_locks JOIN pg_stat_activity USING (pid)
+ WHERE usename = current_user AND locktype = 'relation' AND relation = 'ledger.journal_head'::regclass
    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
    AND mode = 'RowExclusiveLock' AND pid <> pg_backend_pid();
 
@@ -160,6 +161,12 @@ RETURNING last_sequence, writer_epoch, booking_time;
 UPDATE ledger.journal_head SET last_sequence = $3, booking_time = $4
  WHERE last_sequence = $1 AND writer_epoch = $2
 RETURNING true;
+
+-- add_value_sums --
+-- The single writer adds, so nobody waits for these rows; only value-dated entries touch them.
+INSERT INTO ledger.value_sum AS s (account_number, first_day, width_days, amount_minor)
+SELECT * FROM unnest($1::bigint[], $2::integer[], $3::smallint[], $4::bigint[])
+ON CONFLICT (account_number, width_days, first_day) DO UPDATE SET amount_minor = s.amount_minor + excluded.amount_minor;
 
 -- write_peers --
 INSERT INTO ledger.peer AS p (peer_id, sent_through, acknowledged_through, landed_through)
@@ -178,7 +185,10 @@ SELECT t.transfer_id, t.fingerprint, t.kind, t.booking_time, t.refusal, t.outcom
        coalesce(c.peer_id, 0) AS peer_id,
        coalesce(c.number, 0) AS number,
        coalesce(c.number <= p.acknowledged_through, false) AS acknowledged,
-       coalesce(r.refusal, 0) AS return_refusal
+       coalesce(r.refusal, 0) AS return_refusal,
+       t.leg_count > 1 AND EXISTS (SELECT FROM ledger.further_leg f
+                                    WHERE f.sequence > t.sequence AND f.sequence < t.sequence + t.leg_count AND f.is_fee)
+           AS has_fee
   FROM ledger.transfer t
   LEFT JOIN ledger.crossing_out c ON t.outcome = 3 AND c.sequence = t.sequence
   LEFT JOIN ledger.peer p ON p.peer_id = c.peer_id
@@ -186,14 +196,18 @@ SELECT t.transfer_id, t.fingerprint, t.kind, t.booking_time, t.refusal, t.outcom
  WHERE t.transfer_id = ANY ($1::uuid[]) AND t.kind NOT IN (3, 7);
 
 -- unacknowledged_crossings --
--- In order, with the legs on this shard that go along.
+-- In order, with the legs on this shard that go along, what the caller keeps with each, and who asked.
 SELECT c.number, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.currency, t.reference, t.value_date,
        CASE WHEN t.leg_count = 1 THEN '{}'
-            ELSE (SELECT array_agg(ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency] ORDER BY f.sequence)
+            ELSE (SELECT array_agg(ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency, f.is_fee::integer]
+                                   ORDER BY f.sequence)
                     FROM ledger.further_leg f
                    WHERE f.sequence > t.sequence AND f.sequence < t.sequence + t.leg_count)
-            END::bigint[] AS further
-  FROM ledger.crossing_out c JOIN ledger.transfer t USING (sequence)
+            END::bigint[] AS further,
+       ARRAY(SELECT ARRAY[m.key, m.value] FROM ledger.metadata m WHERE m.sequence = t.sequence ORDER BY m.key COLLATE "C")
+           AS metadata,
+       coalesce(a.channel, '') AS channel, coalesce(a.subject, '') AS subject
+  FROM ledger.crossing_out c JOIN ledger.transfer t USING (sequence) LEFT JOIN ledger.actor a USING (actor_id)
  WHERE c.peer_id = $1 AND c.number > $2
  ORDER BY c.number LIMIT $3;
 
@@ -204,14 +218,23 @@ SELECT number, refusal FROM ledger.crossing_refused
 -- check_payees --
 SELECT account_number, currency, restrictions, balance_minor_max FROM ledger.account WHERE account_number = ANY ($1::bigint[]);
 
--- get_transfer --
+-- transfers --
+-- Transfers by id ($1) or by sequence ($2), newest first, each with all that is kept beside it: who asked,
+-- what it refers to, who is paid at another bank, further legs, metadata, and how a crossing ended.
 SELECT t.sequence, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.currency, t.kind, t.outcome,
-       t.refusal, t.leg_count, t.reference, t.booking_time, t.business_date, t.value_date,
+       t.refusal, t.reference, t.booking_time, t.business_date, t.value_date,
        t.flags, actor.channel, actor.subject, link.relation, link.target_id, x.bank_code, x.account, x.creditor_name, x.remittance_text,
        coalesce(c.peer_id, 0) AS peer_id,
        coalesce(c.number, 0) AS number,
        coalesce(c.number <= p.acknowledged_through, false) AS acknowledged,
-       coalesce(r.refusal, 0) AS return_refusal
+       coalesce(r.refusal, 0) AS return_refusal,
+       CASE WHEN t.leg_count = 1 THEN '{}'
+            ELSE ARRAY(SELECT ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency, f.is_fee::integer]
+                         FROM ledger.further_leg f
+                        WHERE f.sequence > t.sequence AND f.sequence < t.sequence + t.leg_count ORDER BY f.sequence)
+            END::bigint[] AS further,
+       ARRAY(SELECT ARRAY[m.key, m.value] FROM ledger.metadata m WHERE m.sequence = t.sequence ORDER BY m.key COLLATE "C")
+           AS metadata
   FROM ledger.transfer t
   LEFT JOIN ledger.actor ON actor.actor_id = t.actor_id
   LEFT JOIN ledger.relation link ON link.sequence = t.sequence
@@ -219,11 +242,9 @@ SELECT t.sequence, t.transfer_id, t.debit_account, t.credit_account, t.amount_mi
   LEFT JOIN ledger.crossing_out c ON t.outcome = 3 AND c.sequence = t.sequence
   LEFT JOIN ledger.peer p ON p.peer_id = c.peer_id
   LEFT JOIN ledger.crossing_returned r ON r.peer_id = c.peer_id AND r.number = c.number
- WHERE t.transfer_id = $1::uuid AND t.kind NOT IN (3, 7);
-
--- further_legs --
-SELECT debit_account, credit_account, amount_minor, currency
-  FROM ledger.further_leg WHERE sequence > $1 AND sequence < $1 + $2::bigint ORDER BY sequence;
+ WHERE t.sequence = ANY (ARRAY(SELECT sequence FROM ledger.transfer
+                                WHERE transfer_id = ANY ($1::uuid[]) AND kind NOT IN (3, 7)) || $2::bigint[])
+ ORDER BY t.sequence DESC;
 
 -- entries_descending --
 -- Newest first, from below a sequence; a leg is its transfer's first or has a row of its own.
@@ -232,7 +253,7 @@ SELECT e.version, e.sequence, e.amount_minor, e.balance_after_minor, e.held_afte
        CASE t.kind WHEN 3 THEN t.credit_account ELSE t.debit_account END AS payer_account,
        coalesce(f.debit_account, t.debit_account) AS debit_account,
        coalesce(f.credit_account, t.credit_account) AS credit_account,
-       t.reference, t.booking_time, t.business_date, t.value_date
+       t.reference, t.booking_time, t.business_date, t.value_date, coalesce(f.is_fee, false) AS is_fee
   FROM ledger.entry e
   LEFT JOIN ledger.further_leg f ON f.sequence = e.sequence
   JOIN ledger.transfer t ON t.sequence = coalesce(f.transfer_sequence, e.sequence)
@@ -246,7 +267,7 @@ SELECT e.version, e.sequence, e.amount_minor, e.balance_after_minor, e.held_afte
        CASE t.kind WHEN 3 THEN t.credit_account ELSE t.debit_account END AS payer_account,
        coalesce(f.debit_account, t.debit_account) AS debit_account,
        coalesce(f.credit_account, t.credit_account) AS credit_account,
-       t.reference, t.booking_time, t.business_date, t.value_date
+       t.reference, t.booking_time, t.business_date, t.value_date, coalesce(f.is_fee, false) AS is_fee
   FROM ledger.entry e
   LEFT JOIN ledger.further_leg f ON f.sequence = e.sequence
   JOIN ledger.transfer t ON t.sequence = coalesce(f.transfer_sequence, e.sequence)
@@ -259,10 +280,19 @@ SELECT coalesce((SELECT first_sequence - 1 FROM ledger.day WHERE business_date >
                 (SELECT last_sequence FROM ledger.journal_head));
 
 -- time_cut --
--- The last sequence booked at or before a time, found by halving the journal: booking times never go
--- back, so some 30 seeks find it among billions.
-WITH RECURSIVE halved (low, high) AS (
-    SELECT 1::bigint, last_sequence + 1 FROM ledger.journal_head
+-- The last sequence booked at or before a time, found by halving the journal of its day: booking times
+-- never go back, so some 25 seeks find it among the transfers of the busiest day. All legs of a transfer
+-- belong to the moment of its first.
+WITH RECURSIVE bounds AS (
+    SELECT coalesce((SELECT first_sequence FROM ledger.day
+                      WHERE business_date <= ($1::timestamptz AT TIME ZONE 'UTC')::date
+                      ORDER BY business_date DESC LIMIT 1), 1) AS low,
+           coalesce((SELECT first_sequence FROM ledger.day
+                      WHERE business_date > ($1::timestamptz AT TIME ZONE 'UTC')::date
+                      ORDER BY business_date LIMIT 1),
+                    (SELECT last_sequence + 1 FROM ledger.journal_head)) AS high
+), halved (low, high) AS (
+    SELECT low, greatest(low, high) FROM bounds
      UNION ALL
     SELECT CASE WHEN probe.booking_time <= $1 THEN probe.sequence + 1 ELSE low END,
            CASE WHEN probe.booking_time <= $1 THEN high ELSE (low + high) / 2 END
@@ -271,20 +301,45 @@ WITH RECURSIVE halved (low, high) AS (
                           WHERE t.sequence >= (low + high) / 2 ORDER BY t.sequence LIMIT 1) probe ON true
      WHERE low < high
 )
-SELECT min(high) - 1 FROM halved;
+SELECT coalesce(t.sequence + t.leg_count - 1, 0)
+  FROM (SELECT min(high) - 1 AS sequence FROM halved) cut
+  LEFT JOIN LATERAL (SELECT sequence, leg_count FROM ledger.transfer
+                      WHERE transfer.sequence <= cut.sequence ORDER BY sequence DESC LIMIT 1) t ON true;
 
 -- state_at --
--- An account as it was after a sequence: one seek.
-SELECT version, balance_after_minor, held_after_minor
-  FROM ledger.entry WHERE account_number = $1 AND sequence <= $2 ORDER BY sequence DESC LIMIT 1;
+-- An account's currency and what it held after a sequence: one seek.
+SELECT a.currency, coalesce(e.version, 0) AS version, coalesce(e.balance_after_minor, 0) AS balance_minor,
+       coalesce(e.held_after_minor, 0) AS held_minor
+  FROM ledger.account a
+  LEFT JOIN LATERAL (SELECT version, balance_after_minor, held_after_minor
+                       FROM ledger.entry
+                      WHERE entry.account_number = $1 AND sequence <= $2 ORDER BY sequence DESC LIMIT 1) e ON true
+ WHERE a.account_number = $1;
 
--- value_shift --
--- What is to be added to the booked balance at the end of a day to get the balance by value date:
--- entries booked later with an earlier value date, less those booked by then with a later one.
-SELECT coalesce(sum(CASE WHEN business_date > $2 AND value_date <= $2 THEN amount_minor
-                         WHEN business_date <= $2 AND value_date > $2 THEN -amount_minor
-                         ELSE 0 END), 0)::bigint
-  FROM ledger.value_dated WHERE account_number = $1;
+-- balance_by_value --
+-- An account's currency and what it holds by value date at the end of a day ($2, in days since 1970-01-01):
+-- what was booked by then, and the sums of what moves between days, up to that day. One snapshot.
+SELECT a.currency, (coalesce(e.balance_after_minor, 0) + coalesce(shift.amount_minor, 0))::bigint AS balance_minor
+  FROM ledger.account a
+ CROSS JOIN LATERAL (SELECT coalesce((SELECT first_sequence - 1 FROM ledger.day
+                                       WHERE business_date > date '1970-01-01' + $2::integer ORDER BY business_date LIMIT 1),
+                                     (SELECT last_sequence FROM ledger.journal_head)) AS sequence) cut
+  LEFT JOIN LATERAL (SELECT balance_after_minor
+                       FROM ledger.entry
+                      WHERE entry.account_number = $1 AND entry.sequence <= cut.sequence
+                      ORDER BY entry.sequence DESC LIMIT 1) e ON true
+ CROSS JOIN LATERAL (SELECT sum(amount_minor) AS amount_minor
+                       FROM ((SELECT amount_minor FROM ledger.value_sum
+                               WHERE account_number = $1 AND width_days = 4096 AND first_day < $2 - $2 % 4096)
+                              UNION ALL
+                             (SELECT amount_minor FROM ledger.value_sum
+                               WHERE account_number = $1 AND width_days = 64
+                                 AND first_day >= $2 - $2 % 4096 AND first_day < $2 - $2 % 64)
+                              UNION ALL
+                             (SELECT amount_minor FROM ledger.value_sum
+                               WHERE account_number = $1 AND width_days = 1
+                                 AND first_day >= $2 - $2 % 64 AND first_day <= $2)) AS sums) shift
+ WHERE a.account_number = $1;
 
 -- trial_balance --
 -- By chart code (0 for customers' accounts) and currency: how many accounts, and the sums of their

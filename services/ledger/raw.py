@@ -3,12 +3,13 @@
 Never here: queries.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from services.chassis import binary_copy
+from services.domain.metadata import Metadata
 from services.domain.outcomes import Outcome
-from services.ledger.books import AccountState, Allowance, Spent
+from services.ledger.books import AccountState, Allowance, Leg, Spent
 
 
 async def speak_raw(connection: Any) -> None:
@@ -45,9 +46,20 @@ def allowance(*limits: int | None) -> Allowance | None:
     return Allowance(*limits) if any(limit is not None for limit in limits) else None
 
 
+def further_leg(columns: Sequence[int]) -> Leg:
+    """Read a leg after a transfer's first."""
+    debit, credit, amount_minor, currency, is_fee = columns
+    return Leg(debit, credit, amount_minor, currency, bool(is_fee))
+
+
 def spent(date: int | None, minor: int, count: int) -> Spent | None:
     """Return what was spent last; None when nothing ever was."""
     return None if date is None else Spent(date, minor, count)
+
+
+def metadata(pairs: Iterable[Sequence[str]]) -> Metadata:
+    """Read a transfer's metadata, selected in the order of the keys."""
+    return tuple((key, value) for key, value in pairs)
 
 
 def ended(row: Any) -> tuple[int, int]:

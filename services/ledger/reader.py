@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from services.chassis import logs, postgres, queries
 from services.domain import errors
+from services.domain.metadata import Metadata
 from services.ledger import raw
 from services.ledger.books import AccountState, Actor, Creditor, Hold, Leg
 
@@ -45,11 +46,13 @@ class TransferRecord:
     """Peer of a crossing; 0 when there is none."""
     number: int
     """Number of a crossing at that peer."""
+    metadata: Metadata
 
 
 class PastState(NamedTuple):
     """What an account held at some moment, in minor units."""
 
+    currency: int
     version: int
     balance_minor: int
     held_minor: int
@@ -64,6 +67,33 @@ class Status:
     in_flight_count: int
 
 
+def _record(row: Any) -> TransferRecord:
+    first = Leg(row["debit_account"], row["credit_account"], row["amount_minor"], row["currency"])
+    outcome, refusal = raw.ended(row)
+    creditor = None
+    if row["bank_code"] is not None:
+        creditor = Creditor(row["bank_code"], row["account"], row["creditor_name"], row["remittance_text"])
+    return TransferRecord(
+        row["transfer_id"],
+        (first, *map(raw.further_leg, row["further"])),
+        row["kind"],
+        outcome,
+        refusal,
+        row["reference"],
+        creditor,
+        row["booking_time"],
+        row["business_date"],
+        row["value_date"],
+        row["flags"],
+        None if row["subject"] is None else Actor(row["channel"], row["subject"]),
+        row["relation"] or 0,
+        row["target_id"] or b"",
+        row["peer_id"],
+        row["number"],
+        raw.metadata(row["metadata"]),
+    )
+
+
 class Reader:
     """Answers questions about the books; any number may, writer or not."""
 
@@ -71,10 +101,14 @@ class Reader:
         self._pool = pool
 
     @classmethod
-    async def open(cls, dsn: str) -> "Reader":
-        """Connect a pool."""
+    async def open(cls, dsn: str, name: str = "readers") -> "Reader":
+        """Connect a pool; `name` is what /metrics calls it."""
         pool = await postgres.create_pool(
-            dsn, application="hivecore-ledger-read", size=POOL_CONNECTIONS, init=raw.speak_raw
+            dsn,
+            application="hivecore-ledger-read",
+            name=name,
+            size=POOL_CONNECTIONS,
+            init=raw.speak_raw,
         )
         return cls(pool)
 
@@ -107,36 +141,8 @@ class Reader:
 
     async def transfer(self, transfer_id: bytes) -> TransferRecord | None:
         """Return a transfer asked for or landed here."""
-        found = await self._ask("get_transfer", transfer_id)
-        if not found:
-            return None
-        row = found[0]
-        legs = [Leg(row["debit_account"], row["credit_account"], row["amount_minor"], row["currency"])]
-        if row["leg_count"] > 1:
-            further = await self._ask("further_legs", row["sequence"], row["leg_count"])
-            legs.extend(Leg(*leg) for leg in further)
-        outcome, refusal = raw.ended(row)
-        creditor = None
-        if row["bank_code"] is not None:
-            creditor = Creditor(row["bank_code"], row["account"], row["creditor_name"], row["remittance_text"])
-        return TransferRecord(
-            row["transfer_id"],
-            tuple(legs),
-            row["kind"],
-            outcome,
-            refusal,
-            row["reference"],
-            creditor,
-            row["booking_time"],
-            row["business_date"],
-            row["value_date"],
-            row["flags"],
-            None if row["subject"] is None else Actor(row["channel"], row["subject"]),
-            row["relation"] or 0,
-            row["target_id"] or b"",
-            row["peer_id"],
-            row["number"],
-        )
+        found = await self._ask("transfers", [transfer_id], [])
+        return _record(found[0]) if found else None
 
     async def entries(
         self, account_number: int, *, descending: bool, after_sequence: int, until_sequence: int, limit: int
@@ -152,10 +158,10 @@ class Reader:
         """Return numbers, first to last, of a peer's crossings that were refused here, with reasons."""
         return [(number, refusal) for number, refusal in await self._ask("refused_crossings", peer_id, first, last)]
 
-    async def state_at(self, account_number: int, sequence: int) -> PastState:
-        """Return what an account held after a sequence; nothing before its first entry."""
+    async def state_at(self, account_number: int, sequence: int) -> PastState | None:
+        """Return what an account held after a sequence, None when it is not in the books; nothing before its first entry."""
         found = await self._ask("state_at", account_number, sequence)
-        return PastState(*found[0]) if found else PastState(0, 0, 0)
+        return PastState(*found[0]) if found else None
 
     async def currency(self, account_number: int) -> int | None:
         """Return an account's currency; None when it is not in the books."""
@@ -172,10 +178,13 @@ class Reader:
         cut: int = (await self._ask("time_cut", time_us))[0][0]
         return cut
 
-    async def value_shift(self, account_number: int, value_date: int) -> int:
-        """Return what turns the booked balance at a day's end into the balance by value date."""
-        shift: int = (await self._ask("value_shift", account_number, value_date))[0][0]
-        return shift
+    async def state_by_value(self, account_number: int, value_date: int) -> PastState | None:
+        """Return what an account holds by value date at a day's end, None when it is not in the books.
+
+        Neither version nor held money goes by value dates: both are 0.
+        """
+        found = await self._ask("balance_by_value", account_number, value_date)
+        return PastState(found[0]["currency"], 0, found[0]["balance_minor"], 0) if found else None
 
     async def trial_balance(self, internal_slot: int) -> list[tuple[int, ...]]:
         """Return (chart code, currency, accounts, debit, credit); code 0 is all customers' accounts."""

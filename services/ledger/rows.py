@@ -14,7 +14,7 @@ from services.ledger.draft import Draft
 
 _TRANSFER = Struct(">hiqi16siqiqiqiqiqiiiiiiihihihihihihi").pack
 _ENTRY = Struct(">hiqiqiqiqiqiq").pack
-_FURTHER_LEG = Struct(">hiqiqiqiqiqih").pack
+_FURTHER_LEG = Struct(">hiqiqiqiqiqihi?").pack
 _CROSSING_OUT = Struct(">hiqiqih").pack
 _CROSSING_RETURNED = Struct(">hiqiqihih").pack
 _CROSSING_LANDED = Struct(">hiqiqiqih").pack
@@ -49,6 +49,7 @@ COLUMNS: Final[dict[str, list[str]]] = {
     ],
     "entry": ["account_number", "version", "sequence", "amount_minor", "balance_after_minor", "held_after_minor"],
     "account": ["account_number", "floor_minor", "open_time", "customer_number", "currency", "restrictions"],
+    "metadata": ["sequence", "key", "value"],
     "relation": ["sequence", "target_id", "amount_minor", "relation"],
     "value_dated": ["account_number", "sequence", "amount_minor", "business_date", "value_date"],
     "spending": ["account_number", "sequence", "minor", "count", "business_date"],
@@ -60,6 +61,7 @@ COLUMNS: Final[dict[str, list[str]]] = {
         "credit_account",
         "amount_minor",
         "currency",
+        "is_fee",
     ],
     "external_creditor": ["sequence", "bank_code", "account", "creditor_name", "remittance_text"],
     "crossing_out": ["number", "sequence", "peer_id"],
@@ -96,7 +98,7 @@ def packed(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
         yield (
             "further_leg",
             [
-                _FURTHER_LEG(6, 8, sequence, 8, first, 8, leg[0], 8, leg[1], 8, leg[2], 2, leg[3])
+                _FURTHER_LEG(7, 8, sequence, 8, first, 8, leg[0], 8, leg[1], 8, leg[2], 2, leg[3], 1, leg[4])
                 for sequence, first, leg in draft.further_legs
             ],
         )
@@ -113,6 +115,8 @@ def _packed_special(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
             "relation",
             [_RELATION(4, 8, s, 16, target, 8, amount, 2, kind) for s, kind, target, amount in draft.relations],
         )
+    if draft.metadata:
+        yield "metadata", [_packed_pair(sequence, *pair) for sequence, pairs in draft.metadata for pair in pairs]
     if draft.value_dated:
         day = draft.business_date - binary_copy.DAYS_TO_2000
         yield (
@@ -206,6 +210,11 @@ def _packed_customer_spending(draft: Draft) -> list[bytes]:
             _CUSTOMER_SPENDING(6, 8, customer, 8, draft.sequence, 8, spent.minor, 8, spent.times, 4, day, 2, currency)
         )
     return rows
+
+
+def _packed_pair(sequence: int, key: str, value: str) -> bytes:
+    raw_key, raw_value = key.encode(), value.encode()
+    return b"".join((b"\0\3", _number(8, sequence), _length(len(raw_key)), raw_key, _length(len(raw_value)), raw_value))
 
 
 def _packed_creditor(sequence: int, creditor: Creditor) -> bytes:

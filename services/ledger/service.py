@@ -18,8 +18,7 @@ from services.domain.outcomes import Outcome
 from services.ledger import rules, wire, wire_commands
 from services.ledger.books import PlaceError, Transfers
 from services.ledger.command_jobs import BuryJob, ChangeJob, HoldJob
-from services.ledger.jobs import LandJob, OpenJob, PostJob
-from services.ledger.reader import Reader
+from services.ledger.jobs import LandJob, OpenJob, PostJob, RehearseJob
 from services.ledger.shard import Shard
 
 ANSWER_SECONDS: Final = 0.1
@@ -48,16 +47,31 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         shard = self._shard(request.shard_id)
         writer, couriers = shard.writer, shard.couriers
         deadline = _deadline(context)
+        transfers = await self._read(shard, request, deadline)
+        answers = await writer.ask(PostJob(transfers, deadline))
+        if answers.crossings:
+            await couriers.complete(answers, deadline - ANSWER_SECONDS)
+        return wire.answered(answers)
+
+    async def RehearseTransfers(
+        self, request: ledger_pb2.PostTransfersRequest, context: Any
+    ) -> ledger_pb2.PostTransfersResponse:
+        """Tell what would be decided now."""
+        shard = self._shard(request.shard_id)
+        deadline = _deadline(context)
+        transfers = await self._read(shard, request, deadline)
+        transfers.actors = None  # Whoever only asks is not written down.
+        return wire.answered(await shard.writer.ask(RehearseJob(transfers, deadline)))
+
+    async def _read(self, shard: Shard, request: ledger_pb2.PostTransfersRequest, deadline: float) -> Transfers:
+        """Read transfers by a directory that is new enough, and hear what the payees' shards say of them."""
         directory = self._directory()
         if request.directory_version > directory.version:
             directory = await self._refresh(request.directory_version)
         transfers = wire.transfers(request, directory.shard_by_slot)
         if transfers.peers is not None:
             await self._check_payees(shard, transfers, deadline)
-        answers = await writer.ask(PostJob(transfers, deadline))
-        if answers.crossings:
-            await couriers.complete(answers, deadline - ANSWER_SECONDS)
-        return wire.answered(answers)
+        return transfers
 
     async def _check_payees(self, shard: Shard, transfers: Transfers, deadline: float) -> None:
         """Ask the peers about the payees, each peer once, before anybody is debited."""
@@ -156,7 +170,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         transfer_id = wire.one_id(request.transfer_id, "transfer_id")
         if not 0 < request.account_number < 10**16:
             raise errors.Malformed("ACCOUNT_NUMBER_INVALID", "account_number", "an account number has 16 digits")
-        job = BuryJob([transfer_id], [request.account_number], _deadline(context))
+        job = BuryJob([transfer_id], [request.account_number], wire.actor(request.actor), _deadline(context))
         (buried,) = await self._shard(request.shard_id).writer.ask(job)
         return ledger_pb2.BuryTransferResponse(buried=buried)
 
@@ -213,27 +227,12 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
             case "booking_time_us":
                 cut = await reader.cut_of_time(request.booking_time_us)
             case "value_date":
-                return await self._balance_by_value(reader, request.account_number, request.value_date)
+                return wire.past_balance(await reader.state_by_value(request.account_number, request.value_date))
             case "business_date":
                 cut = await reader.cut_of_day(request.business_date)
             case _:
                 raise errors.Malformed("MOMENT_MISSING", "moment", "a time, a value date or a business date")
-        return await self._past(reader, request.account_number, cut)
-
-    @staticmethod
-    async def _balance_by_value(reader: Reader, number: int, value_date: int) -> ledger_pb2.PastBalance:
-        currency = await reader.currency(number)
-        booked = await reader.state_at(number, await reader.cut_of_day(value_date))
-        shift = await reader.value_shift(number, value_date)
-        return ledger_pb2.PastBalance(
-            found=currency is not None, currency=currency or 0, balance_minor=booked.balance_minor + shift
-        )
-
-    @staticmethod
-    async def _past(reader: Reader, number: int, cut: int) -> ledger_pb2.PastBalance:
-        currency = await reader.currency(number)
-        state = await reader.state_at(number, cut)
-        return ledger_pb2.PastBalance(found=currency is not None, currency=currency or 0, **state._asdict())
+        return wire.past_balance(await reader.state_at(request.account_number, cut))
 
     async def GetStatement(self, request: ledger_pb2.GetStatementRequest, context: Any) -> ledger_pb2.Statement:
         """Return the frame of a statement."""
@@ -243,8 +242,8 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         after = await reader.cut_of_day(request.first_date - 1)
         until = await reader.cut_of_day(request.last_date)
         return ledger_pb2.Statement(
-            opening=await self._past(reader, number, after),
-            closing=await self._past(reader, number, until),
+            opening=wire.past_balance(await reader.state_at(number, after)),
+            closing=wire.past_balance(await reader.state_at(number, until)),
             after_sequence=after,
             until_sequence=until,
         )

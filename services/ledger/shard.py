@@ -20,6 +20,7 @@ from services.ledger.crossings import Courier, Couriers, PayeeCheck, Peer
 from services.ledger.memory import Memory
 from services.ledger.reader import Reader
 from services.ledger.store import FenceLost, Head, Lease, Store
+from services.ledger.watching import LOOK_SECONDS_DEFAULT, Watch
 
 STANDBY_POLL_SECONDS: Final = 0.25
 """How often a standby asks for the lease."""
@@ -46,13 +47,20 @@ class Shard:
     """Serves one shard's books. `client` gives the ledger of a peer."""
 
     def __init__(
-        self, shard_id: int, dsn: str, instance: str, lease_seconds: float, client: Callable[[int], Peer]
+        self,
+        shard_id: int,
+        dsn: str,
+        instance: str,
+        lease_seconds: float,
+        client: Callable[[int], Peer],
+        look_seconds: float = LOOK_SECONDS_DEFAULT,
     ) -> None:
         self.shard_id = shard_id
         self.instance = instance
         self.payees = PayeeCheck(client, time.monotonic)
         self._dsn = dsn
         self._lease_seconds = lease_seconds
+        self._look_seconds = look_seconds
         self._client = client
         self._reader: Reader | None = None
         self._writing: tuple[Writer, Couriers] | None = None
@@ -95,7 +103,7 @@ class Shard:
             while True:
                 try:
                     if self._reader is None:
-                        self._reader = await Reader.open(self._dsn)
+                        self._reader = await Reader.open(self._dsn, f"shard {self.shard_id}, readers")
                     await self._write(store, lease, await self._stand_by(store))
                 except* FenceLost:
                     self._fence_losses.inc()
@@ -123,12 +131,20 @@ class Shard:
             raise FenceLost
         peers = await store.load_peers()
         async with asyncio.TaskGroup() as tasks:
-            couriers = Couriers(self.shard_id, peers, self._client, lambda courier: self._start(tasks, courier, writer))
+            couriers = Couriers(
+                self.shard_id,
+                peers,
+                self._client,
+                lambda courier: self._start(tasks, courier, writer),
+                lambda actor_id: memory.actor(actor_id),  # noqa: PLW0108 - memory is made after its couriers
+            )
             memory = Memory(self.shard_id, peers, couriers.is_in_flight)
             writer = Writer(self.shard_id, store, head, memory, now_us, couriers.take)
             await couriers.recover(store.unacknowledged_crossings)
             tasks.create_task(writer.run(), name=f"writer of shard {self.shard_id}")
             tasks.create_task(self._expire_holds(writer), name=f"hold expiry of shard {self.shard_id}")
+            watch = Watch(self.shard_id, self._dsn, self._look_seconds)
+            tasks.create_task(watch.run(head.sequence), name=f"watch over shard {self.shard_id}")
             tasks.create_task(self._keep(lease), name=f"lease of shard {self.shard_id}")
             self._writing = (writer, couriers)
             self._is_writer.set(1)
@@ -151,7 +167,9 @@ class Shard:
             try:
                 if not await lease.renew():
                     raise FenceLost
+                self._is_writer.set(1)
             except postgres.ERRORS as error:
+                self._is_writer.set(0)  # Whoever cannot reach the books does not write them.
                 _log.warning("lease_not_renewed", shard=self.shard_id, error=type(error).__name__)
                 lease.drop()
 

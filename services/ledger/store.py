@@ -8,21 +8,20 @@ readers share a pool. Never here: whether something may be written (`posting.py`
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Final
 
 import asyncpg
 
 from services.chassis import binary_copy, postgres, queries
 from services.domain.outcomes import Outcome
-from services.ledger import raw, rows
+from services.ledger import raw, rows, value_dates
 from services.ledger.books import (
     AccountState,
     Actor,
     Allowance,
     Cap,
     CapKey,
-    ChangeDecision,
-    ChangeRow,
     Crossing,
     Decision,
     Hold,
@@ -31,6 +30,7 @@ from services.ledger.books import (
     Spent,
     Watermarks,
 )
+from services.ledger.change_rows import ChangeDecision, ChangeRow
 from services.ledger.draft import Draft
 
 SQL: Final = queries.load("services.ledger")
@@ -59,6 +59,8 @@ class Store:
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._connection: Any = None
+        self.commit_seconds = 0.0
+        """How long the last COMMIT took."""
 
     async def connect(self) -> None:
         """Connect anew, dropping a connection that may be broken."""
@@ -155,14 +157,28 @@ class Store:
         for row in await self._connection.fetch(SQL["find_decisions"], transfer_ids):
             outcome, refusal = raw.ended(row)
             found[row["transfer_id"]] = Decision(
-                row["fingerprint"], row["kind"], outcome, refusal, row["booking_time"], row["peer_id"], row["number"]
+                row["fingerprint"],
+                row["kind"],
+                outcome,
+                refusal,
+                row["booking_time"],
+                row["peer_id"],
+                row["number"],
+                row["has_fee"],
             )
         return found
 
     async def unacknowledged_crossings(self, peer_id: int, after: int, limit: int) -> list[Crossing]:
         """Return crossings sent to a peer, in order, after a number."""
         found = await self._connection.fetch(SQL["unacknowledged_crossings"], peer_id, after, limit)
-        return [Crossing(*row)._replace(further=tuple(Leg(*leg) for leg in row[8])) for row in found]
+        return [
+            Crossing(*row[:8])._replace(
+                further=tuple(map(raw.further_leg, row[8])),
+                metadata=raw.metadata(row[9]),
+                actor=Actor(row[10], row[11]),
+            )
+            for row in found
+        ]
 
     async def write(self, head: Head, draft: Draft) -> Head:
         """Commit a draft on top of `head` and return the new one.
@@ -182,10 +198,12 @@ class Store:
                 if draft.begins_day:
                     await connection.execute(SQL["begin_day"], draft.business_date, head.sequence + 1)
                 await self._append(draft)
+                began = perf_counter()
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name != "transfer_id_is_unique":
                 raise
             raise IdTaken from None
+        self.commit_seconds = perf_counter() - began
         return after
 
     async def _append(self, draft: Draft) -> None:
@@ -198,6 +216,9 @@ class Store:
                 source=binary_copy.stream(packed),
                 format="binary",
             )
+        if draft.value_dated:
+            sums = value_dates.sums(draft.value_dated, draft.business_date)
+            await self._connection.execute(SQL["add_value_sums"], *map(list, zip(*sums, strict=True)))
         if draft.peers:
             marks = draft.peers.values()
             await self._connection.execute(

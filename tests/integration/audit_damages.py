@@ -252,20 +252,21 @@ DAMAGES = [
     Damage(
         "a range of landed numbers does not follow the one before",
         {"landed_gap", "landing_unnumbered", "refusal_unnumbered", "crossing_lost", "sequence_missing"},
-        "DELETE FROM ledger.crossing_landed WHERE first_number = 1",
+        "DELETE FROM ledger.crossing_landed WHERE first_number = 1 AND peer_id = 1",
         "crossings 4 to 5 from shard 1 follow number 0",
         shard_id=2,
     ),
     Damage(
         "a range of landed numbers is as long as can be",
-        {"landing_missing", "watermark_wrong", "crossing_lost"} | MONEY_IS_MISSING,
+        {"landing_missing", "landing_renumbered", "watermark_wrong", "crossing_lost", "entries_differ"}
+        | MONEY_IS_MISSING,
         f"UPDATE ledger.crossing_landed SET last_number = {2**62} WHERE last_number = 5",
         "crossing 6 from shard 1",
         shard_id=2,
     ),
     Damage(
         "a landing is gone, with its entries",
-        {"landing_missing", "sequence_missing", "crossing_lost"} | MONEY_IS_MISSING,
+        {"landing_missing", "metadata_misplaced", "sequence_missing", "crossing_lost"} | MONEY_IS_MISSING,
         "DELETE FROM ledger.transfer WHERE sequence = 21; DELETE FROM ledger.entry WHERE sequence = 21",
         "crossing 4 from shard 1 (sequence 21) neither landed nor was refused",
         shard_id=2,

@@ -267,6 +267,11 @@ class Bank:
             amounts_minor=[one.legs[0].amount_minor for one in asked],
             currencies=[one.legs[0].currency for one in asked],
             references=[one.reference for one in asked],
+            metadata=[
+                ledger_pb2.Metadata(place=place, pairs=dict(one.metadata))
+                for place, one in enumerate(asked)
+                if one.metadata
+            ],
         )
         return await self.service.PostTransfers(request, Call(seconds))
 

@@ -21,6 +21,7 @@ from sound_rows import (
     WRITE_HEAD,
     WRITE_HOLD,
     WRITE_PEER,
+    WRITE_VALUE_SUM,
     Account,
     Crossing,
     Hold,
@@ -52,6 +53,7 @@ class Books:
     peers: dict[int, Peer] = field(default_factory=dict)
     sent: dict[tuple[int, int], Crossing] = field(default_factory=dict)
     refused: dict[tuple[int, int], int] = field(default_factory=dict)
+    value_sums: dict[tuple[int, int, int], int] = field(default_factory=dict)
     rows: dict[str, list[tuple]] = field(default_factory=lambda: {table: [] for table in COLUMNS})
 
     @property
@@ -98,6 +100,10 @@ class Books:
         self.rows["entry"].append((number, account.version, self.sequence, signed, account.balance, account.held))
         if value_date not in (None, self.day):
             self.rows["value_dated"].append((number, self.sequence, signed, self.day, value_date))
+            for day, minor in ((value_date, signed), (self.day, -signed)):
+                for width in (1, 64, 4_096):
+                    key = number, width, (day - date(1970, 1, 1)).days // width * width
+                    self.value_sums[key] = self.value_sums.get(key, 0) + minor
 
     def move(self, debit: int, credit: int, amount: int, value_date: date, freed: int = 0) -> None:
         self.enter(debit, -amount, -freed, value_date)
@@ -113,10 +119,15 @@ class Books:
                 flags,
             )
         )  # fmt: skip
+        if kind in (1, 2):
+            self.rows["metadata"].extend((self.sequence, key, value) for key, value in crossing.metadata.items())
 
     def asked(self, debit: int, credit: int, amount: int, currency: int = CZK) -> Crossing:
         self.next_sequence()
-        return Crossing(self.mint(), debit, credit, amount, currency, self.day, f"invoice {self.sequence}")
+        asked = Crossing(self.mint(), debit, credit, amount, currency, self.day, f"invoice {self.sequence}")
+        if self.sequence % 3 == 0:
+            asked.metadata = {"order": f"{self.sequence}/24", "shop": "U Zlaté hrušky"}
+        return asked
 
     def relate(self, relation: int, target: UUID, amount: int) -> None:
         self.rows["relation"].append((self.sequence, target, amount, relation))
@@ -153,10 +164,11 @@ class Books:
         self.move(debit, credit, transfer.amount, transfer.value_date, freed)
 
     def pay_further(self, transfer: Crossing, special: Special, first: int) -> None:
-        for debit, credit, amount in transfer.further:
+        for debit, credit, amount, *is_fee in transfer.further:
             self.next_sequence()
-            self.rows["further_leg"].append((self.sequence, first, debit, credit, amount, transfer.currency))
-            if special.original is None:
+            row = (self.sequence, first, debit, credit, amount, transfer.currency, bool(is_fee))
+            self.rows["further_leg"].append(row)
+            if special.original is None and not is_fee:
                 self.spend(debit, amount, 1)
             self.move(debit, credit, amount, transfer.value_date)
 
@@ -166,14 +178,14 @@ class Books:
         credit: int,
         amount: int,
         currency: int = CZK,
-        further: Sequence[tuple[int, int, int]] = (),
+        further: Sequence[tuple[int, ...]] = (),
         special: Special = PLAIN,
     ) -> UUID:
-        """Post a transfer; `further` legs are (debit, credit, amount)."""
+        """Post a transfer; `further` legs are (debit, credit, amount), fees (debit, credit, amount, True)."""
         transfer = replace(self.asked(debit, credit, amount, currency), further=further)
         self.record(transfer, kind=1, leg_count=1 + len(further), flags=special.flags)
         first = self.sequence
-        self.pay(debit, credit, transfer, special, amount + sum(leg[2] for leg in further))
+        self.pay(debit, credit, transfer, special, amount + sum(leg[2] for leg in further if not leg[3:]))
         self.pay_further(transfer, special, first)
         return transfer.transfer_id
 
@@ -183,7 +195,7 @@ class Books:
         first = self.sequence
         for leg in further:
             self.next_sequence()
-            self.rows["further_leg"].append((self.sequence, first, *leg, CZK))
+            self.rows["further_leg"].append((self.sequence, first, *leg[:3], CZK, bool(leg[3:])))
         return transfer.transfer_id
 
     def bury(self, account: int, transfer_id: UUID | None = None) -> UUID:
@@ -293,7 +305,7 @@ class Books:
         credit: int,
         amount: int,
         currency: int = CZK,
-        further: Sequence[tuple[int, int, int]] = (),
+        further: Sequence[tuple[int, ...]] = (),
         special: Special = PLAIN,
     ) -> UUID:
         """Send money to an account on another shard; `further` legs stay here."""
@@ -305,7 +317,7 @@ class Books:
         self.sent[peer_id, peer.sent] = crossing
         self.rows["crossing_out"].append((peer.sent, self.sequence, peer_id))
         first = self.sequence
-        whole = amount + sum(leg[2] for leg in further)
+        whole = amount + sum(leg[2] for leg in further if not leg[3:])
         self.pay(debit, self.transit(peer_id, currency), crossing, special, whole)
         self.pay_further(crossing, special, first)
         return crossing.transfer_id
@@ -345,9 +357,10 @@ class Books:
         self.record(back, kind=3, leg_count=1 + len(sent.further))
         self.move(self.transit(peer_id, sent.currency), sent.debit, sent.amount, self.day)
         self.rows["crossing_returned"].append((number, first, peer_id, refusal))
-        for debit, credit, amount in sent.further:
+        for debit, credit, amount, *is_fee in sent.further:
             self.next_sequence()
-            self.rows["further_leg"].append((self.sequence, first, credit, debit, amount, sent.currency))
+            row = (self.sequence, first, credit, debit, amount, sent.currency, bool(is_fee))
+            self.rows["further_leg"].append(row)
             self.move(credit, debit, amount, self.day)
 
     async def write(self, connection: asyncpg.Connection) -> None:
@@ -358,6 +371,8 @@ class Books:
                     columns = COLUMNS[table].split()
                     await connection.copy_records_to_table(table, schema_name="ledger", columns=columns, records=rows)
                     rows.clear()
+            sums = [(*key, minor) for key, minor in self.value_sums.items()]
+            await connection.executemany(WRITE_VALUE_SUM, sums)
             await connection.execute(WRITE_HEAD, self.sequence, self.booking_time)
             await connection.executemany(
                 WRITE_PEER, [(peer_id, p.sent, p.acknowledged, p.landed) for peer_id, p in self.peers.items()]

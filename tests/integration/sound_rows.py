@@ -3,8 +3,8 @@
 Never here: what is written.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from uuid import UUID
 
@@ -14,11 +14,12 @@ COLUMNS = {
     "account": "account_number floor_minor open_time currency restrictions customer_number",
     "transfer": "sequence transfer_id debit_account credit_account amount_minor fingerprint booking_time "
     "business_date value_date currency kind outcome refusal leg_count reference flags",
-    "further_leg": "sequence transfer_sequence debit_account credit_account amount_minor currency",
+    "further_leg": "sequence transfer_sequence debit_account credit_account amount_minor currency is_fee",
     "relation": "sequence target_id amount_minor relation",
     "entry": "account_number version sequence amount_minor balance_after_minor held_after_minor",
     "day": "business_date first_sequence",
     "value_dated": "account_number sequence amount_minor business_date value_date",
+    "metadata": "sequence key value",
     "spending": "account_number sequence minor count business_date",
     "customer_spending": "customer_number currency sequence minor count business_date",
     "account_change": "sequence change_id account_number change_time fingerprint restrictions_before restrictions "
@@ -36,6 +37,10 @@ WRITE_PEER = """
 INSERT INTO ledger.peer (peer_id, sent_through, acknowledged_through, landed_through) VALUES ($1, $2, $3, $4)
 ON CONFLICT (peer_id) DO UPDATE SET sent_through = excluded.sent_through,
        acknowledged_through = excluded.acknowledged_through, landed_through = excluded.landed_through
+"""
+WRITE_VALUE_SUM = """
+INSERT INTO ledger.value_sum (account_number, width_days, first_day, amount_minor) VALUES ($1, $2, $3, $4)
+ON CONFLICT (account_number, width_days, first_day) DO UPDATE SET amount_minor = excluded.amount_minor
 """
 WRITE_ACCOUNT = """
 UPDATE ledger.account SET floor_minor = $2, restrictions = $3, balance_minor_max = $4, transfer_minor_max = $5,
@@ -119,7 +124,8 @@ class Crossing:
     currency: int
     value_date: date
     reference: str
-    further: Sequence[tuple[int, int, int]] = ()
+    further: Sequence[tuple[int, ...]] = ()
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

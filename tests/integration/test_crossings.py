@@ -78,6 +78,37 @@ async def test_many_crossings_both_ways_arrive_in_several_hand_overs(
     await bank.prove()
 
 
+async def test_metadata_goes_with_a_crossing(bank: Bank) -> None:
+    pairs = (("end_to_end_id", "E-7"), ("order", "č. 7/24"))
+    asked = [ask(1, A, FAR, 1, metadata=pairs), pay(2), ask(3, A, B, 1, metadata=(("k", "v"),))]
+    assert await bank.outcomes(*asked) == [POSTED] * 3
+    assert await bank.outcomes(*asked) == [POSTED] * 3
+    for shard_id in (1, 2):
+        assert [dict((await bank.transfer(shard_id, an_id(n))).metadata) for n in (1, 2)] == [dict(pairs), {}]
+    assert dict((await bank.transfer(1, an_id(3))).metadata) == {"k": "v"}
+    assert await errors_of(bank, ask(1, A, FAR, 1)) == [PlaceError.TRANSFER_ID_REUSED]
+
+
+async def test_a_hand_over_with_long_texts_is_cut_to_what_a_message_takes(
+    bank: Bank, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crossings, "HAND_OVER_BYTES_MAX", 5_000)
+    sizes: list[int] = []
+
+    async def measure(method: str, request: Any, carry: Callable[[], Awaitable[Any]]) -> Any:
+        if method == "LandCrossings":
+            sizes.append(request.ByteSize())
+        return await carry()
+
+    bank.lines[2].listener = measure
+    pairs = (("long", "ž" * 256), ("order", "7"))
+    asked = [ask(n, A, FAR, 1, reference="€" * 140, metadata=pairs) for n in range(40)]
+    assert await bank.outcomes(*asked) == [POSTED] * 40
+    assert len(sizes) >= 8
+    assert max(sizes) <= 5_000
+    assert dict((await bank.transfer(2, an_id(39))).metadata) == dict(pairs)
+
+
 # Asking beforehand
 
 

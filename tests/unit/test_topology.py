@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from services.chassis import roles
 from services.cli import topology
 from services.cli.supervisor import HEALTHY_SECONDS, ending, next_pause
 from services.cli.topology import BankOptions, Places, Shape, ShapeRefused
@@ -15,8 +16,8 @@ DATA = Path("/data")
 SHAPE = Shape(shards=2, customer_quota=10, currencies=("CZK", "EUR"))
 
 
-def dsn(database: str) -> str:
-    return f"postgresql://somewhere/{database}"
+def dsn(database: str, *, user: str = "owner") -> str:
+    return f"postgresql://{user}@somewhere/{database}"
 
 
 def planned(options: BankOptions = BankOptions(data=DATA), shape: Shape = SHAPE) -> topology.Topology:  # noqa: B008
@@ -39,13 +40,22 @@ def test_every_process_is_told_exactly_what_it_needs() -> None:
         return {name: told[name] for name in told.keys() - common - topology.MINIMAL_ENVIRONMENT.keys()}
 
     assert own(gateway) == {"ACCOUNT_ADDRESS": account.grpc, "JWT_SECRET_FILE": "/data/jwt.secret"}
-    assert own(first) == {"ACCOUNT_ADDRESS": account.grpc, "SHARDS": json.dumps({"1": dsn("hivecore_shard_1")})}
+    assert own(first) == {
+        "ACCOUNT_ADDRESS": account.grpc,
+        "MIGRATE": "0",
+        "SHARDS": json.dumps({"1": dsn("hivecore_shard_1", user=roles.LEDGER)}),
+    }
     assert own(account) == {
-        "CONTROL_DSN": dsn("hivecore_control"),
+        "CONTROL_DSN": dsn("hivecore_control", user=roles.ACCOUNT),
+        "MIGRATE": "0",
         "CURRENCIES": "CZK,EUR",
         "SHARDS": json.dumps(
             {
-                shard: {"dsn": dsn(f"hivecore_shard_{shard}"), "ledgers": [address], "customer_quota": 10}
+                shard: {
+                    "dsn": dsn(f"hivecore_shard_{shard}", user=roles.ACCOUNT),
+                    "ledgers": [address],
+                    "customer_quota": 10,
+                }
                 for shard, address in (("1", planned().programs[1].grpc), ("2", planned().programs[2].grpc))
             }
         ),

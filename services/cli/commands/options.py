@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 import typer
 
 from services.cli.amounts import AmountInvalid, parse_amount
-from services.cli.finding import Where
+from services.cli.finding import Where, read_bank_file
 from services.cli.output import Failure, fail
 from services.domain.errors import BankError, DeadlinePassed, OutcomeUnknown, Unavailable
 
@@ -41,6 +41,20 @@ Token: TypeAlias = Annotated[
     ),
 ]
 
+ControlDsn: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--control-dsn", envvar="HIVECORE_CONTROL_DSN", help="The control database of a bank elsewhere."),
+]
+ShardDsns: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shard-dsn",
+        envvar="HIVECORE_SHARD_DSNS",
+        metavar="SHARD=DSN",
+        help="A shard of a bank elsewhere; repeat for every shard (in the variable: white space between them).",
+    ),
+]
+
 AccountNumber: TypeAlias = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Account number, 16 digits.")]
 Currency: TypeAlias = Annotated[
     str, typer.Option("--currency", help="ISO 4217 code, the currency of all accounts concerned.")
@@ -60,6 +74,25 @@ def amount_of(text: str, currency_code: str, option: str = "--amount") -> int:
         return parse_amount(text, currency_code)
     except AmountInvalid as error:
         raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def databases_of(where: Where, control_dsn: str | None, shard_dsns: list[str]) -> tuple[str | None, dict[int, str]]:
+    """Tell which databases are meant: those given, or those of the bank on this machine."""
+    given: dict[int, str] = {}
+    for text in shard_dsns:
+        shard_id, equals, dsn = text.partition("=")
+        if not (equals and dsn and shard_id.isascii() and shard_id.isdigit()):
+            raise typer.BadParameter("needs the form 1=postgresql://...", param_hint="--shard-dsn")
+        given[int(shard_id)] = dsn
+    if given:
+        return control_dsn, given
+    if control_dsn:
+        raise typer.BadParameter("--control-dsn needs --shard-dsn for every shard")
+    try:
+        bank = read_bank_file(where)
+    except Failure as error:
+        fail(str(error))
+    return bank.control_dsn, bank.shard_dsns
 
 
 async def ask_once(bank: "Session", method: "Method[Request, Result]", request: Request, chosen_id: str) -> Result:

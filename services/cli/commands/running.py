@@ -8,9 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from services.cli import topology
-from services.cli.commands.options import AsJson, Data, Gateway, Token, carry_out, with_bank
+from services.cli.commands.options import (
+    AsJson,
+    ControlDsn,
+    Data,
+    Gateway,
+    ShardDsns,
+    Token,
+    carry_out,
+    databases_of,
+    with_bank,
+)
 from services.cli.data_directory import default_data_directory
-from services.cli.finding import Where, read_bank_file
+from services.cli.finding import Where
 from services.cli.output import Failure, fail, show_json, show_line, show_table
 from services.domain.errors import Malformed
 from services.domain.identifiers import parse_customer_number
@@ -138,13 +148,8 @@ def shards(data: Data = None, gateway: Gateway = None, token: Token = None, as_j
 
 def audit(
     data: Data = None,
-    control_dsn: Annotated[
-        str | None, typer.Option("--control-dsn", help="The control database of a bank elsewhere.")
-    ] = None,
-    shard_dsns: Annotated[
-        list[str] | None,
-        typer.Option("--shard-dsn", metavar="SHARD=DSN", help="A shard of a bank elsewhere; repeat for every shard."),
-    ] = None,
+    control_dsn: ControlDsn = None,
+    shard_dsns: ShardDsns = None,
     in_flight_seconds_max: Annotated[
         float | None,
         typer.Option("--in-flight-seconds-max", min=0, help="How long money may be on its way between shards."),
@@ -157,15 +162,7 @@ def audit(
     """
     from services.cli.auditing import audit_bank, report_view, show_report
 
-    given = _shard_dsns(shard_dsns or [])
-    if control_dsn and not given:
-        raise typer.BadParameter("--control-dsn needs --shard-dsn for every shard")
-    if not given:
-        try:
-            bank = read_bank_file(Where(data))
-        except Failure as error:
-            fail(str(error))
-        control_dsn, given = bank.control_dsn, bank.shard_dsns
+    control_dsn, given = databases_of(Where(data), control_dsn, shard_dsns or [])
     report = carry_out(audit_bank(control_dsn, given, in_flight_seconds_max))
     if as_json:
         show_json(report_view(report))
@@ -173,6 +170,29 @@ def audit(
         show_report(report)
     if not report.clean:
         raise typer.Exit(1)
+
+
+def migrate(
+    data: Data = None,
+    control_dsn: ControlDsn = None,
+    shard_dsns: ShardDsns = None,
+    makes_roles: Annotated[
+        bool, typer.Option("--make-roles", help="Make the roles of the services too, where they are missing.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring all databases of a bank to this release, as the owner of their schemas.
+
+    `hivecore up` does this by itself. Services that run with HIVECORE_MIGRATE=0 wait for it.
+    """
+    from services.cli.migrating import migrate_bank
+
+    control_dsn, given = databases_of(Where(data), control_dsn, shard_dsns or [])
+    done = carry_out(migrate_bank(control_dsn, given, makes_roles=makes_roles))
+    if as_json:
+        show_json([each._asdict() for each in done])
+    else:
+        show_table("", ("database", "migrations applied"), done)
 
 
 def demo(data: Data = None, as_json: AsJson = False) -> None:
@@ -185,14 +205,3 @@ def demo(data: Data = None, as_json: AsJson = False) -> None:
 
     if not carry_out(run_demo(data, inherited_environment(), as_json=as_json)):
         raise typer.Exit(1)
-
-
-def _shard_dsns(texts: list[str]) -> dict[int, str]:
-    """Read SHARD=DSN as often as it was given."""
-    found: dict[int, str] = {}
-    for text in texts:
-        shard_id, equals, dsn = text.partition("=")
-        if not (equals and dsn and shard_id.isascii() and shard_id.isdigit()):
-            raise typer.BadParameter("needs the form 1=postgresql://...", param_hint="--shard-dsn")
-        found[int(shard_id)] = dsn
-    return found

@@ -809,3 +809,75 @@ class RegisterPartnerBanksResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RegisterPartnerBanksResponse: _TypeAlias = RegisterPartnerBanksResponse  # noqa: Y015
+
+@_typing.final
+class RegisterPaymentFileRequest(_message.Message):
+    """Request of RegisterPaymentFile."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CUSTOMER_NUMBER_FIELD_NUMBER: _builtins.int
+    INITIATING_PARTY_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    TRANSFER_COUNT_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    customer_number: _builtins.int
+    """Whose message ids these are: of a customer's own, or 0 for those of the whole bank."""
+    initiating_party: _builtins.str
+    """At most 140 characters."""
+    message_id: _builtins.str
+    """From 1 to 35 characters."""
+    digest: _builtins.bytes
+    """SHA-256 over the content."""
+    transfer_count: _builtins.int
+    """Payments in the file."""
+    channel: _builtins.str
+    """Channel of who registers it."""
+    subject: _builtins.str
+    """Name of who registers it."""
+    def __init__(
+        self,
+        *,
+        customer_number: _builtins.int = ...,
+        initiating_party: _builtins.str = ...,
+        message_id: _builtins.str = ...,
+        digest: _builtins.bytes = ...,
+        transfer_count: _builtins.int = ...,
+        channel: _builtins.str = ...,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "customer_number", b"customer_number", "digest", b"digest", "initiating_party", b"initiating_party", "message_id", b"message_id", "subject", b"subject", "transfer_count", b"transfer_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterPaymentFileRequest: _TypeAlias = RegisterPaymentFileRequest  # noqa: Y015
+
+@_typing.final
+class RegisterPaymentFileResponse(_message.Message):
+    """Response of RegisterPaymentFile."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IS_SAME_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_US_FIELD_NUMBER: _builtins.int
+    is_same: _builtins.bool
+    """Whether the id stands for this content; otherwise nothing was done."""
+    create_time_us: _builtins.int
+    """When the id was claimed, in microseconds since 1970-01-01 UTC."""
+    def __init__(
+        self,
+        *,
+        is_same: _builtins.bool = ...,
+        create_time_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time_us", b"create_time_us", "is_same", b"is_same"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterPaymentFileResponse: _TypeAlias = RegisterPaymentFileResponse  # noqa: Y015

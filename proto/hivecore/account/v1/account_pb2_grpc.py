@@ -75,6 +75,11 @@ class AccountsStub:
                 request_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPartnerBanksRequest.SerializeToString,
                 response_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPartnerBanksResponse.FromString,
                 _registered_method=True)
+        self.RegisterPaymentFile = channel.unary_unary(
+                '/hivecore.account.v1.Accounts/RegisterPaymentFile',
+                request_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPaymentFileRequest.SerializeToString,
+                response_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPaymentFileResponse.FromString,
+                _registered_method=True)
 
 
 class AccountsServicer:
@@ -137,6 +142,13 @@ class AccountsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RegisterPaymentFile(self, request, context):
+        """Claims a payment file's message id for its content, for ever. Idempotent; says who came first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -179,6 +191,11 @@ def add_AccountsServicer_to_server(servicer, server):
                     servicer.RegisterPartnerBanks,
                     request_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPartnerBanksRequest.FromString,
                     response_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPartnerBanksResponse.SerializeToString,
+            ),
+            'RegisterPaymentFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterPaymentFile,
+                    request_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPaymentFileRequest.FromString,
+                    response_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPaymentFileResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -398,6 +415,33 @@ class Accounts:
             '/hivecore.account.v1.Accounts/RegisterPartnerBanks',
             hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPartnerBanksRequest.SerializeToString,
             hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPartnerBanksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterPaymentFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.account.v1.Accounts/RegisterPaymentFile',
+            hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPaymentFileRequest.SerializeToString,
+            hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPaymentFileResponse.FromString,
             options,
             channel_credentials,
             insecure,

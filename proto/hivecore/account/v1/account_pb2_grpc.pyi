@@ -51,6 +51,8 @@ class AccountsStub:
     """Returns the numbers that external references stand for; 0 where there is none."""
     RegisterPartnerBanks: _grpc.UnaryUnaryMultiCallable[_account_pb2.RegisterPartnerBanksRequest, _account_pb2.RegisterPartnerBanksResponse]
     """Registers partner banks and opens their nostro accounts on every shard. Idempotent."""
+    RegisterPaymentFile: _grpc.UnaryUnaryMultiCallable[_account_pb2.RegisterPaymentFileRequest, _account_pb2.RegisterPaymentFileResponse]
+    """Claims a payment file's message id for its content, for ever. Idempotent; says who came first."""
 
 @_typing.type_check_only
 class AccountsAsyncStub(AccountsStub):
@@ -73,6 +75,8 @@ class AccountsAsyncStub(AccountsStub):
     """Returns the numbers that external references stand for; 0 where there is none."""
     RegisterPartnerBanks: _aio.UnaryUnaryMultiCallable[_account_pb2.RegisterPartnerBanksRequest, _account_pb2.RegisterPartnerBanksResponse]  # type: ignore[assignment]
     """Registers partner banks and opens their nostro accounts on every shard. Idempotent."""
+    RegisterPaymentFile: _aio.UnaryUnaryMultiCallable[_account_pb2.RegisterPaymentFileRequest, _account_pb2.RegisterPaymentFileResponse]  # type: ignore[assignment]
+    """Claims a payment file's message id for its content, for ever. Idempotent; says who came first."""
 
 class AccountsServicer(metaclass=_abc_1.ABCMeta):
     """Opens and finds customers and accounts, and tells which shard has which slot."""
@@ -140,5 +144,13 @@ class AccountsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.RegisterPartnerBanksResponse, _abc.Awaitable[_account_pb2.RegisterPartnerBanksResponse]]:
         """Registers partner banks and opens their nostro accounts on every shard. Idempotent."""
+
+    @_abc_1.abstractmethod
+    def RegisterPaymentFile(
+        self,
+        request: _account_pb2.RegisterPaymentFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.RegisterPaymentFileResponse, _abc.Awaitable[_account_pb2.RegisterPaymentFileResponse]]:
+        """Claims a payment file's message id for its content, for ever. Idempotent; says who came first."""
 
 def add_AccountsServicer_to_server(servicer: AccountsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -314,6 +314,26 @@ class Transfer(_message.Message):
     RETURNED: Transfer.State.ValueType  # 4
     """The payee could not be credited and the payer has the money back; `reason` says why."""
 
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     TRANSFER_ID_FIELD_NUMBER: _builtins.int
     LEGS_FIELD_NUMBER: _builtins.int
@@ -329,6 +349,7 @@ class Transfer(_message.Message):
     OVERRIDE_LIMITS_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{first leg's debit account}/transfers/{transfer_id}`."""
     transfer_id: _builtins.str
@@ -371,6 +392,13 @@ class Transfer(_message.Message):
     def business_date(self) -> _date_pb2.Date:
         """The bank's day it belongs to."""
 
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the caller keeps with it, and finds it by: at most 16 keys of 1 to 40 characters (letters,
+        digits, `_.:-`) with values of 1 to 256 characters, 1,024 bytes in all. Part of what a repeat must
+        have alike. Carried to the payee's shard. `end_to_end_id` is shown as such in camt.053.
+        """
+
     def __init__(
         self,
         *,
@@ -389,10 +417,11 @@ class Transfer(_message.Message):
         override_limits: _builtins.bool = ...,
         actor: _builtins.str = ...,
         channel: _builtins.str = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["booking_time", b"booking_time", "business_date", b"business_date", "creditor", b"creditor", "value_date", b"value_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "booking_time", b"booking_time", "business_date", b"business_date", "captured_hold", b"captured_hold", "channel", b"channel", "creditor", b"creditor", "legs", b"legs", "name", b"name", "override_limits", b"override_limits", "reason", b"reason", "reference", b"reference", "reversed_transfer", b"reversed_transfer", "state", b"state", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "booking_time", b"booking_time", "business_date", b"business_date", "captured_hold", b"captured_hold", "channel", b"channel", "creditor", b"creditor", "legs", b"legs", "metadata", b"metadata", "name", b"name", "override_limits", b"override_limits", "reason", b"reason", "reference", b"reference", "reversed_transfer", b"reversed_transfer", "state", b"state", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1737,6 +1766,70 @@ class RegisterPartnerBanksResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RegisterPartnerBanksResponse: _TypeAlias = RegisterPartnerBanksResponse  # noqa: Y015
+
+@_typing.final
+class PaymentFile(_message.Message):
+    """A payment file that the bank has seen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INITIATING_PARTY_FIELD_NUMBER: _builtins.int
+    MESSAGE_ID_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    TRANSFER_COUNT_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    initiating_party: _builtins.str
+    """Who sent it, as the file identifies itself: at most 140 characters, may be empty."""
+    message_id: _builtins.str
+    """The sender's own id of the file, from 1 to 35 characters; unique per initiating party."""
+    digest: _builtins.bytes
+    """SHA-256 over the file's content: 32 bytes."""
+    transfer_count: _builtins.int
+    """How many payments it asks for, from 0 on."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was registered first."""
+
+    def __init__(
+        self,
+        *,
+        initiating_party: _builtins.str = ...,
+        message_id: _builtins.str = ...,
+        digest: _builtins.bytes = ...,
+        transfer_count: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "digest", b"digest", "initiating_party", b"initiating_party", "message_id", b"message_id", "transfer_count", b"transfer_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PaymentFile: _TypeAlias = PaymentFile  # noqa: Y015
+
+@_typing.final
+class RegisterPaymentFileRequest(_message.Message):
+    """Request of RegisterPaymentFile."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAYMENT_FILE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def payment_file(self) -> Global___PaymentFile:
+        """The file."""
+
+    def __init__(
+        self,
+        *,
+        payment_file: Global___PaymentFile | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["payment_file", b"payment_file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["payment_file", b"payment_file"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterPaymentFileRequest: _TypeAlias = RegisterPaymentFileRequest  # noqa: Y015
 
 @_typing.final
 class ListShardsRequest(_message.Message):

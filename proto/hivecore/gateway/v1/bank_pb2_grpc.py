@@ -150,6 +150,11 @@ class BankStub:
                 request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.RegisterPartnerBanksRequest.SerializeToString,
                 response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.RegisterPartnerBanksResponse.FromString,
                 _registered_method=True)
+        self.RegisterPaymentFile = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/RegisterPaymentFile',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.RegisterPaymentFileRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.PaymentFile.FromString,
+                _registered_method=True)
         self.ListShards = channel.unary_unary(
                 '/hivecore.gateway.v1.Bank/ListShards',
                 request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListShardsRequest.SerializeToString,
@@ -362,6 +367,16 @@ class BankServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RegisterPaymentFile(self, request, context):
+        """Claims a payment file's message id for its content, for ever, before its payments are posted. The same
+        file again is answered as it was first registered. ALREADY_EXISTS (MESSAGE_ID_REUSED) when the initiating
+        party's message id names a file with other content. Needs scope `transfers.write`; message ids of a token
+        that is limited to one customer are that customer's own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListShards(self, request, context):
         """Lists the shards with their slots, quota and writer. Needs scope `operator`.
         """
@@ -486,6 +501,11 @@ def add_BankServicer_to_server(servicer, server):
                     servicer.RegisterPartnerBanks,
                     request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.RegisterPartnerBanksRequest.FromString,
                     response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.RegisterPartnerBanksResponse.SerializeToString,
+            ),
+            'RegisterPaymentFile': grpc.unary_unary_rpc_method_handler(
+                    servicer.RegisterPaymentFile,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.RegisterPaymentFileRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.PaymentFile.SerializeToString,
             ),
             'ListShards': grpc.unary_unary_rpc_method_handler(
                     servicer.ListShards,
@@ -1115,6 +1135,33 @@ class Bank:
             '/hivecore.gateway.v1.Bank/RegisterPartnerBanks',
             hivecore_dot_gateway_dot_v1_dot_bank__pb2.RegisterPartnerBanksRequest.SerializeToString,
             hivecore_dot_gateway_dot_v1_dot_bank__pb2.RegisterPartnerBanksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RegisterPaymentFile(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/RegisterPaymentFile',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.RegisterPaymentFileRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.PaymentFile.FromString,
             options,
             channel_credentials,
             insecure,

@@ -143,6 +143,12 @@ class BankStub:
     """Opens the settlement (nostro) accounts of partner banks, one in each currency on every shard.
     Idempotent. Needs scope `operator`.
     """
+    RegisterPaymentFile: _grpc.UnaryUnaryMultiCallable[_bank_pb2.RegisterPaymentFileRequest, _bank_pb2.PaymentFile]
+    """Claims a payment file's message id for its content, for ever, before its payments are posted. The same
+    file again is answered as it was first registered. ALREADY_EXISTS (MESSAGE_ID_REUSED) when the initiating
+    party's message id names a file with other content. Needs scope `transfers.write`; message ids of a token
+    that is limited to one customer are that customer's own.
+    """
     ListShards: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ListShardsRequest, _bank_pb2.ListShardsResponse]
     """Lists the shards with their slots, quota and writer. Needs scope `operator`."""
 
@@ -254,6 +260,12 @@ class BankAsyncStub(BankStub):
     RegisterPartnerBanks: _aio.UnaryUnaryMultiCallable[_bank_pb2.RegisterPartnerBanksRequest, _bank_pb2.RegisterPartnerBanksResponse]  # type: ignore[assignment]
     """Opens the settlement (nostro) accounts of partner banks, one in each currency on every shard.
     Idempotent. Needs scope `operator`.
+    """
+    RegisterPaymentFile: _aio.UnaryUnaryMultiCallable[_bank_pb2.RegisterPaymentFileRequest, _bank_pb2.PaymentFile]  # type: ignore[assignment]
+    """Claims a payment file's message id for its content, for ever, before its payments are posted. The same
+    file again is answered as it was first registered. ALREADY_EXISTS (MESSAGE_ID_REUSED) when the initiating
+    party's message id names a file with other content. Needs scope `transfers.write`; message ids of a token
+    that is limited to one customer are that customer's own.
     """
     ListShards: _aio.UnaryUnaryMultiCallable[_bank_pb2.ListShardsRequest, _bank_pb2.ListShardsResponse]  # type: ignore[assignment]
     """Lists the shards with their slots, quota and writer. Needs scope `operator`."""
@@ -501,6 +513,18 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_bank_pb2.RegisterPartnerBanksResponse, _abc.Awaitable[_bank_pb2.RegisterPartnerBanksResponse]]:
         """Opens the settlement (nostro) accounts of partner banks, one in each currency on every shard.
         Idempotent. Needs scope `operator`.
+        """
+
+    @_abc_1.abstractmethod
+    def RegisterPaymentFile(
+        self,
+        request: _bank_pb2.RegisterPaymentFileRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.PaymentFile, _abc.Awaitable[_bank_pb2.PaymentFile]]:
+        """Claims a payment file's message id for its content, for ever, before its payments are posted. The same
+        file again is answered as it was first registered. ALREADY_EXISTS (MESSAGE_ID_REUSED) when the initiating
+        party's message id names a file with other content. Needs scope `transfers.write`; message ids of a token
+        that is limited to one customer are that customer's own.
         """
 
     @_abc_1.abstractmethod

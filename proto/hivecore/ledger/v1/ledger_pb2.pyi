@@ -306,6 +306,7 @@ class PostTransfersRequest(_message.Message):
     SPECIALS_FIELD_NUMBER: _builtins.int
     ACTORS_FIELD_NUMBER: _builtins.int
     ACTOR_PLACES_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.int
     """The shard of every first leg's debit account."""
     transfer_ids: _builtins.bytes
@@ -356,6 +357,10 @@ class PostTransfersRequest(_message.Message):
     def actor_places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Place in `actors` of who asks for each transfer; none at all when the first asks for all."""
 
+    @_builtins.property
+    def metadata(self) -> _containers.RepeatedCompositeFieldContainer[Global___Metadata]:
+        """For transfers that have any."""
+
     def __init__(
         self,
         *,
@@ -373,14 +378,63 @@ class PostTransfersRequest(_message.Message):
         specials: _abc.Iterable[Global___Special] | None = ...,
         actors: _abc.Iterable[Global___Actor] | None = ...,
         actor_places: _abc.Iterable[_builtins.int] | None = ...,
+        metadata: _abc.Iterable[Global___Metadata] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_places", b"actor_places", "actors", b"actors", "amounts_minor", b"amounts_minor", "credit_accounts", b"credit_accounts", "creditors", b"creditors", "currencies", b"currencies", "debit_accounts", b"debit_accounts", "directory_version", b"directory_version", "further_legs", b"further_legs", "references", b"references", "shard_id", b"shard_id", "specials", b"specials", "transfer_ids", b"transfer_ids", "value_dates", b"value_dates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_places", b"actor_places", "actors", b"actors", "amounts_minor", b"amounts_minor", "credit_accounts", b"credit_accounts", "creditors", b"creditors", "currencies", b"currencies", "debit_accounts", b"debit_accounts", "directory_version", b"directory_version", "further_legs", b"further_legs", "metadata", b"metadata", "references", b"references", "shard_id", b"shard_id", "specials", b"specials", "transfer_ids", b"transfer_ids", "value_dates", b"value_dates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PostTransfersRequest: _TypeAlias = PostTransfersRequest  # noqa: Y015
+
+@_typing.final
+class Metadata(_message.Message):
+    """What the caller keeps with a transfer (services/domain/metadata.py)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class PairsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    PAIRS_FIELD_NUMBER: _builtins.int
+    place: _builtins.int
+    """Which transfer of the call, from 0."""
+    @_builtins.property
+    def pairs(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Values by key."""
+
+    def __init__(
+        self,
+        *,
+        place: _builtins.int = ...,
+        pairs: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pairs", b"pairs", "place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Metadata: _TypeAlias = Metadata  # noqa: Y015
 
 @_typing.final
 class Special(_message.Message):
@@ -392,6 +446,7 @@ class Special(_message.Message):
     HOLD_ID_FIELD_NUMBER: _builtins.int
     ORIGINAL_ID_FIELD_NUMBER: _builtins.int
     FLAGS_FIELD_NUMBER: _builtins.int
+    FEE_MINOR_MAX_FIELD_NUMBER: _builtins.int
     place: _builtins.int
     """Which transfer of the call, from 0."""
     hold_id: _builtins.bytes
@@ -399,7 +454,9 @@ class Special(_message.Message):
     original_id: _builtins.bytes
     """The transfer that it reverses, 16 bytes; empty for none."""
     flags: _builtins.int
-    """Bits: 1 limits overridden, 2 (reversals only) the payer's floor set aside."""
+    """Bits: 1 limits overridden, 2 (reversals only) the payer's floor set aside, 4 fees waived."""
+    fee_minor_max: _builtins.int
+    """The most that fee legs may take together, in minor units; absent for any."""
     def __init__(
         self,
         *,
@@ -407,12 +464,15 @@ class Special(_message.Message):
         hold_id: _builtins.bytes = ...,
         original_id: _builtins.bytes = ...,
         flags: _builtins.int = ...,
+        fee_minor_max: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max", "fee_minor_max", b"fee_minor_max"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flags", b"flags", "hold_id", b"hold_id", "original_id", b"original_id", "place", b"place"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max", "fee_minor_max", b"fee_minor_max", "flags", b"flags", "hold_id", b"hold_id", "original_id", b"original_id", "place", b"place"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__fee_minor_max: _TypeAlias = _typing.Literal["fee_minor_max"]  # noqa: Y015
+    _WhichOneofArgType__fee_minor_max: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fee_minor_max) -> _WhichOneofReturnType__fee_minor_max | None: ...
 
 Global___Special: _TypeAlias = Special  # noqa: Y015
 
@@ -710,6 +770,7 @@ class ChangeAccountRequest(_message.Message):
     CUSTOMER_DAY_MINOR_MAX_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    REPLACED_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.int
     """The account's shard."""
     change_id: _builtins.bytes
@@ -732,6 +793,12 @@ class ChangeAccountRequest(_message.Message):
     def actor(self) -> Global___Actor:
         """Who asks."""
 
+    @_builtins.property
+    def replaced(self) -> Global___StandardLimits:
+        """What `floor_minor` and `allowance` replace: each of the five limits that is as it says takes the new
+        value, any other was set for this account alone and stays. Absent: all are replaced.
+        """
+
     def __init__(
         self,
         *,
@@ -744,10 +811,11 @@ class ChangeAccountRequest(_message.Message):
         customer_day_minor_max: _builtins.int | None = ...,
         reason: _builtins.str = ...,
         actor: Global___Actor | None = ...,
+        replaced: Global___StandardLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_customer_day_minor_max", b"_customer_day_minor_max", "_floor_minor", b"_floor_minor", "_restrictions", b"_restrictions", "actor", b"actor", "allowance", b"allowance", "customer_day_minor_max", b"customer_day_minor_max", "floor_minor", b"floor_minor", "restrictions", b"restrictions"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_customer_day_minor_max", b"_customer_day_minor_max", "_floor_minor", b"_floor_minor", "_restrictions", b"_restrictions", "actor", b"actor", "allowance", b"allowance", "customer_day_minor_max", b"customer_day_minor_max", "floor_minor", b"floor_minor", "replaced", b"replaced", "restrictions", b"restrictions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_customer_day_minor_max", b"_customer_day_minor_max", "_floor_minor", b"_floor_minor", "_restrictions", b"_restrictions", "account_number", b"account_number", "actor", b"actor", "allowance", b"allowance", "change_id", b"change_id", "customer_day_minor_max", b"customer_day_minor_max", "floor_minor", b"floor_minor", "reason", b"reason", "restrictions", b"restrictions", "shard_id", b"shard_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_customer_day_minor_max", b"_customer_day_minor_max", "_floor_minor", b"_floor_minor", "_restrictions", b"_restrictions", "account_number", b"account_number", "actor", b"actor", "allowance", b"allowance", "change_id", b"change_id", "customer_day_minor_max", b"customer_day_minor_max", "floor_minor", b"floor_minor", "reason", b"reason", "replaced", b"replaced", "restrictions", b"restrictions", "shard_id", b"shard_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__customer_day_minor_max: _TypeAlias = _typing.Literal["customer_day_minor_max"]  # noqa: Y015
     _WhichOneofArgType__customer_day_minor_max: _TypeAlias = _typing.Literal["_customer_day_minor_max", b"_customer_day_minor_max"]  # noqa: Y015
@@ -763,6 +831,34 @@ class ChangeAccountRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__restrictions) -> _WhichOneofReturnType__restrictions | None: ...
 
 Global___ChangeAccountRequest: _TypeAlias = ChangeAccountRequest  # noqa: Y015
+
+@_typing.final
+class StandardLimits(_message.Message):
+    """Limits as a product sets them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLOOR_MINOR_FIELD_NUMBER: _builtins.int
+    ALLOWANCE_FIELD_NUMBER: _builtins.int
+    floor_minor: _builtins.int
+    """In minor units, at most 0."""
+    @_builtins.property
+    def allowance(self) -> Global___Allowance:
+        """The others."""
+
+    def __init__(
+        self,
+        *,
+        floor_minor: _builtins.int = ...,
+        allowance: Global___Allowance | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allowance", b"allowance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowance", b"allowance", "floor_minor", b"floor_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StandardLimits: _TypeAlias = StandardLimits  # noqa: Y015
 
 @_typing.final
 class ChangeAccountResponse(_message.Message):
@@ -799,22 +895,28 @@ class BuryTransferRequest(_message.Message):
     SHARD_ID_FIELD_NUMBER: _builtins.int
     TRANSFER_ID_FIELD_NUMBER: _builtins.int
     ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.int
     """The shard that would decide it."""
     transfer_id: _builtins.bytes
     """16 bytes."""
     account_number: _builtins.int
     """Who would pay."""
+    @_builtins.property
+    def actor(self) -> Global___Actor:
+        """Who asked for the reversal that came too early."""
+
     def __init__(
         self,
         *,
         shard_id: _builtins.int = ...,
         transfer_id: _builtins.bytes = ...,
         account_number: _builtins.int = ...,
+        actor: Global___Actor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "shard_id", b"shard_id", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "actor", b"actor", "shard_id", b"shard_id", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -844,7 +946,9 @@ Global___BuryTransferResponse: _TypeAlias = BuryTransferResponse  # noqa: Y015
 
 @_typing.final
 class FurtherLeg(_message.Message):
-    """A leg after the first."""
+    """A leg after the first. Fee legs come last: they are no part of what the id stands for, so a repeat
+    whose fee has changed meanwhile gives the first outcome, with the first fee.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -853,6 +957,7 @@ class FurtherLeg(_message.Message):
     CREDIT_ACCOUNT_FIELD_NUMBER: _builtins.int
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
+    IS_FEE_FIELD_NUMBER: _builtins.int
     place: _builtins.int
     """Which transfer of the call, from 0."""
     debit_account: _builtins.int
@@ -863,6 +968,8 @@ class FurtherLeg(_message.Message):
     """In minor units."""
     currency: _builtins.int
     """ISO 4217 numeric."""
+    is_fee: _builtins.bool
+    """Whether it is a fee: from a payer of the transfer to this shard's own fee account."""
     def __init__(
         self,
         *,
@@ -871,10 +978,11 @@ class FurtherLeg(_message.Message):
         credit_account: _builtins.int = ...,
         amount_minor: _builtins.int = ...,
         currency: _builtins.int = ...,
+        is_fee: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "credit_account", b"credit_account", "currency", b"currency", "debit_account", b"debit_account", "place", b"place"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "credit_account", b"credit_account", "currency", b"currency", "debit_account", b"debit_account", "is_fee", b"is_fee", "place", b"place"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -890,6 +998,7 @@ class PostTransfersResponse(_message.Message):
     REFUSALS_FIELD_NUMBER: _builtins.int
     BOOKING_TIMES_US_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
+    REPEATS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedScalarFieldContainer[Global___Outcome.ValueType]:
         """One per transfer."""
@@ -906,6 +1015,12 @@ class PostTransfersResponse(_message.Message):
     def errors(self) -> _containers.RepeatedScalarFieldContainer[Global___PlaceError.ValueType]:
         """Why there is no outcome; either none at all or one per transfer."""
 
+    @_builtins.property
+    def repeats(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Places whose id had its outcome before, of transfers that have fee legs now or had them then: which
+        fee holds, only the books know.
+        """
+
     def __init__(
         self,
         *,
@@ -913,10 +1028,11 @@ class PostTransfersResponse(_message.Message):
         refusals: _abc.Iterable[_builtins.int] | None = ...,
         booking_times_us: _abc.Iterable[_builtins.int] | None = ...,
         errors: _abc.Iterable[Global___PlaceError.ValueType] | None = ...,
+        repeats: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking_times_us", b"booking_times_us", "errors", b"errors", "outcomes", b"outcomes", "refusals", b"refusals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking_times_us", b"booking_times_us", "errors", b"errors", "outcomes", b"outcomes", "refusals", b"refusals", "repeats", b"repeats"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -964,6 +1080,7 @@ class TransferRecord(_message.Message):
         CREDIT_ACCOUNT_FIELD_NUMBER: _builtins.int
         AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
         CURRENCY_FIELD_NUMBER: _builtins.int
+        IS_FEE_FIELD_NUMBER: _builtins.int
         debit_account: _builtins.int
         """Account that pays."""
         credit_account: _builtins.int
@@ -972,6 +1089,8 @@ class TransferRecord(_message.Message):
         """In minor units."""
         currency: _builtins.int
         """ISO 4217 numeric."""
+        is_fee: _builtins.bool
+        """Whether it is a fee."""
         def __init__(
             self,
             *,
@@ -979,10 +1098,31 @@ class TransferRecord(_message.Message):
             credit_account: _builtins.int = ...,
             amount_minor: _builtins.int = ...,
             currency: _builtins.int = ...,
+            is_fee: _builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "credit_account", b"credit_account", "currency", b"currency", "debit_account", b"debit_account"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "credit_account", b"credit_account", "currency", b"currency", "debit_account", b"debit_account", "is_fee", b"is_fee"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1000,6 +1140,7 @@ class TransferRecord(_message.Message):
     HOLD_ID_FIELD_NUMBER: _builtins.int
     ORIGINAL_ID_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     transfer_id: _builtins.bytes
     """16 bytes."""
     outcome: Global___Outcome.ValueType
@@ -1015,7 +1156,7 @@ class TransferRecord(_message.Message):
     value_date: _builtins.int
     """Days since 1970-01-01."""
     flags: _builtins.int
-    """Bits: 1 limits overridden, 2 the payer's floor set aside."""
+    """Bits: 1 limits overridden, 2 the payer's floor set aside, 4 fees waived."""
     hold_id: _builtins.bytes
     """The hold that it captured; empty for none."""
     original_id: _builtins.bytes
@@ -1024,7 +1165,7 @@ class TransferRecord(_message.Message):
     """Why it stands here: 1 asked for here, 2 landed from a peer, 4 to 8 holds' commands and buried ids."""
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransferRecord.Leg]:
-        """In order."""
+        """In order; fees last."""
 
     @_builtins.property
     def creditor(self) -> Global___ExternalCreditor:
@@ -1033,6 +1174,10 @@ class TransferRecord(_message.Message):
     @_builtins.property
     def actor(self) -> Global___Actor:
         """Who asked; absent for what the engine did by itself."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the caller keeps with it."""
 
     def __init__(
         self,
@@ -1051,10 +1196,11 @@ class TransferRecord(_message.Message):
         hold_id: _builtins.bytes = ...,
         original_id: _builtins.bytes = ...,
         kind: _builtins.int = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "creditor", b"creditor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "creditor", b"creditor", "flags", b"flags", "hold_id", b"hold_id", "kind", b"kind", "legs", b"legs", "original_id", b"original_id", "outcome", b"outcome", "reference", b"reference", "refusal", b"refusal", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "creditor", b"creditor", "flags", b"flags", "hold_id", b"hold_id", "kind", b"kind", "legs", b"legs", "metadata", b"metadata", "original_id", b"original_id", "outcome", b"outcome", "reference", b"reference", "refusal", b"refusal", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1450,6 +1596,7 @@ class ListEntriesResponse(_message.Message):
         VALUE_DATE_FIELD_NUMBER: _builtins.int
         SEQUENCE_FIELD_NUMBER: _builtins.int
         KIND_FIELD_NUMBER: _builtins.int
+        IS_FEE_FIELD_NUMBER: _builtins.int
         version: _builtins.int
         """Place in the account's history, from 1."""
         amount_minor: _builtins.int
@@ -1478,6 +1625,8 @@ class ListEntriesResponse(_message.Message):
         """Place in the shard's journal; pages continue after it."""
         kind: _builtins.int
         """What wrote it: 1 transfer, 2 landing, 3 return, holds: 4 placed, 5 increased, 6 released, 7 expired."""
+        is_fee: _builtins.bool
+        """Whether it is one side of a fee."""
         def __init__(
             self,
             *,
@@ -1495,10 +1644,11 @@ class ListEntriesResponse(_message.Message):
             value_date: _builtins.int = ...,
             sequence: _builtins.int = ...,
             kind: _builtins.int = ...,
+            is_fee: _builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "balance_after_minor", b"balance_after_minor", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "counterparty_account", b"counterparty_account", "held_after_minor", b"held_after_minor", "is_return", b"is_return", "kind", b"kind", "payer_account", b"payer_account", "reference", b"reference", "sequence", b"sequence", "transfer_id", b"transfer_id", "value_date", b"value_date", "version", b"version"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "balance_after_minor", b"balance_after_minor", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "counterparty_account", b"counterparty_account", "held_after_minor", b"held_after_minor", "is_fee", b"is_fee", "is_return", b"is_return", "kind", b"kind", "payer_account", b"payer_account", "reference", b"reference", "sequence", b"sequence", "transfer_id", b"transfer_id", "value_date", b"value_date", "version", b"version"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1602,6 +1752,9 @@ class LandCrossingsRequest(_message.Message):
     CURRENCIES_FIELD_NUMBER: _builtins.int
     REFERENCES_FIELD_NUMBER: _builtins.int
     VALUE_DATES_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    ACTORS_FIELD_NUMBER: _builtins.int
+    ACTOR_PLACES_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.int
     """The shard of the payees."""
     from_shard_id: _builtins.int
@@ -1634,6 +1787,18 @@ class LandCrossingsRequest(_message.Message):
     def value_dates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Days since 1970-01-01."""
 
+    @_builtins.property
+    def metadata(self) -> _containers.RepeatedCompositeFieldContainer[Global___Metadata]:
+        """For crossings that have any."""
+
+    @_builtins.property
+    def actors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Actor]:
+        """Who asked on the payers' shard; each once."""
+
+    @_builtins.property
+    def actor_places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Place in `actors` of who asked for each; none at all when the first asked for all."""
+
     def __init__(
         self,
         *,
@@ -1647,10 +1812,13 @@ class LandCrossingsRequest(_message.Message):
         currencies: _abc.Iterable[_builtins.int] | None = ...,
         references: _abc.Iterable[_builtins.str] | None = ...,
         value_dates: _abc.Iterable[_builtins.int] | None = ...,
+        metadata: _abc.Iterable[Global___Metadata] | None = ...,
+        actors: _abc.Iterable[Global___Actor] | None = ...,
+        actor_places: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amounts_minor", b"amounts_minor", "credit_accounts", b"credit_accounts", "currencies", b"currencies", "debit_accounts", b"debit_accounts", "first_number", b"first_number", "from_shard_id", b"from_shard_id", "references", b"references", "shard_id", b"shard_id", "transfer_ids", b"transfer_ids", "value_dates", b"value_dates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_places", b"actor_places", "actors", b"actors", "amounts_minor", b"amounts_minor", "credit_accounts", b"credit_accounts", "currencies", b"currencies", "debit_accounts", b"debit_accounts", "first_number", b"first_number", "from_shard_id", b"from_shard_id", "metadata", b"metadata", "references", b"references", "shard_id", b"shard_id", "transfer_ids", b"transfer_ids", "value_dates", b"value_dates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

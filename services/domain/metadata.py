@@ -1,0 +1,57 @@
+"""Metadata: what callers keep with a transfer for themselves, as keys and values. Pure.
+
+Bounded, because it is stored, indexed and carried to the payee's shard. The bank gives no key a meaning,
+but for `end_to_end_id`, which statements in ISO 20022 show as such. Never here: where it is stored.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Final, TypeAlias
+
+from services.domain import errors
+
+Metadata: TypeAlias = tuple[tuple[str, str], ...]
+"""Keys with their values, in the order of the keys, each key once."""
+
+KEYS_MAX: Final = 16
+KEY_CHARACTERS_MAX: Final = 40
+VALUE_CHARACTERS_MAX: Final = 256
+BYTES_MAX: Final = 1_024
+"""Of all keys and values together, in UTF-8: as much again as the rest of a transfer, three times."""
+
+END_TO_END_ID: Final = "end_to_end_id"
+"""The payer's own identification of a payment, in the words of ISO 20022."""
+
+_KEY: Final = re.compile(f"[A-Za-z0-9][A-Za-z0-9_.:-]{{0,{KEY_CHARACTERS_MAX - 1}}}")
+_CONTROL_CHARACTERS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def read(given: Mapping[str, str], field: str = "metadata") -> Metadata:
+    """Read metadata into the order of its keys. Raises `Malformed`, naming the first key that breaks a rule.
+
+    METADATA_TOO_MANY_KEYS, METADATA_KEY_INVALID, METADATA_VALUE_INVALID, METADATA_TOO_LARGE.
+    """
+    if len(given) > KEYS_MAX:
+        raise errors.Malformed("METADATA_TOO_MANY_KEYS", field, f"at most {KEYS_MAX} keys")
+    pairs = tuple(sorted(given.items()))
+    for key, value in pairs:
+        check_pair(key, value, field)
+    size = sum(len(text.encode()) for pair in pairs for text in pair)
+    if size > BYTES_MAX:
+        raise errors.Malformed("METADATA_TOO_LARGE", field, f"{size} bytes in all, at most {BYTES_MAX}")
+    return pairs
+
+
+def check_pair(key: str, value: str, field: str) -> None:
+    """Raise `Malformed` (METADATA_KEY_INVALID, METADATA_VALUE_INVALID) unless a key may have a value."""
+    if _KEY.fullmatch(key) is None:
+        text = f"1 to {KEY_CHARACTERS_MAX} letters, digits or `_.:-`, a letter or a digit first"
+        raise errors.Malformed("METADATA_KEY_INVALID", f"{field}[{key[: KEY_CHARACTERS_MAX + 1]!r}]", text)
+    if not 1 <= len(value) <= VALUE_CHARACTERS_MAX or _CONTROL_CHARACTERS.search(value):
+        text = f"from 1 to {VALUE_CHARACTERS_MAX} characters, no control characters or line breaks"
+        raise errors.Malformed("METADATA_VALUE_INVALID", f"{field}[{key!r}]", text)
+
+
+def body(pairs: Metadata) -> bytes:
+    """Write metadata for a digest: no two write the same."""
+    return b"".join(b"%d:%b" % (len(raw), raw) for pair in pairs for raw in (text.encode() for text in pair))
