@@ -34,7 +34,7 @@ from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
 from services.gateway.service import BankService
 from services.gateway.transfers import Posting
-from services.ledger import batching, crossings, memory, shard
+from services.ledger import batching, crossings, memory, shard, store
 from services.ledger.service import LedgerService
 from services.ledger.shard import Shard
 from simulation.connections import Connection, Pool
@@ -245,11 +245,12 @@ class Bank:
             (crossings, "random", chance),
             (postgres, "connect", connect),
             (postgres, "create_pool", create_pool),
+            (shard, "Watch", _NoWatch),
             (shard, "now_us", lambda: PROCESS.get().now_us()),
             (shard, "time", SimpleNamespace(monotonic=loop.time)),
             (memory, "IDS_MAX", self.plan.ids_max),
             (memory, "ACCOUNTS_MAX", self.plan.accounts_max),
-            *((module, "perf_counter", loop.time) for module in (batching, coalescing, interceptors)),
+            *((module, "perf_counter", loop.time) for module in (batching, coalescing, interceptors, store)),
         ]
         patches = [patch.object(module, name, value) for module, name, value in seams]
         logging = structlog.get_config()
@@ -272,6 +273,17 @@ class Bank:
         if error is not None and event_is_a_bug(self.story.lines[-1]):
             self.loop.fail(error)
         raise structlog.DropEvent
+
+
+class _NoWatch:
+    """Looks at nothing: metrics are not what is simulated."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    async def run(self, _sequence: int) -> None:
+        """Wait for ever."""
+        await asyncio.Event().wait()
 
 
 def event_is_a_bug(line: str) -> bool:

@@ -45,10 +45,7 @@ class Checker:
         claim(head["last_sequence"] >= books.sequence, "the head went back", books.sequence, head["last_sequence"])
         for row in batch.rows.get("account", ()):
             claim(row["account_number"] not in books.accounts, "an account is opened twice", row)
-            books.accounts[row["account_number"]] = Account(
-                row["account_number"], row["currency"], row["floor_minor"], row["restrictions"], row["customer_number"],
-                (row["balance_minor_max"], row["transfer_minor_max"], row["day_minor_max"], row["day_count_max"]),
-            )  # fmt: skip
+            books.accounts[row["account_number"]] = _opened(batch, row)
         steps = [(row["sequence"], self.replay.transfer, row) for row in batch.rows.get("transfer", ())]
         steps += [(row["sequence"], self.replay.change, row) for row in batch.rows.get("account_change", ())]
         for _, step, row in sorted(steps, key=lambda each: each[0]):
@@ -140,3 +137,25 @@ class Checker:
                 totals[currency] = totals.get(currency, 0) + total
         claim(not any(totals.values()), "the bank's balances do not add up to 0", totals)
         claim(not any(self.replay.in_flight.values()), "something is still in flight", self.replay.in_flight)
+
+
+def _opened(batch: Batch, row: Row) -> Account:
+    """Return an account as it was opened, although the same batch may have changed it since."""
+    number = row["account_number"]
+    later = [each for each in batch.rows.get("account_change", ()) if each["account_number"] == number]
+    if later:
+        first = min(later, key=lambda each: each["sequence"])
+        before = {"restrictions": first["restrictions_before"], "floor_minor": first["floor_before_minor"]}
+        before |= {name: first[f"{what}_before_{unit}_max"] for name, what, unit in _LIMITS}
+        row = row | before
+    limits = (row["balance_minor_max"], row["transfer_minor_max"], row["day_minor_max"], row["day_count_max"])
+    return Account(number, row["currency"], row["floor_minor"], row["restrictions"], row["customer_number"], limits)
+
+
+_LIMITS = (
+    ("balance_minor_max", "balance", "minor"),
+    ("transfer_minor_max", "transfer", "minor"),
+    ("day_minor_max", "day", "minor"),
+    ("day_count_max", "day", "count"),
+)
+"""An account's limits, and how a change names what was before."""

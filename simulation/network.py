@@ -172,7 +172,11 @@ class SimulatedChannel:
 
     def _connect(self) -> None:
         server = self.network.servers.get(self.address)
-        if server is None or not self.network.passes(self.owner, server.process) or not self.network.passes(server.process, self.owner):
+        if (
+            server is None
+            or not self.network.passes(self.owner, server.process)
+            or not self.network.passes(server.process, self.owner)
+        ):
             self.owner.call(CONNECT_SECONDS_MAX, self._fail)
         elif not server.process.is_alive:
             self._fail()

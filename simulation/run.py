@@ -80,14 +80,14 @@ def simulate(seed: int, plan: Plan | None = None) -> Result:
     plan = plan or draw(seed)
     gc.disable()  # Nothing may be finalised at a moment that the seed does not choose.
     try:
-        return _Simulation(plan).run()
+        return Simulation(plan).run()
     finally:
         gc.enable()
         if seed % SEEDS_PER_COLLECTION == 0:
             gc.collect()
 
 
-class _Simulation:
+class Simulation:
     """Everything that one seed needs."""
 
     def __init__(self, plan: Plan) -> None:

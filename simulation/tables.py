@@ -202,13 +202,13 @@ def _take_checks(definition: Definition, text: str) -> None:
 
 def _condition(sql: str) -> Callable[[Row], bool]:
     """Turn a simple SQL condition into one over a row."""
-    python = re.sub(r"(\w+) BETWEEN (-?\w+) AND (-?\w+)", r"(\2 <= \1 <= \3)", sql)
+    python = re.sub(r"(\w+(?:\(\w+\))?) BETWEEN (-?\w+) AND (-?\w+)", r"(\2 <= \1 <= \3)", sql)
     python = python.replace("<>", "!=")
     python = re.sub(r"(?<![<>!=])=(?!=)", "==", python)
     python = re.sub(r"\b(AND|OR|NOT|IN|IS|NULL)\b", lambda word: word[0].lower().replace("null", "None"), python)
     python = re.sub(r"\bin \((\w+)\)", r"in (\1,)", python)
     code = compile(python, "<check>", "eval")
-    return lambda row: bool(eval(code, {"__builtins__": {}}, row))
+    return lambda row: bool(eval(code, {"__builtins__": {}, "octet_length": lambda text: len(text.encode())}, row))
 
 
 def _literal(text: str) -> Any:

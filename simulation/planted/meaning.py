@@ -23,8 +23,8 @@ def forget_refusals() -> Patches:
     """A refused id is told to be posted when it is repeated."""
     repeat = posting._repeat
 
-    def kind(answers: Any, place: int, before: Any, fingerprint: int) -> None:
-        repeat(answers, place, before, fingerprint)
+    def kind(answers: Any, place: int, before: Any, *more: Any) -> None:
+        repeat(answers, place, before, *more)
         if answers.outcomes[place] == Outcome.REFUSED:
             answers.outcomes[place], answers.refusals[place] = int(Outcome.POSTED), 0
 
@@ -36,7 +36,9 @@ def ignore_fingerprints() -> Patches:
     """An id that is reused for another body gets the first body's outcome."""
     repeat = posting._repeat
     yield patch.object(
-        posting, "_repeat", lambda answers, place, before, _: repeat(answers, place, before, before.fingerprint)
+        posting,
+        "_repeat",
+        lambda answers, place, before, _, *more: repeat(answers, place, before, before.fingerprint, *more),
     )
 
 

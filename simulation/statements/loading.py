@@ -110,6 +110,7 @@ def load_originals(session: "Session", transfer_ids: Sequence[bytes]) -> list[Re
             found.extend(
                 row | leg | {"is_posted_crossing": arrived, "reversed_minor": given_back}
                 for leg in (row, *further(session, row["sequence"], row["leg_count"]))
+                if not leg.get("is_fee")
             )
     names = ("transfer_id", "outcome", "is_posted_crossing", "debit_account", "credit_account", "amount_minor",
              "currency", "reversed_minor")  # fmt: skip
@@ -169,8 +170,12 @@ def find_decisions(session: "Session", transfer_ids: Sequence[bytes]) -> list[Re
         for row in session.table("transfer").by("transfer_id", each)
         if row["kind"] not in {Kind.RETURN, Kind.HOLD_EXPIRED}
     ]
-    names = ("transfer_id", "fingerprint", "kind", "booking_time", "refusal", "outcome", *ENDED)
-    return records(names, [row | ended(session, row) for row in rows])
+    names = ("transfer_id", "fingerprint", "kind", "booking_time", "refusal", "outcome", *ENDED, "has_fee")
+    return records(names, [row | ended(session, row) | {"has_fee": _has_fee(session, row)} for row in rows])
+
+
+def _has_fee(session: "Session", row: Row) -> bool:
+    return any(leg["is_fee"] for leg in further(session, row["sequence"], row["leg_count"]))
 
 
 ENDED = ("peer_id", "number", "acknowledged", "return_refusal")
@@ -201,11 +206,21 @@ def unacknowledged_crossings(session: "Session", peer_id: int, after: int, limit
             break
         row = session.table("transfer").get(crossing["sequence"])
         assert row is not None
-        legs = further(session, row["sequence"], row["leg_count"])
-        names = ("debit_account", "credit_account", "amount_minor", "currency")
-        found.append(row | {"number": number, "further": [[leg[name] for name in names] for leg in legs]})
-    return records(
-        ("number", "transfer_id", "debit_account", "credit_account", "amount_minor", "currency", "reference",
-         "value_date", "further"),
-        found,
+        actor = session.table("actor").get(row["actor_id"]) or {"channel": "", "subject": ""}
+        found.append(row | actor | {"number": number} | beside(session, row))
+    names = (
+        "number", "transfer_id", "debit_account", "credit_account", "amount_minor", "currency", "reference",
+        "value_date", "further", "metadata", "channel", "subject",
     )  # fmt: skip
+    return records(names, found)
+
+
+def beside(session: "Session", row: Row) -> Row:
+    """Return the legs after a transfer's first and what its caller keeps with it, as arrays."""
+    names = ("debit_account", "credit_account", "amount_minor", "currency", "is_fee")
+    legs = further(session, row["sequence"], row["leg_count"])
+    pairs = session.table("metadata").by("sequence", row["sequence"])
+    return {
+        "further": [[int(leg[name]) for name in names] for leg in legs],
+        "metadata": sorted([pair["key"], pair["value"]] for pair in pairs),
+    }

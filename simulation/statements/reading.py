@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from services.ledger.books import HoldState, Kind
-from simulation.statements.loading import ENDED, ended, further, last
+from simulation.statements.loading import ENDED, beside, ended, last
 from simulation.statements.registry import HOLD, one, records, statement
 from simulation.tables import Record, Row
 
@@ -35,30 +35,26 @@ def check_payees(session: "Session", numbers: Sequence[int]) -> list[Record]:
 
 
 @statement
-def get_transfer(session: "Session", transfer_id: bytes) -> list[Record]:
+def transfers(session: "Session", ids: Sequence[bytes], sequences: Sequence[int]) -> list[Record]:
+    table = session.table("transfer")
+    rows = [row for each in ids for row in table.by("transfer_id", each)]
+    rows = [row for row in rows if row["kind"] not in {Kind.RETURN, Kind.HOLD_EXPIRED}]
+    rows += [row for row in map(table.get, sequences) if row is not None]
     found = []
-    for row in session.table("transfer").by("transfer_id", transfer_id):
-        if row["kind"] in {Kind.RETURN, Kind.HOLD_EXPIRED}:
-            continue
+    for row in sorted(rows, key=lambda row: -row["sequence"]):
         actor = session.table("actor").get(row["actor_id"]) or {"channel": None, "subject": None}
         links = session.table("relation").by("sequence", row["sequence"])
-        link = links[0] if links else {"relation": None, "target_id": None}
-        creditor = session.table("external_creditor").get(row["sequence"])
+        link = {name: links[0][name] if links else None for name in ("relation", "target_id")}
         texts = ("bank_code", "account", "creditor_name", "remittance_text")
-        found.append(row | actor | link | (creditor or dict.fromkeys(texts)) | ended(session, row)
-                     | {"amount_minor": row["amount_minor"], "sequence": row["sequence"]})  # fmt: skip
+        creditor = session.table("external_creditor").get(row["sequence"]) or dict.fromkeys(texts)
+        found.append(row | actor | link | creditor | ended(session, row) | beside(session, row))
     names = (
         "sequence", "transfer_id", "debit_account", "credit_account", "amount_minor", "currency", "kind", "outcome",
-        "refusal", "leg_count", "reference", "booking_time", "business_date", "value_date", "flags", "channel",
-        "subject", "relation", "target_id", "bank_code", "account", "creditor_name", "remittance_text", *ENDED,
+        "refusal", "reference", "booking_time", "business_date", "value_date", "flags", "channel", "subject",
+        "relation", "target_id", "bank_code", "account", "creditor_name", "remittance_text", *ENDED, "further",
+        "metadata",
     )  # fmt: skip
     return records(names, found)
-
-
-@statement
-def further_legs(session: "Session", sequence: int, leg_count: int) -> list[Record]:
-    names = ("debit_account", "credit_account", "amount_minor", "currency")
-    return records(names, further(session, sequence, leg_count))
 
 
 @statement
@@ -90,8 +86,16 @@ def account_facts(session: "Session", number: int) -> list[Record]:
 
 @statement
 def state_at(session: "Session", number: int, sequence: int) -> list[Record]:
+    account = session.table("account").get(number)
+    if account is None:
+        return []
     entry = last(session, "entry", "account_number", number, sequence)
-    return records(("version", "balance_after_minor", "held_after_minor"), [entry] if entry is not None else [])
+    return one(
+        currency=account["currency"],
+        version=entry["version"] if entry is not None else 0,
+        balance_minor=entry["balance_after_minor"] if entry is not None else 0,
+        held_minor=entry["held_after_minor"] if entry is not None else 0,
+    )
 
 
 @statement

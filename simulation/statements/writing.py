@@ -67,6 +67,19 @@ def lift_caps(session: "Session", customers: Sequence[int], currencies: Sequence
 
 
 @statement
+def add_value_sums(session: "Session", *columns: Sequence[Any]) -> None:
+    table = session.table("value_sum")
+    for number, first_day, width, amount in zip(*columns, strict=True):
+        known = table.get(number, width, first_day)
+        if known is None:
+            row = {"account_number": number, "first_day": first_day, "width_days": width, "amount_minor": amount}
+            session.insert("value_sum", row)
+        else:
+            total = known["amount_minor"] + amount
+            session.update(lambda known=known, total=total: known.update(amount_minor=total))  # type: ignore[misc]
+
+
+@statement
 def write_change(session: "Session", *values: Any) -> None:
     names = (
         "sequence", "change_id", "account_number", "change_time", "fingerprint", "restrictions_before", "restrictions",
