@@ -23,6 +23,7 @@ from services.account.books import Books
 from services.account.database import Database
 from services.account.lifecycle import Lifecycle
 from services.account.opening import AccountWanted, CustomerWanted
+from services.account.product_store import ProductStore
 from services.account.records import Records
 from services.account.store import ControlStore, ShardPlan
 from services.account.territory import Territory
@@ -72,6 +73,10 @@ class Stores:
         self.control = control
         self.shards = shards
         self._databases = databases
+
+    @property
+    def products(self) -> ProductStore:
+        return ProductStore(self._databases[0])
 
     async def territory(self) -> Territory:
         return Territory(self.control, self.shards, await self.control.directory())
@@ -185,7 +190,9 @@ class Bank:
     async def lifecycle(self, stores: Stores, before_part: CrashAt | None = None) -> Lifecycle:
         """Make a second account process's inside, to be crashed at will."""
         books = Books(self.ledgers)
-        return Lifecycle(stores.control, await stores.territory(), books, before_part=before_part or CrashAt(10**9))
+        return Lifecycle(
+            stores.control, await stores.territory(), books, stores.products, before_part=before_part or CrashAt(10**9)
+        )
 
     def _start(self, name: str, settings: dict[str, str]) -> None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HIVECORE_")}

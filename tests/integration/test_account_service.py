@@ -257,7 +257,7 @@ async def test_a_request_that_is_being_opened_elsewhere_keeps_its_reference(bank
 
     want = next(want for want in customers(1_000) if homes(want) == [1, 2])
     shards = {1: stores.records(1, Before), 2: stores.records(2, After), 3: stores.shards[3]}
-    slow = Lifecycle(stores.control, Territory(stores.control, shards, territory.directory), Books({}))
+    slow = Lifecycle(stores.control, Territory(stores.control, shards, territory.directory), Books({}), stores.products)
     opening = asyncio.ensure_future(slow.open_customers([want]))
     await read.wait()
     (quick,) = await (await bank.lifecycle(stores)).open_customers([want])
