@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import grpc
@@ -22,6 +23,8 @@ from services.account import records, store
 from services.account.books import Books
 from services.account.database import Database
 from services.account.lifecycle import Lifecycle
+from services.account.moves import Moves
+from services.account.moving import Mover
 from services.account.opening import AccountWanted, CustomerWanted
 from services.account.product_store import ProductStore
 from services.account.records import Records
@@ -77,6 +80,10 @@ class Stores:
     @property
     def products(self) -> ProductStore:
         return ProductStore(self._databases[0])
+
+    def mover(self, territory: Territory, books: Books) -> Mover:
+        moves = {shard_id: Moves(self._databases[shard_id]) for shard_id in self.shards}
+        return Mover(self.products, territory, moves, books)
 
     async def territory(self) -> Territory:
         return Territory(self.control, self.shards, await self.control.directory())
@@ -236,8 +243,13 @@ async def open_customers(bank: Bank, wants: Sequence[CustomerWanted]) -> list[pb
     return [result.customer if result.HasField("customer") else result.error.reason for result in answer.results]
 
 
+def asked_for(want: AccountWanted) -> dict[str, Any]:
+    """Leave out what a product means now: callers name it."""
+    return {name: value for name, value in want._asdict().items() if name != "product"}
+
+
 async def open_accounts(bank: Bank, wants: Sequence[AccountWanted]) -> list[pb.Account | str]:
-    items = [pb.OpenAccountsRequest.Item(**want._asdict()) for want in wants]
+    items = [pb.OpenAccountsRequest.Item(**asked_for(want)) for want in wants]
     answer = await bank.accounts.OpenAccounts(pb.OpenAccountsRequest(items=items), timeout=SECONDS, wait_for_ready=True)
     return [result.account if result.HasField("account") else result.error.reason for result in answer.results]
 
