@@ -7,7 +7,7 @@ import os
 
 import typer
 
-from services.cli.commands import files, holds, managing, money, payment_files, records, running
+from services.cli.commands import files, holds, managing, money, payment_files, records, running, trail
 
 app = typer.Typer(
     name="hivecore",
@@ -33,6 +33,7 @@ app.command("pay")(files.pay)
 app.command("payment-file")(payment_files.payment_file)
 app.command("shards")(running.shards)
 app.command("audit")(running.audit)
+app.command("trail")(trail.trail)
 app.command("migrate")(running.migrate)
 
 

@@ -28,6 +28,7 @@ SCOPES: Final = (
     "limits.override",
     "overdraft.force",
     "operator",
+    "audit.read",
 )
 """Everything a token can allow."""
 

@@ -27,6 +27,7 @@ from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
 from services.gateway.service import BankService
 from services.gateway.settings import GatewaySettings
+from services.gateway.trail import AuditTrail
 from services.gateway.transfers import Posting
 
 
@@ -60,6 +61,7 @@ async def main() -> None:
         Holds(directory, ownership, books),
         Reversals(directory, books, posting),
         Management(directory, customers),
+        AuditTrail(directory, page_tokens),
     )
     bank_pb2_grpc.add_BankServicer_to_server(service, server.server)
     try:

@@ -19,6 +19,7 @@ from services.gateway.managing import Management
 from services.gateway.ownership import Ownership
 from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
+from services.gateway.trail import AuditTrail
 from services.gateway.transfers import Posting
 
 
@@ -35,6 +36,7 @@ class BankService(bank_pb2_grpc.BankServicer):
         holds: Holds,
         reversals: Reversals,
         management: Management,
+        trail: AuditTrail,
     ) -> None:
         self._authenticator = authenticator
         self._ownership = ownership
@@ -44,6 +46,7 @@ class BankService(bank_pb2_grpc.BankServicer):
         self._holds = holds
         self._reversals = reversals
         self._management = management
+        self._trail = trail
 
     def _admit(self, call: str, context: Any) -> Caller:
         """Tell who calls. Raises `Unauthenticated` or `Forbidden` when they may not."""
@@ -194,6 +197,13 @@ class BankService(bank_pb2_grpc.BankServicer):
         """Claim a payment file's message id."""
         caller = self._admit("RegisterPaymentFile", context)
         return await self._customers.register_payment_file(caller, request.payment_file, _deadline(context))
+
+    async def ListAuditTrail(
+        self, request: bank_pb2.ListAuditTrailRequest, context: Any
+    ) -> bank_pb2.ListAuditTrailResponse:
+        """List who asked for what."""
+        caller = self._admit("ListAuditTrail", context)
+        return await self._trail.list_records(caller, request, _deadline(context))
 
     async def ListShards(self, request: bank_pb2.ListShardsRequest, context: Any) -> bank_pb2.ListShardsResponse:
         """List the shards."""
