@@ -16,6 +16,23 @@ if TYPE_CHECKING:
 
 RECORDS_DEFAULT = 100
 
+_TITLES = {
+    "decide_time": "time",
+    "shard_id": "shard",
+    "sequence": "sequence",
+    "kind": "what",
+    "subject": "subject",
+    "channel": "channel",
+    "debit_account": "payer or account",
+    "credit_account": "payee",
+    "amount": "amount",
+    "currency_code": "currency",
+    "state": "outcome",
+    "reason": "reason",
+    "words": "words",
+}
+"""Of the table, by what a record's view calls it."""
+
 _Moment = Annotated[
     datetime | None,
     typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"], help="In UTC."),
@@ -67,21 +84,6 @@ def trail(
     if as_json:
         show_json({"records": views, "is_more": more})
         return
-    columns = {
-        "decide_time": "time",
-        "shard_id": "shard",
-        "sequence": "sequence",
-        "kind": "what",
-        "subject": "subject",
-        "channel": "channel",
-        "debit_account": "payer or account",
-        "credit_account": "payee",
-        "amount": "amount",
-        "currency_code": "currency",
-        "state": "outcome",
-        "reason": "reason",
-        "words": "words",
-    }
-    show_table("", list(columns.values()), [[view[column] for column in columns] for view in views])
+    show_table("", list(_TITLES.values()), [[view[name] for name in _TITLES] for view in views])
     if more:
         show_line("there is more: raise --limit, or narrow what is asked for")
