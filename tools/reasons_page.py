@@ -84,8 +84,10 @@ def reasons() -> dict[str, Reason]:
     found: dict[str, Reason] = {}
     for room in ROOMS:
         for file in sorted((ROOT / "services" / room).rglob("*.py")):
-            for call in _calls(ast.parse(file.read_text(encoding="utf-8"))):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            for call in _calls(tree):
                 _take(call, found)
+            _take_pairs(tree, found)
     for refusal in OpeningRefusal:
         kind = "NotFound" if refusal.endswith("_NOT_FOUND") else "Refused"
         reason = found.setdefault(refusal, Reason(refusal))
@@ -120,6 +122,17 @@ def _take(call: ast.Call, found: dict[str, Reason]) -> None:
             rest = rest[1:]
         if rest and rest[0] not in reason.sentences and " " in rest[0]:
             reason.sentences.append(rest[0])
+
+
+def _take_pairs(tree: ast.AST, found: dict[str, Reason]) -> None:
+    """Take what is a refusal as a value first: a reason and its sentence, raised elsewhere."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Tuple) and len(node.elts) == 2:
+            name, sentence = map(_text, node.elts)
+            if REASON.fullmatch(name) and " " in sentence and not NOT_REASONS.fullmatch(name):
+                reason = found.setdefault(name, Reason(name))
+                reason.kinds.add("Refused")
+                reason.sentences.append(sentence)
 
 
 def _text(node: ast.expr) -> str:
@@ -168,7 +181,8 @@ def calls_of(reason: Reason) -> str:
             if any(_has_field(method.input_type, each) for each in reason.fields if each)
         ]
         return "calls with that field" if not names or len(names) > 12 else ", ".join(names)
-    return "every call" if reason.kinds & {"Unauthenticated", "Forbidden", "Unavailable", "DeadlinePassed"} else ""
+    is_anywhere = reason.kinds & {"Unauthenticated", "Forbidden", "Unavailable", "DeadlinePassed"}
+    return "every call" if is_anywhere else "as the calls' own comments say"
 
 
 def _calls_of_refusal(refusal: Refusal) -> str:
