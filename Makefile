@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint venv generate bench bench-quick outage manifests pages clean
+.PHONY: help up demo test lint venv generate bench bench-quick load outage manifests pages clean
 .DELETE_ON_ERROR:
 
 help:  ## what can be made
@@ -44,6 +44,10 @@ manifests: $(VENV)/.complete  ## make what depends on the shards in deploy/k8s a
 
 pages: $(VENV)/.complete  ## write the generated pages of docs/ again
 	$(BIN)/python -m tools.metrics_page
+
+load: $(VENV)/.complete  ## let locust users use a new bank for a minute; build/load.html tells how they fared
+	@$(BIN)/python -m loadtest.with_bank $(BIN)/locust -f loadtest/locustfile.py --bank-data @DATA --headless --users 50 \
+		--spawn-rate 25 --run-time 60s --processes 2 --only-summary --html build/load.html --csv build/load $(ARGS)
 
 outage: $(VENV)/.complete  ## kill one shard's ledger under load, with and without a standby, and say what callers noticed
 	@$(BIN)/python -m loadtest.outage $(ARGS)

@@ -6,11 +6,15 @@ the load.
 """
 
 import asyncio
+import json
+import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import grpc
 from hivecore.gateway.v1 import bank_pb2
 
 from loadtest import accounts, bank, proof
@@ -89,3 +93,30 @@ def on_this_machine(data: Path) -> Target:
     """Find the bank that is open in a data directory. Raises BankFailed."""
     found = bank.find(data)
     return Target(Access(found.gateway, bank.mint_token(data)), found, found.account)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Prepare a bank for a generator that cannot do it itself; say as JSON where it is and which accounts it has."""
+    parser = ArgumentParser(prog="python -m loadtest.target", description="Open and fund accounts for a load test.")
+    add_options(parser)
+    parser.add_argument("--accounts", type=int, required=True)
+    asked = parser.parse_args(arguments)
+    try:
+        found = chosen(asked)
+        by_shard = found.prepare(asked.accounts)
+    except (BankFailed, accounts.OpeningFailed) as error:
+        sys.exit(str(error))
+    except grpc.aio.AioRpcError as error:
+        sys.exit(f"the bank answered {error.code().name}: {error.details()}")
+    said = {
+        "gateway": found.access.gateway,
+        "token": found.access.token,
+        "currency_code": CURRENCY,
+        "accounts_by_shard": by_shard,
+    }
+    json.dump(said, sys.stdout)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
