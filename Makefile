@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint venv generate bench bench-quick load outage manifests pages clean
+.PHONY: help up demo test lint venv generate bench bench-quick load outage manifests pages prometheus clean
 .DELETE_ON_ERROR:
 
 help:  ## what can be made
@@ -32,6 +32,9 @@ venv: $(VENV)/.complete  ## make .venv with everything for development
 
 generate: $(VENV)/.complete  ## make the gRPC code again from proto/
 	PYTHON=$(BIN)/python tools/generate.sh
+
+prometheus: $(VENV)/.runtime  ## run the Prometheus on PATH over the bank on this machine, with its alerts
+	@$(BIN)/python -m tools.prometheus $(ARGS)
 
 bench: $(VENV)/.complete  ## measure the bank beside pgbench, with proof: a table, build/bench.json and charts
 	@$(BIN)/python -m loadtest.bench $(ARGS)

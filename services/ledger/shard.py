@@ -131,7 +131,13 @@ class Shard:
             raise FenceLost
         peers = await store.load_peers()
         async with asyncio.TaskGroup() as tasks:
-            couriers = Couriers(self.shard_id, peers, self._client, lambda courier: self._start(tasks, courier, writer))
+            couriers = Couriers(
+                self.shard_id,
+                peers,
+                self._client,
+                lambda courier: self._start(tasks, courier, writer),
+                lambda actor_id: memory.actor(actor_id),  # noqa: PLW0108 - memory is made after its couriers
+            )
             memory = Memory(self.shard_id, peers, couriers.is_in_flight)
             writer = Writer(self.shard_id, store, head, memory, now_us, couriers.take)
             await couriers.recover(store.unacknowledged_crossings)
@@ -161,7 +167,9 @@ class Shard:
             try:
                 if not await lease.renew():
                     raise FenceLost
+                self._is_writer.set(1)
             except postgres.ERRORS as error:
+                self._is_writer.set(0)  # Whoever cannot reach the books does not write them.
                 _log.warning("lease_not_renewed", shard=self.shard_id, error=type(error).__name__)
                 lease.drop()
 
