@@ -113,13 +113,18 @@ def _expected(journal: Journal, accounts_by_shard: Sequence[Sequence[str]]) -> d
     }
 
 
-def _require_ids(server: Server, journal: Journal, accounts_by_shard: Sequence[Sequence[str]]) -> None:
+def missing_ids(server: Server, journal: Journal, accounts_by_shard: Sequence[Sequence[str]]) -> list[str]:
+    """Name the ids of a journal that are not in the books as posted."""
     place_by_slot = {number[:SLOT_DIGITS]: place for place, shard in enumerate(accounts_by_shard) for number in shard}
     ids_by_shard: dict[int, list[bytes]] = {}
     for slot, ids in journal.ids_by_slot.items():
         each = [bytes(ids[first : first + ID_BYTES]) for first in range(0, len(ids), ID_BYTES)]
         ids_by_shard.setdefault(place_by_slot[slot], []).extend(each)
-    if lost := server.not_posted(ids_by_shard):
+    return server.not_posted(ids_by_shard)
+
+
+def _require_ids(server: Server, journal: Journal, accounts_by_shard: Sequence[Sequence[str]]) -> None:
+    if lost := missing_ids(server, journal, accounts_by_shard):
         raise NotSound(f"{len(lost)} acknowledged, and not in the books:\n" + "\n".join(lost[:EVIDENCE_MAX]))
 
 

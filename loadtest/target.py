@@ -95,6 +95,13 @@ def on_this_machine(data: Path) -> Target:
     return Target(Access(found.gateway, bank.mint_token(data)), found, found.account)
 
 
+def not_in_the_books(bank_of: Target, journal: Journal, accounts_by_shard: Sequence[Sequence[str]]) -> list[str]:
+    """Name the ids of a journal that are not in the books of a bank of this machine as posted."""
+    assert bank_of.open_bank is not None
+    server = Server(find_programs(), bank_of.open_bank.dsn, bank_of.open_bank.shard_dsns)
+    return proof.missing_ids(server, journal, accounts_by_shard)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Prepare a bank for a generator that cannot do it itself; say as JSON where it is and which accounts it has."""
     parser = ArgumentParser(prog="python -m loadtest.target", description="Open and fund accounts for a load test.")
