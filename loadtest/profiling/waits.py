@@ -50,7 +50,7 @@ class Sampler:
         """Begin to look."""
         count = max(1, round(seconds / SAMPLE_SECONDS))
         question = (SQL / "waits.sql").read_text().replace("\\watch", f"\\watch i={SAMPLE_SECONDS} c={count}")
-        command = [server.programs / "psql", *_options(None), "--file=-", server.control_dsn]
+        command = [str(server.programs / "psql"), *_options(None), "--file=-", server.control_dsn]
         self._process = subprocess.Popen(  # noqa: S603
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd="/"
         )

@@ -28,6 +28,9 @@ CROSSING: Final = "calls_1000_crossing_100"
 SINGLES: Final = ("single_256", "single_64", "single_16")
 """The first of these that a run has: single calls under load, as many callers send them."""
 
+PRICE_WORDS: Final = ("currency_code", "source")
+PRICE_NUMBERS: Final = ("core_hour", "memory_gib_hour", "storage_gib_month", "archive_gib_month", "overhead_share")
+
 
 class NotUsable(ValueError):
     """A file or a wish that no plan can be made from; the message is one sentence."""
@@ -171,17 +174,15 @@ def _us(row: Mapping[str, Any]) -> dict[str, float]:
 
 def prices_of(table: Mapping[str, Any]) -> Prices:
     """Read a price file's content. Raises NotUsable, naming what is missing, unknown or not a price."""
-    words, numbers = ("currency_code", "source"), ("core_hour", "memory_gib_hour", "storage_gib_month")
-    numbers = (*numbers, "archive_gib_month", "overhead_share")
-    for name in (*words, *numbers):
-        if name not in table:
-            raise NotUsable(f"the price file lacks {name}")
-    if unknown := sorted(set(table) - {*words, *numbers}):
+    if missing := sorted({*PRICE_WORDS, *PRICE_NUMBERS} - set(table)):
+        raise NotUsable(f"the price file lacks {', '.join(missing)}")
+    if unknown := sorted(set(table) - {*PRICE_WORDS, *PRICE_NUMBERS}):
         raise NotUsable(f"the price file has what nobody knows: {', '.join(unknown)}")
-    for name in numbers:
+    for name in PRICE_NUMBERS:
         if isinstance(table[name], bool) or not isinstance(table[name], int | float) or table[name] < 0:
             raise NotUsable(f"{name} in the price file is a number of at least 0")
-    return Prices(**{name: str(table[name]) for name in words}, **{name: float(table[name]) for name in numbers})
+    values: dict[str, Any] = {name: str(table[name]) for name in PRICE_WORDS}
+    return Prices(**values | {name: float(table[name]) for name in PRICE_NUMBERS})
 
 
 def check(demand: Demand, assumptions: Assumptions) -> None:
