@@ -13,6 +13,7 @@ from services.cli.commands import (
     managing,
     money,
     payment_files,
+    planning,
     products,
     records,
     running,
@@ -48,6 +49,7 @@ app.command("shards")(running.shards)
 app.command("top")(watching.top)
 app.command("audit")(running.audit)
 app.command("trail")(trail.trail)
+app.command("plan")(planning.plan)
 app.command("migrate")(running.migrate)
 
 
