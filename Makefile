@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint venv generate bench bench-quick outage manifests pages prometheus clean
+.PHONY: help up demo test lint venv generate bench bench-quick outage manifests pages prometheus simulate planted-bugs clean
 .DELETE_ON_ERROR:
 
 help:  ## what can be made
@@ -51,6 +51,12 @@ pages: $(VENV)/.complete  ## write the generated pages of docs/ again
 
 outage: $(VENV)/.complete  ## kill one shard's ledger under load, with and without a standby, and say what callers noticed
 	@$(BIN)/python -m loadtest.outage $(ARGS)
+
+simulate: $(VENV)/.complete  ## simulate the bank: SEEDS=100, or the story of one SEED=7
+	@$(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) $(ARGS)
+
+planted-bugs: $(VENV)/.complete  ## prove the simulation: find every planted bug, and print where
+	@$(BIN)/python -m simulation --planted $(ARGS)
 
 clean:  ## remove .venv and what tools leave behind; no bank's data is touched
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

@@ -244,8 +244,9 @@ class Writer:
         await self._insist(self._store.connect)
 
     async def _insist(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Repeat what needs the database until it is there."""
+        """Repeat what needs the database until it is there, or the writer is told to stop."""
         while True:
+            _heed_cancellation()
             try:
                 return await attempt()
             except postgres.ERRORS as error:
@@ -264,6 +265,13 @@ class Writer:
                 self.memory.take_returns(job.refused)
             if not job.future.done():
                 job.future.set_result(answer)
+
+
+def _heed_cancellation() -> None:
+    """Stop when that was asked for: a connection that breaks meanwhile puts its own error in the place of the request."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 class _Meters:

@@ -34,7 +34,7 @@ def modules(*rooms: str) -> dict[str, ast.Module]:
 
 
 def everything() -> dict[str, ast.Module]:
-    return modules("services", "loadtest", "tests")
+    return modules("services", "loadtest", "simulation", "tests")
 
 
 def shipped() -> dict[str, ast.Module]:
