@@ -71,9 +71,14 @@ class Server:
         identity: Identity | None = None,
         *,
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        names_requests: bool = False,
     ) -> None:
-        """Describe a server; it speaks plain text without an identity."""
-        self.server = grpc.aio.server(interceptors=(Observe(), *interceptors), options=SERVER_OPTIONS)
+        """Describe a server; it speaks plain text without an identity.
+
+        `names_requests`: this is the public door, where requests without a name get one.
+        """
+        observe = Observe(names_requests=names_requests)
+        self.server = grpc.aio.server(interceptors=(observe, *interceptors), options=SERVER_OPTIONS)
         """Servicers are added to this, before `serve`."""
         self._settings = settings
         self._credentials = identity.server_credentials() if identity is not None else None
