@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint venv generate pages bench-baseline outage clean
+.PHONY: help up demo test lint venv generate manifests pages bench-baseline outage clean
 .DELETE_ON_ERROR:
 
 help:  ## what can be made
@@ -32,6 +32,9 @@ venv: $(VENV)/.complete  ## make .venv with everything for development
 
 generate: $(VENV)/.complete  ## make the gRPC code again from proto/
 	PYTHON=$(BIN)/python tools/generate.sh
+
+manifests: $(VENV)/.complete  ## make what depends on the shards in deploy/k8s again from shards.toml
+	@$(BIN)/python tools/manifests.py
 
 pages: $(VENV)/.complete  ## write the generated pages of docs/ again
 	$(BIN)/python -m tools.metrics_page

@@ -19,8 +19,6 @@ from services.ledger.books import (
     Answers,
     Cap,
     CapKey,
-    Change,
-    ChangeDecision,
     Crossing,
     Flag,
     Hold,
@@ -34,6 +32,7 @@ from services.ledger.books import (
     Spent,
     Transfers,
 )
+from services.ledger.change_rows import Change, ChangeDecision
 from services.ledger.draft import Draft
 from services.ledger.rows import packed
 
@@ -87,7 +86,8 @@ class SpecialBooks(MemoryBooks):
                     if (relation, target_id) == (Relation.REVERSES, transfer_id) and not self._has_returned(sequence)
                 )
                 outcome = Outcome.POSTED if self._has_arrived(row.sequence) else row.outcome
-                return Original(transfer_id, outcome, self.legs[row.sequence], given_back)
+                legs = tuple(leg for leg in self.legs[row.sequence] if not leg.is_fee)
+                return Original(transfer_id, outcome, legs, given_back)
         return self.originals.get(transfer_id)
 
     def _has_returned(self, sequence: int) -> bool:
@@ -181,7 +181,7 @@ class SpecialBooks(MemoryBooks):
                 Crossing(
                     number,
                     row.transfer_id,
-                    *self.legs[sequence][0],
+                    *self.legs[sequence][0][:4],
                     row.reference,
                     row.value_date,
                     self.legs[sequence][1:],

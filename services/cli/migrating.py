@@ -72,8 +72,10 @@ async def _migrate(name: str, dsn: str, schemas: tuple[Schema, ...], *, makes_ro
             if makes_roles:
                 await roles.ensure(connection)
             for schema in schemas:
-                applied_count += await migrations.migrate(connection, schema.package, schema.migrations)
-                await roles.grant(connection, schema.package, schema.grants)
+                # Together, so that a service that waits for the tables may use them once it sees them.
+                async with connection.transaction():
+                    applied_count += await migrations.migrate(connection, schema.package, schema.migrations)
+                    await roles.grant(connection, schema.package, schema.grants)
         finally:
             await connection.close()
     except _IN_THE_WAY as error:

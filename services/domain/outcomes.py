@@ -54,8 +54,10 @@ class Refusal(IntEnum):
     CAPTURE_EXCEEDS_HOLD = 86
     REVERSAL_EXCEEDS_ORIGINAL = 88
     """This reversal and those before it would give back more than the original moved."""
+    FEE_EXCEEDS_MAXIMUM = 89
+    """The fee is more than the caller agreed to pay."""
     INSUFFICIENT_FUNDS = 90
-    """Balance - held would fall below the account's floor."""
+    """Balance - held would fall below the account's floor, the fee taken with the amount."""
     TRANSFER_LIMIT = 92
     """More than the account may pay at a time."""
     DAY_AMOUNT_LIMIT = 94

@@ -50,6 +50,7 @@ _SENTENCES: Final = {
     Refusal.HOLD_PAYEE_MISMATCH: "the hold was placed for another payee",
     Refusal.CAPTURE_EXCEEDS_HOLD: "the capture is more than the hold",
     Refusal.REVERSAL_EXCEEDS_ORIGINAL: "all reversals together would give back more than the original moved",
+    Refusal.FEE_EXCEEDS_MAXIMUM: "the fee is more than the most that was agreed to",
     Refusal.INSUFFICIENT_FUNDS: "the debit account has not enough money available",
     Refusal.TRANSFER_LIMIT: "more than the debit account may pay at a time",
     Refusal.DAY_AMOUNT_LIMIT: "more than the debit account may pay in a business day",

@@ -43,6 +43,7 @@ SELECT count(*) AS transfers,
        (SELECT count(*) FROM ledger.customer_cap) AS caps,
        (SELECT count(*) FROM ledger.spending) AS spendings,
        (SELECT count(*) FROM ledger.customer_spending) AS customer_spendings,
+       (SELECT count(*) FROM ledger.further_leg WHERE is_fee) AS fee_legs,
        (SELECT count(*) FROM ledger.account
          WHERE coalesce(balance_minor_max, transfer_minor_max, day_minor_max, day_count_max) IS NOT NULL)
            AS limited_accounts,
@@ -519,12 +520,12 @@ WITH pair AS (
       LEFT JOIN ledger.crossing_out c ON c.peer_id = r.peer_id AND c.number = r.number
       LEFT JOIN ledger.transfer o ON o.sequence = c.sequence AND o.outcome = 3
       LEFT JOIN ledger.transfer b ON b.sequence = r.return_sequence AND b.kind = 3
-      LEFT JOIN LATERAL (SELECT array_agg(ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency]
+      LEFT JOIN LATERAL (SELECT array_agg(ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency, f.is_fee::integer]
                                           ORDER BY f.sequence) AS legs
                            FROM ledger.further_leg f
                           WHERE o.leg_count > 1 AND f.sequence > o.sequence AND f.sequence < o.sequence + o.leg_count
            ) gone ON true
-      LEFT JOIN LATERAL (SELECT array_agg(ARRAY[f.credit_account, f.debit_account, f.amount_minor, f.currency]
+      LEFT JOIN LATERAL (SELECT array_agg(ARRAY[f.credit_account, f.debit_account, f.amount_minor, f.currency, f.is_fee::integer]
                                           ORDER BY f.sequence) AS legs
                            FROM ledger.further_leg f
                           WHERE b.leg_count > 1 AND f.sequence > b.sequence AND f.sequence < b.sequence + b.leg_count

@@ -105,8 +105,8 @@ SELECT check_name AS broken, evidence, found
  WHERE place <= $1;
 
 -- check_relations --
--- What refers to something is of a kind that may, and says its own amount. A reversal mirrors a transfer
--- that was posted here before, leg by leg, and those that stand give back no more than it moved; one
+-- What refers to something is of a kind that may, and says its own amount, fees left out. A reversal mirrors
+-- a transfer that was posted here before, leg by leg but for its fees, and those that stand give back no more than it moved; one
 -- whose crossing came back does not stand.
 WITH link AS MATERIALIZED (
     SELECT r.target_id, r.relation, r.amount_minor, r.sequence, t.transfer_id, t.kind, t.outcome, t.leg_count,
@@ -119,9 +119,11 @@ WITH link AS MATERIALIZED (
                                           ORDER BY f.sequence) AS legs
                            FROM ledger.further_leg f
                           WHERE t.leg_count > 1 AND f.sequence > t.sequence AND f.sequence < t.sequence + t.leg_count
+                            AND NOT f.is_fee
            ) own ON true
 ), reversal AS MATERIALIZED (
-    SELECT l.*, o.sequence AS original_sequence, o.outcome AS original_outcome, o.leg_count AS original_leg_count,
+    SELECT l.*, o.sequence AS original_sequence, o.outcome AS original_outcome,
+           1 + coalesce(array_length(mirrored.legs, 1), 0) AS original_leg_count,
            o.debit_account AS original_debit, o.credit_account AS original_credit, o.currency AS original_currency,
            o.amount_minor AS original_minor, o.amount_minor + coalesce(mirrored.sum_minor, 0) AS whole_minor,
            mirrored.legs AS mirrored_legs,
@@ -135,6 +137,7 @@ WITH link AS MATERIALIZED (
                                           ORDER BY f.sequence) AS legs
                            FROM ledger.further_leg f
                           WHERE o.leg_count > 1 AND f.sequence > o.sequence AND f.sequence < o.sequence + o.leg_count
+                            AND NOT f.is_fee
            ) mirrored ON true
      WHERE l.relation = 2 AND l.kind = 1 AND l.outcome <> 2
 ), judged AS (

@@ -131,7 +131,7 @@ SELECT check_name AS broken, evidence, found
 -- check_spending --
 -- What accounts with a limit per day, and customers with a cap, are said to have spent is what entries
 -- and holds say, and the limits in force were kept, unless a transfer was allowed to pass over them.
--- Both kinds of purse count alike: debits asked for here that are neither reversals nor captures, also
+-- Both kinds of purse count alike: debits asked for here that are neither reversals, captures nor fees, also
 -- when they came back from another shard, and what is set aside, less what a hold frees on the day it
 -- was placed. Counting begins when a limit per day is set where there was none, with the holds of that
 -- day that are open then, and ends when it is lifted: such a run is exact, row by row, up to the last of
@@ -202,7 +202,7 @@ WITH account_period AS (
      UNION ALL
     SELECT f.sequence, f.debit_account, f.amount_minor, 1, own.business_date, f.amount_minor, own.flags
       FROM own JOIN ledger.further_leg f ON f.transfer_sequence = own.sequence
-     WHERE own.leg_count > 1
+     WHERE own.leg_count > 1 AND NOT f.is_fee
      UNION ALL
     SELECT sequence, account_number, amount_minor, (kind = 4)::integer, business_date, amount_minor, flags
       FROM step WHERE kind IN (4, 5)

@@ -18,7 +18,7 @@ INVARIANTS: Final[dict[int, str]] = {
     6: "Every crossing has its pair on the peer or a return",
     7: "Over all shards, balances and money in flight add up to 0",
     8: "An account has entries on one shard only",
-    9: "Limits and states were kept, and accounts are as their changes left them",
+    9: "Limits, states and fees were kept, and accounts are as their changes left them",
 }
 
 CHECKS: Final[dict[str, int]] = {
@@ -103,6 +103,9 @@ CHECKS: Final[dict[str, int]] = {
     "customer_limit_broken": 9,
     "spending_differs": 9,
     "spending_missing": 9,
+    "fee_misplaced": 9,
+    "fee_despite_waiver": 9,
+    "fee_income_differs": 9,
 }
 """Which invariant each check belongs to."""
 

@@ -325,7 +325,7 @@ def rows_checked(snapshots: Mapping[int, Snapshot], answer_count: int) -> dict[i
     crossings = counts["crossings_out"] + arrived + counts["crossings_returned"]
     transfers = counts["transfers"] + counts["relations"] + counts["metadata"] + answer_count
     held = entries + counts["holds"]
-    limited = counts["limited_accounts"] + counts["changes"] + counts["caps"] + counts["spendings"]
+    limited = counts["limited_accounts"] + counts["changes"] + counts["caps"] + counts["spendings"] + counts["fee_legs"]
     return {
         1: accounts,
         2: entries,

@@ -19,7 +19,7 @@ from services.ledger import audit_rules
 from services.ledger.audit_report import EVIDENCE_ROWS_MAX, Acknowledged, Finding
 from services.ledger.audit_rules import Block, Content, Digest, Group, Side, Snapshot, Stream
 
-QUESTIONS: Final = ("audit.sql", "audit_holds.sql", "audit_limits.sql", "audit_statements.sql")
+QUESTIONS: Final = ("audit.sql", "audit_holds.sql", "audit_limits.sql", "audit_statements.sql", "audit_fees.sql")
 
 SQL: Final = queries.parse(
     __package__,
@@ -86,11 +86,11 @@ class AuditedShard:
 
     async def check(self) -> None:
         """Make all checks within the shard."""
-        currencies = [row["currency"] for row in await self.fetch("currencies")]
+        own = [row["currency"] for row in await self.fetch("currencies")]
         transit = {
             chart.transit_account(self.shard_id, peer_id, currency): (peer_id, currency)
             for peer_id in self.snapshot.streams
-            for currency in currencies
+            for currency in own
         }
         peers, currencies = [peer for peer, _ in transit.values()], [currency for _, currency in transit.values()]
         counts = self.snapshot.counts = dict((await self.fetch("counts"))[0])
@@ -98,6 +98,9 @@ class AuditedShard:
         await self._find("check_histories", limits.BALANCE_MINOR_MAX, limits.AMOUNT_MINOR_MAX, had_holds)
         await self._find("check_legs", peers, currencies, list(transit), self._range_max)
         await self._find("check_landed", self._range_max)
+        if counts["fee_legs"]:
+            income = [chart.internal_account(self.shard_id, chart.Code.FEES, currency) for currency in own]
+            await self._find("check_fees", own, income)
         if counts["metadata"]:
             await self._find("check_metadata", metadata.KEYS_MAX, metadata.BYTES_MAX)
         for name, rows in QUESTIONS_ABOUT.items():

@@ -185,6 +185,12 @@ class Leg(NamedTuple):
     credit_account: int
     amount_minor: int
     currency: int
+    is_fee: bool = False
+    """Whether the bank added it: its own income, not what the caller asked for."""
+
+    def turned(self) -> "Leg":
+        """Return the leg the other way round."""
+        return self._replace(debit_account=self.credit_account, credit_account=self.debit_account)
 
 
 class Creditor(NamedTuple):
@@ -208,6 +214,8 @@ class Decision(NamedTuple):
     """Peer of a crossing; 0 when there is none."""
     number: int
     """Number of a crossing at that peer."""
+    has_fee: bool = False
+    """Whether fee legs went with it, so that a repeat can be told which."""
 
 
 class TransferRow(NamedTuple):
@@ -236,6 +244,8 @@ class Flag(IntFlag):
     LIMITS_OVERRIDDEN = 1
     OVERDRAW = 2
     """The payer's floor was set aside: only for reversals whose policy says so."""
+    FEES_WAIVED = 4
+    """No fee was taken, whatever the payer's product says."""
 
 
 class Relation(IntEnum):
@@ -257,39 +267,8 @@ class Special(NamedTuple):
     original_id: bytes | None = None
     """The transfer that it reverses, whole or in part."""
     flags: int = 0
-
-
-class Change(NamedTuple):
-    """One change asked for; None leaves a fact as it is."""
-
-    change_id: bytes
-    account_number: int
-    restrictions: int | None
-    floor_minor: int | None
-    allowance: Allowance | None
-    customer_day_minor_max: int | None
-    """A cap over all of the customer's accounts of this currency; -1 lifts it."""
-    reason: str
-    fingerprint: int
-
-
-class ChangeRow(NamedTuple):
-    """A change as it stands in the books, with what it replaced."""
-
-    sequence: int
-    change: Change
-    actor_id: int
-    refusal: int
-    restrictions_before: int
-    floor_before_minor: int
-    allowance_before: Allowance | None
-
-
-class ChangeDecision(NamedTuple):
-    """What a change id means, for ever."""
-
-    fingerprint: int
-    refusal: int
+    fee_minor_max: int | None = None
+    """The most that its fee legs may take together; None for any."""
 
 
 class Actor(NamedTuple):
@@ -357,6 +336,8 @@ class Answers:
     errors: dict[int, PlaceError]
     crossings: dict[int, tuple[int, int]]
     """Places still in transit: (peer, number)."""
+    repeats: list[int] = field(default_factory=list)
+    """Places whose id had its outcome before, where fee legs are or were."""
 
 
 @dataclass(slots=True)

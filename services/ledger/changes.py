@@ -7,15 +7,8 @@ nothing on its way to another shard that might come back. Never here: I/O.
 from typing import Final
 
 from services.domain.outcomes import Refusal
-from services.ledger.books import (
-    AccountState,
-    Cap,
-    CapKey,
-    Change,
-    ChangeDecision,
-    ChangeRow,
-    Restriction,
-)
+from services.ledger.books import AccountState, Allowance, Cap, CapKey, Restriction
+from services.ledger.change_rows import Change, ChangeDecision, ChangeRow
 from services.ledger.draft import Draft
 from services.ledger.spending import begin_counting, is_counted
 
@@ -65,6 +58,7 @@ def change(draft: Draft, asked: Change, actor_id: int) -> ChangeDecision | None:
     draft.sequence += 1
     restrictions, floor, allowance = 0, 0, None
     if account is not None:
+        asked = _where_standard(account, asked)
         restrictions, floor, allowance = account.restrictions, account.floor_minor, account.allowance
     draft.changes.append(ChangeRow(draft.sequence, asked, actor_id, refusal, restrictions, floor, allowance))
     if not refusal:
@@ -72,6 +66,17 @@ def change(draft: Draft, asked: Change, actor_id: int) -> ChangeDecision | None:
         _apply(draft, account, asked)
     decision = draft.changed[asked.change_id] = ChangeDecision(asked.fingerprint, refusal)
     return decision
+
+
+def _where_standard(account: AccountState, asked: Change) -> Change:
+    """Leave out of a change of standard limits what was set for this account alone."""
+    before, wanted = asked.allowance_replaced, asked.allowance
+    if before is None or wanted is None:
+        return asked
+    floor = asked.floor_minor if account.floor_minor == asked.floor_replaced_minor else None
+    now = account.allowance or Allowance()
+    merged = (new if own == old else own for own, old, new in zip(now, before, wanted, strict=True))
+    return asked._replace(floor_minor=floor, allowance=Allowance(*merged))
 
 
 def _apply(draft: Draft, account: AccountState, asked: Change) -> None:

@@ -6,7 +6,8 @@ What a job is stands in `jobs.py`. Never here: when it is decided (`batching.py`
 from collections.abc import Callable, Iterable, Sequence
 
 from services.ledger import changes, holds, posting
-from services.ledger.books import Actor, Answers, Change, ChangeDecision, HoldCommand
+from services.ledger.books import Actor, Answers, HoldCommand
+from services.ledger.change_rows import Change, ChangeDecision
 from services.ledger.draft import Draft
 from services.ledger.jobs import Job
 

@@ -15,8 +15,6 @@ from services.ledger.books import (
     AccountState,
     Cap,
     CapKey,
-    ChangeDecision,
-    ChangeRow,
     Creditor,
     Decision,
     Hold,
@@ -29,6 +27,7 @@ from services.ledger.books import (
     TransferRow,
     Watermarks,
 )
+from services.ledger.change_rows import ChangeDecision, ChangeRow
 
 
 def _nothing(_key: Any) -> None:
@@ -105,6 +104,21 @@ class Draft:
         """Accounts whose slow facts this draft changed."""
         self.spenders: set[int] = set()
         """Accounts whose `spent` this draft changed."""
+
+    def aside(self) -> "Draft":
+        """Begin a draft on top of this one that will be dropped: to see what would come of something."""
+        return Draft(
+            self.shard_id,
+            self.sequence,
+            self.booking_time_us,
+            self.business_date,
+            lambda number: self.touched.get(number) or self._committed(number),
+            self.meaning,
+            {**self._committed_peers, **self.peers},
+            hold=self.hold,
+            cap=self.cap,
+            original=self.original,
+        )
 
     def send(self, peer_id: int, sequence: int) -> int:
         """Give a crossing the next number to a peer and return it."""

@@ -97,7 +97,8 @@ SELECT e.version, e.sequence, e.amount_minor, e.balance_after_minor, e.held_afte
        CASE t.kind WHEN 3 THEN t.credit_account ELSE t.debit_account END AS payer_account,
        coalesce(f.debit_account, t.debit_account) AS debit_account,
        coalesce(f.credit_account, t.credit_account) AS credit_account,
-       t.reference, t.booking_time, t.business_date, t.value_date, link.relation, link.target_id,
+       t.reference, t.booking_time, t.business_date, t.value_date, coalesce(f.is_fee, false) AS is_fee,
+       link.relation, link.target_id,
        x.bank_code, x.account, x.creditor_name, x.remittance_text,
        ARRAY(SELECT ARRAY[m.key, m.value] FROM ledger.metadata m WHERE m.sequence = t.sequence ORDER BY m.key COLLATE "C")
            AS metadata

@@ -162,6 +162,46 @@ class PostJob(Job[Answers]):
         return posting.post(draft, self.transfers)
 
 
+class RehearseJob(PostJob):
+    """Transfers to judge, each by itself, without writing anything."""
+
+    __slots__ = ()
+
+    def decide(self, draft: Draft) -> Answers:
+        """Post on drafts that are dropped."""
+        count = len(self.transfers.transfer_ids)
+        answers = Answers([0] * count, [0] * count, [0] * count, {}, {})
+        for place in range(count):
+            alone = posting.post(draft.aside(), _alone(self.transfers, place))
+            answers.outcomes[place], answers.refusals[place] = alone.outcomes[0], alone.refusals[0]
+            answers.booking_times_us[place] = alone.booking_times_us[0]
+            if alone.errors:
+                answers.errors[place] = alone.errors[0]
+            if alone.repeats:
+                answers.repeats.append(place)
+        return answers
+
+
+def _alone(transfers: Transfers, place: int) -> Transfers:
+    """Return one of several transfers, as a call of its own."""
+    one = Transfers(
+        [transfers.transfer_ids[place]],
+        [transfers.debit_accounts[place]],
+        [transfers.credit_accounts[place]],
+        [transfers.amounts_minor[place]],
+        [transfers.currencies[place]],
+        [transfers.fingerprints[place]],
+    )
+    one.peers = None if transfers.peers is None else [transfers.peers[place]]
+    one.payee_refusals, one.errors = _at(transfers.payee_refusals, place), _at(transfers.errors, place)
+    one.further_legs, one.specials = _at(transfers.further_legs, place), _at(transfers.specials, place)
+    return one
+
+
+def _at(by_place: dict[int, T], place: int) -> dict[int, T]:
+    return {0: by_place[place]} if place in by_place else {}
+
+
 class Landed(NamedTuple):
     """How far a peer's crossings have landed."""
 

@@ -11,18 +11,8 @@ from typing import Any, Final
 from services.chassis.bounded import Bounded
 from services.domain import chart
 from services.domain.outcomes import Outcome
-from services.ledger.books import (
-    AccountState,
-    Actor,
-    Cap,
-    CapKey,
-    ChangeDecision,
-    Crossing,
-    Decision,
-    Hold,
-    Original,
-    Watermarks,
-)
+from services.ledger.books import AccountState, Actor, Cap, CapKey, Crossing, Decision, Hold, Original, Watermarks
+from services.ledger.change_rows import ChangeDecision
 from services.ledger.draft import Draft
 from services.ledger.jobs import Job
 from services.ledger.store import Head, Store

@@ -27,6 +27,7 @@ from services.ledger.books import (
     Transfers,
 )
 from services.ledger.draft import Draft
+from services.ledger.fees import post_with_fee
 from services.ledger.rules import credit_refusal, debit_refusal, first_refusal, payer_refusal, transit_refusal
 from services.ledger.specials import post_special, relate, special_refusal
 from services.ledger.spending import spend, spending_refusal
@@ -54,7 +55,7 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
         transfer_id, debit_account, credit_account, amount, currency, fingerprint = plain
         before = meaning(transfer_id)
         if before is not None:
-            _repeat(answers, place, before, fingerprint)
+            _repeat(answers, place, before, fingerprint, further_legs.get(place, ()))
             continue
         if errors and place in errors:
             answers.errors[place] = errors[place]
@@ -121,7 +122,8 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
         # fmt: on
         if rarities:
             _take_rarities(draft, transfers, place, sequence, refusal)
-        decisions[transfer_id] = Decision(fingerprint, _ASKED, outcome, refusal, now, peer_id, number)
+        has_fee = further is not None and further[-1].is_fee
+        decisions[transfer_id] = Decision(fingerprint, _ASKED, outcome, refusal, now, peer_id, number, has_fee)
         outcomes[place], refusals[place], times[place] = outcome, refusal, now
     return answers
 
@@ -147,12 +149,12 @@ def _take_rarities(draft: Draft, transfers: Transfers, place: int, sequence: int
     if place in transfers.metadata:
         draft.metadata.append((sequence, transfers.metadata[place]))
     if special is not None and not refusal:
-        amount = transfers.amounts_minor[place] + sum(leg.amount_minor for leg in further)
+        amount = transfers.amounts_minor[place] + sum(leg.amount_minor for leg in further if not leg.is_fee)
         relate(draft, special, sequence, amount)
     draft.take_further_legs(sequence, further)
 
 
-def _repeat(answers: Answers, place: int, before: Decision, fingerprint: int) -> None:
+def _repeat(answers: Answers, place: int, before: Decision, fingerprint: int, further: Sequence[Leg]) -> None:
     """Answer an id that already has an outcome: the first one, or that it names something else."""
     if before.kind != Kind.BURIED and (before.kind != Kind.ASKED or before.fingerprint != fingerprint):
         answers.errors[place] = PlaceError.TRANSFER_ID_REUSED
@@ -160,6 +162,8 @@ def _repeat(answers: Answers, place: int, before: Decision, fingerprint: int) ->
     answers.outcomes[place] = before.outcome
     answers.refusals[place] = before.refusal
     answers.booking_times_us[place] = before.booking_time_us
+    if before.has_fee or (further and further[-1].is_fee):
+        answers.repeats.append(place)
     if before.outcome == Outcome.IN_TRANSIT:
         answers.crossings[place] = (before.peer_id, before.number)
 
@@ -174,6 +178,8 @@ def _post_legs(
     special: Special | None,
 ) -> int:
     """Post a first leg that nothing speaks against, then the others in order; undo all when one is refused."""
+    if len(further) == 1 and further[0].is_fee:
+        return post_with_fee(draft, debit, credit, amount, sequence, further[0], special)
     entries_before, caps_before, spenders_before = len(draft.entries), dict(draft.caps), set(draft.spenders)
     kept = {debit.number: debit.copy(), credit.number: credit.copy()}
     is_spending = special is None or special.original_id is None
@@ -190,7 +196,7 @@ def _post_legs(
                 refusal = payer_refusal(payer, leg.currency)
             else:
                 refusal = debit_refusal(payer, leg.amount_minor, leg.currency)
-            if not refusal and is_limited:
+            if not refusal and is_limited and not leg.is_fee:
                 refusal = spending_refusal(draft, payer, leg.amount_minor)
             refusal = first_refusal(refusal, credit_refusal(payee, leg.amount_minor, leg.currency))
         if refusal:
@@ -203,7 +209,7 @@ def _post_legs(
             if state.number not in kept:
                 kept[state.number] = state.copy()
         draft.move(payer, payee, leg.amount_minor, number)
-        if is_spending:
+        if is_spending and not leg.is_fee:
             spend(draft, payer, leg.amount_minor, 1)
     return 0
 
@@ -338,8 +344,7 @@ def acknowledge(draft: Draft, peer_id: int, landed_through: int, refused: Sequen
             giver, taker = draft.state(leg.credit_account), draft.state(leg.debit_account)
             assert giver is not None and taker is not None
             draft.move(giver, taker, leg.amount_minor, draft.sequence)
-            back = Leg(leg.credit_account, leg.debit_account, leg.amount_minor, leg.currency)
-            draft.further_legs.append((draft.sequence, sequence, back))
+            draft.further_legs.append((draft.sequence, sequence, leg.turned()))
         draft.crossings_returned.append((crossing.number, sequence, peer_id, refusal))
     marks.acknowledged_through = landed_through
 

@@ -37,7 +37,7 @@ SELECT c.customer_number, c.currency, c.day_minor_max, s.business_date, s.minor,
                       ORDER BY sequence DESC LIMIT 1) s ON true;
 
 -- load_originals --
--- Transfers to be reversed, leg by leg in order, with what reversals that stand have given back.
+-- Transfers to be reversed, leg by leg in order, fees left out, with what reversals that stand have given back.
 SELECT t.transfer_id, t.outcome,
        coalesce(c.number <= p.acknowledged_through, false) AND r.number IS NULL AS is_posted_crossing,
        leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency,
@@ -55,7 +55,8 @@ SELECT t.transfer_id, t.outcome,
                       UNION ALL
                      SELECT sequence, debit_account, credit_account, amount_minor, currency
                        FROM ledger.further_leg
-                      WHERE t.leg_count > 1 AND sequence > t.sequence AND sequence < t.sequence + t.leg_count) AS leg
+                      WHERE t.leg_count > 1 AND sequence > t.sequence AND sequence < t.sequence + t.leg_count
+                        AND NOT is_fee) AS leg
  WHERE t.transfer_id = ANY ($1::uuid[]) AND t.kind IN (1, 2)
  ORDER BY t.transfer_id, leg.sequence;
 
@@ -184,7 +185,10 @@ SELECT t.transfer_id, t.fingerprint, t.kind, t.booking_time, t.refusal, t.outcom
        coalesce(c.peer_id, 0) AS peer_id,
        coalesce(c.number, 0) AS number,
        coalesce(c.number <= p.acknowledged_through, false) AS acknowledged,
-       coalesce(r.refusal, 0) AS return_refusal
+       coalesce(r.refusal, 0) AS return_refusal,
+       t.leg_count > 1 AND EXISTS (SELECT FROM ledger.further_leg f
+                                    WHERE f.sequence > t.sequence AND f.sequence < t.sequence + t.leg_count AND f.is_fee)
+           AS has_fee
   FROM ledger.transfer t
   LEFT JOIN ledger.crossing_out c ON t.outcome = 3 AND c.sequence = t.sequence
   LEFT JOIN ledger.peer p ON p.peer_id = c.peer_id
@@ -195,7 +199,8 @@ SELECT t.transfer_id, t.fingerprint, t.kind, t.booking_time, t.refusal, t.outcom
 -- In order, with the legs on this shard that go along and what the caller keeps with each.
 SELECT c.number, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.currency, t.reference, t.value_date,
        CASE WHEN t.leg_count = 1 THEN '{}'
-            ELSE (SELECT array_agg(ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency] ORDER BY f.sequence)
+            ELSE (SELECT array_agg(ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency, f.is_fee::integer]
+                                   ORDER BY f.sequence)
                     FROM ledger.further_leg f
                    WHERE f.sequence > t.sequence AND f.sequence < t.sequence + t.leg_count)
             END::bigint[] AS further,
@@ -223,7 +228,7 @@ SELECT t.sequence, t.transfer_id, t.debit_account, t.credit_account, t.amount_mi
        coalesce(c.number <= p.acknowledged_through, false) AS acknowledged,
        coalesce(r.refusal, 0) AS return_refusal,
        CASE WHEN t.leg_count = 1 THEN '{}'
-            ELSE ARRAY(SELECT ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency]
+            ELSE ARRAY(SELECT ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency, f.is_fee::integer]
                          FROM ledger.further_leg f
                         WHERE f.sequence > t.sequence AND f.sequence < t.sequence + t.leg_count ORDER BY f.sequence)
             END::bigint[] AS further,

@@ -9,7 +9,7 @@ from typing import Any
 from services.chassis import binary_copy
 from services.domain.metadata import Metadata
 from services.domain.outcomes import Outcome
-from services.ledger.books import AccountState, Allowance, Spent
+from services.ledger.books import AccountState, Allowance, Leg, Spent
 
 
 async def speak_raw(connection: Any) -> None:
@@ -44,6 +44,12 @@ def states(found: Iterable[Any]) -> dict[int, AccountState]:
 def allowance(*limits: int | None) -> Allowance | None:
     """Return an account's allowance; None when nothing is limited."""
     return Allowance(*limits) if any(limit is not None for limit in limits) else None
+
+
+def further_leg(columns: Sequence[int]) -> Leg:
+    """Read a leg after a transfer's first."""
+    debit, credit, amount_minor, currency, is_fee = columns
+    return Leg(debit, credit, amount_minor, currency, bool(is_fee))
 
 
 def spent(date: int | None, minor: int, count: int) -> Spent | None:

@@ -69,7 +69,7 @@ def _record(row: Any) -> TransferRecord:
         creditor = Creditor(row["bank_code"], row["account"], row["creditor_name"], row["remittance_text"])
     return TransferRecord(
         row["transfer_id"],
-        (first, *(Leg(*leg) for leg in row["further"])),
+        (first, *map(raw.further_leg, row["further"])),
         row["kind"],
         outcome,
         refusal,

@@ -14,7 +14,7 @@ from services.ledger.draft import Draft
 
 _TRANSFER = Struct(">hiqi16siqiqiqiqiqiiiiiiihihihihihihi").pack
 _ENTRY = Struct(">hiqiqiqiqiqiq").pack
-_FURTHER_LEG = Struct(">hiqiqiqiqiqih").pack
+_FURTHER_LEG = Struct(">hiqiqiqiqiqihi?").pack
 _CROSSING_OUT = Struct(">hiqiqih").pack
 _CROSSING_RETURNED = Struct(">hiqiqihih").pack
 _CROSSING_LANDED = Struct(">hiqiqiqih").pack
@@ -61,6 +61,7 @@ COLUMNS: Final[dict[str, list[str]]] = {
         "credit_account",
         "amount_minor",
         "currency",
+        "is_fee",
     ],
     "external_creditor": ["sequence", "bank_code", "account", "creditor_name", "remittance_text"],
     "crossing_out": ["number", "sequence", "peer_id"],
@@ -97,7 +98,7 @@ def packed(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
         yield (
             "further_leg",
             [
-                _FURTHER_LEG(6, 8, sequence, 8, first, 8, leg[0], 8, leg[1], 8, leg[2], 2, leg[3])
+                _FURTHER_LEG(7, 8, sequence, 8, first, 8, leg[0], 8, leg[1], 8, leg[2], 2, leg[3], 1, leg[4])
                 for sequence, first, leg in draft.further_legs
             ],
         )

@@ -19,7 +19,7 @@ from services.ledger import rules, wire, wire_commands, wire_history
 from services.ledger.books import PlaceError, Transfers
 from services.ledger.command_jobs import BuryJob, ChangeJob, HoldJob
 from services.ledger.history import History
-from services.ledger.jobs import LandJob, OpenJob, PostJob
+from services.ledger.jobs import LandJob, OpenJob, PostJob, RehearseJob
 from services.ledger.reader import TransferRecord
 from services.ledger.shard import Shard
 
@@ -49,16 +49,31 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         shard = self._shard(request.shard_id)
         writer, couriers = shard.writer, shard.couriers
         deadline = _deadline(context)
+        transfers = await self._read(shard, request, deadline)
+        answers = await writer.ask(PostJob(transfers, deadline))
+        if answers.crossings:
+            await couriers.complete(answers, deadline - ANSWER_SECONDS)
+        return wire.answered(answers)
+
+    async def RehearseTransfers(
+        self, request: ledger_pb2.PostTransfersRequest, context: Any
+    ) -> ledger_pb2.PostTransfersResponse:
+        """Tell what would be decided now."""
+        shard = self._shard(request.shard_id)
+        deadline = _deadline(context)
+        transfers = await self._read(shard, request, deadline)
+        transfers.actors = None  # Whoever only asks is not written down.
+        return wire.answered(await shard.writer.ask(RehearseJob(transfers, deadline)))
+
+    async def _read(self, shard: Shard, request: ledger_pb2.PostTransfersRequest, deadline: float) -> Transfers:
+        """Read transfers by a directory that is new enough, and hear what the payees' shards say of them."""
         directory = self._directory()
         if request.directory_version > directory.version:
             directory = await self._refresh(request.directory_version)
         transfers = wire.transfers(request, directory.shard_by_slot)
         if transfers.peers is not None:
             await self._check_payees(shard, transfers, deadline)
-        answers = await writer.ask(PostJob(transfers, deadline))
-        if answers.crossings:
-            await couriers.complete(answers, deadline - ANSWER_SECONDS)
-        return wire.answered(answers)
+        return transfers
 
     async def _check_payees(self, shard: Shard, transfers: Transfers, deadline: float) -> None:
         """Ask the peers about the payees, each peer once, before anybody is debited."""

@@ -20,7 +20,7 @@ def special_refusal(draft: Draft, special: Special, debit: AccountState, legs: S
     not the payer's own spending.
     """
     amount = legs[0].amount_minor
-    found = payer_refusal(debit, legs[0].currency)
+    found = first_refusal(payer_refusal(debit, legs[0].currency), _fee_refusal(special, legs))
     if special.hold_id is not None:
         return first_refusal(found, capture_refusal(draft, special.hold_id, legs[0]))
     if special.original_id is not None:
@@ -32,6 +32,14 @@ def special_refusal(draft: Draft, special: Special, debit: AccountState, legs: S
     return found
 
 
+def _fee_refusal(special: Special, legs: Sequence[Leg]) -> int:
+    """Tell whether fee legs take more than the caller agreed to."""
+    agreed = special.fee_minor_max
+    if agreed is not None and sum(leg.amount_minor for leg in legs if leg.is_fee) > agreed:
+        return Refusal.FEE_EXCEEDS_MAXIMUM
+    return 0
+
+
 def reversal_refusal(draft: Draft, original_id: bytes, legs: Sequence[Leg]) -> int:
     """Tell why a transfer may not be reversed like this; 0 when it may."""
     original = draft.original(original_id)
@@ -39,7 +47,7 @@ def reversal_refusal(draft: Draft, original_id: bytes, legs: Sequence[Leg]) -> i
         return Refusal.ORIGINAL_NOT_FOUND
     if original.outcome != Outcome.POSTED:
         return Refusal.ORIGINAL_NOT_POSTED
-    mirrored = [Leg(leg.credit_account, leg.debit_account, leg.amount_minor, leg.currency) for leg in original.legs]
+    mirrored = [leg.turned() for leg in original.legs]
     if len(legs) != len(mirrored) or any(
         leg[:2] != twin[:2] or leg.currency != twin.currency for leg, twin in zip(legs, mirrored, strict=True)
     ):

@@ -22,8 +22,6 @@ from services.ledger.books import (
     Allowance,
     Cap,
     CapKey,
-    ChangeDecision,
-    ChangeRow,
     Crossing,
     Decision,
     Hold,
@@ -32,6 +30,7 @@ from services.ledger.books import (
     Spent,
     Watermarks,
 )
+from services.ledger.change_rows import ChangeDecision, ChangeRow
 from services.ledger.draft import Draft
 
 SQL: Final = queries.load("services.ledger")
@@ -158,7 +157,14 @@ class Store:
         for row in await self._connection.fetch(SQL["find_decisions"], transfer_ids):
             outcome, refusal = raw.ended(row)
             found[row["transfer_id"]] = Decision(
-                row["fingerprint"], row["kind"], outcome, refusal, row["booking_time"], row["peer_id"], row["number"]
+                row["fingerprint"],
+                row["kind"],
+                outcome,
+                refusal,
+                row["booking_time"],
+                row["peer_id"],
+                row["number"],
+                row["has_fee"],
             )
         return found
 
@@ -166,7 +172,7 @@ class Store:
         """Return crossings sent to a peer, in order, after a number."""
         found = await self._connection.fetch(SQL["unacknowledged_crossings"], peer_id, after, limit)
         return [
-            Crossing(*row)._replace(further=tuple(Leg(*leg) for leg in row[8]), metadata=raw.metadata(row[9]))
+            Crossing(*row)._replace(further=tuple(map(raw.further_leg, row[8])), metadata=raw.metadata(row[9]))
             for row in found
         ]
 

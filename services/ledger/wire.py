@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from hivecore.ledger.v1 import ledger_pb2
 
-from services.domain import errors, limits, metadata
+from services.domain import chart, errors, limits, metadata
 from services.domain.identifiers import SHARD_ID_MAX, account_text
 from services.domain.outcomes import Refusal
 from services.ledger.books import (
@@ -36,7 +36,7 @@ SLOT_DIVISOR: Final = 10**12
 DAYS_MAX: Final = 2_932_896
 """9999-12-31 in days since 1970-01-01."""
 
-_FLAGS_MAX: Final = int(Flag.LIMITS_OVERRIDDEN | Flag.OVERDRAW)
+_FLAGS_MAX: Final = int(Flag.LIMITS_OVERRIDDEN | Flag.OVERDRAW | Flag.FEES_WAIVED)
 
 _BODY = Struct("<qqqii").pack
 
@@ -62,9 +62,9 @@ def transfers(request: ledger_pb2.PostTransfersRequest, shard_by_slot: Sequence[
         _check_place(leg.place, count, "further_legs")
         _check_legs((leg.debit_account,), (leg.credit_account,), (leg.amount_minor,), (leg.currency,))
         legs = read.further_legs.setdefault(leg.place, [])
-        legs.append(Leg(leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency))
-        if len(legs) >= limits.LEGS_PER_TRANSFER_MAX:
-            raise errors.Malformed("LEGS_TOO_MANY", "further_legs", f"at most {limits.LEGS_PER_TRANSFER_MAX} legs")
+        legs.append(Leg(leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency, leg.is_fee))
+    for place, legs in read.further_legs.items():
+        _check_further(read, shard_id, place, legs)
     _read_specials(read, request, count)
     read.metadata = _metadata(request.metadata, count)
     _read_actors(read, request, count)
@@ -73,16 +73,39 @@ def transfers(request: ledger_pb2.PostTransfersRequest, shard_by_slot: Sequence[
     return read
 
 
+def _check_further(read: Transfers, shard_id: int, place: int, legs: Sequence[Leg]) -> None:
+    asked = [leg for leg in legs if not leg.is_fee]
+    if 1 + len(asked) > limits.LEGS_PER_TRANSFER_MAX:
+        raise errors.Malformed("LEGS_TOO_MANY", "further_legs", f"at most {limits.LEGS_PER_TRANSFER_MAX} legs")
+    if len(asked) == len(legs):
+        return
+    payers = {read.debit_accounts[place], *(leg.debit_account for leg in asked)}
+    fees = legs[len(asked) :]
+    if not all(
+        leg.is_fee
+        and leg.debit_account in payers
+        and leg.credit_account == chart.internal_account(shard_id, chart.Code.FEES, leg.currency)
+        for leg in fees
+    ) or len(fees) != len({leg.debit_account for leg in fees}):
+        raise errors.Malformed("FEE_INVALID", "further_legs", "fees come last, one per payer, for this shard's income")
+
+
 def _read_specials(read: Transfers, request: ledger_pb2.PostTransfersRequest, count: int) -> None:
     for special in request.specials:
         _check_place(special.place, count, "specials")
         hold_id = one_id(special.hold_id, "hold_id") if special.hold_id else None
         original_id = one_id(special.original_id, "original_id") if special.original_id else None
-        if hold_id is not None and (original_id is not None or special.place in read.further_legs):
+        further = read.further_legs.get(special.place, ())
+        if hold_id is not None and (original_id is not None or not all(leg.is_fee for leg in further)):
             raise errors.Malformed("SPECIAL_INVALID", "specials", "a capture has one leg and reverses nothing")
+        if (original_id is not None or special.flags & Flag.FEES_WAIVED) and further and further[-1].is_fee:
+            raise errors.Malformed("SPECIAL_INVALID", "specials", "neither a reversal nor who is let off bears a fee")
         if (special.flags & Flag.OVERDRAW and original_id is None) or not 0 <= special.flags <= _FLAGS_MAX:
             raise errors.Malformed("SPECIAL_INVALID", "specials", "only a reversal may set the floor aside")
-        read.specials[special.place] = Special(hold_id, original_id, special.flags)
+        fee_minor_max = special.fee_minor_max if special.HasField("fee_minor_max") else None
+        if fee_minor_max is not None and not 0 <= fee_minor_max <= limits.BALANCE_MINOR_MAX:
+            raise errors.Malformed("AMOUNT_INVALID", "fee_minor_max", f"from 0 to {limits.BALANCE_MINOR_MAX}")
+        read.specials[special.place] = Special(hold_id, original_id, special.flags, fee_minor_max)
 
 
 def _metadata(rows: Iterable[ledger_pb2.Metadata], count: int) -> dict[int, metadata.Metadata]:
@@ -151,13 +174,17 @@ def _fingerprints(read: Transfers) -> list[int]:
     if read.references is not None:
         bodies = [body + text.encode() for body, text in zip(bodies, read.references, strict=True)]
     for place, legs in read.further_legs.items():
-        bodies[place] += b"\0legs" + b"".join(_BODY(*leg, 0) for leg in legs)
+        asked = b"".join(_BODY(*leg[:4], 0) for leg in legs if not leg.is_fee)
+        if asked:
+            bodies[place] += b"\0legs" + asked
     for place, creditor in read.creditors.items():
         bodies[place] += b"\0creditor" + b"\0".join(text.encode() for text in creditor)
     for place, pairs in read.metadata.items():
         bodies[place] += b"\0metadata" + metadata.body(pairs)
     for place, special in read.specials.items():
         bodies[place] += b"\0special%d" % special.flags + (special.hold_id or b"") + (special.original_id or b"")
+        if special.fee_minor_max is not None:
+            bodies[place] += b"\0fee%d" % special.fee_minor_max
     from_bytes = int.from_bytes
     return [from_bytes(blake2b(body, digest_size=8).digest(), "little", signed=True) for body in bodies]
 
@@ -213,6 +240,7 @@ def answered(answers: Answers) -> ledger_pb2.PostTransfersResponse:
         refusals=answers.refusals,
         booking_times_us=answers.booking_times_us,
         errors=places,  # type: ignore[arg-type]
+        repeats=answers.repeats,
     )
 
 

@@ -9,7 +9,8 @@ from hivecore.ledger.v1 import ledger_pb2
 
 from services.domain import chart, errors, limits
 from services.ledger import changes
-from services.ledger.books import AccountState, Allowance, Change, Flag, Hold, HoldCommand
+from services.ledger.books import AccountState, Allowance, Flag, Hold, HoldCommand
+from services.ledger.change_rows import Change
 from services.ledger.wire import actor, fingerprint, one_id
 
 ACCOUNTS_PER_CALL_MAX = limits.OPENINGS_PER_CALL_MAX
@@ -124,6 +125,9 @@ def change(request: ledger_pb2.ChangeAccountRequest) -> Change:
     if cap is not None and not -1 <= cap <= limits.BALANCE_MINOR_MAX:
         raise errors.Malformed("LIMIT_INVALID", "customer_day_minor_max", "at least 0, or -1 to lift it")
     _check_text(request.reason, "reason")
+    replaced, has_replaced = request.replaced, has("replaced")
+    if has_replaced and not (has("allowance") and has("floor_minor")):
+        raise errors.Malformed("LIMIT_INVALID", "replaced", "goes with a new floor and new limits")
     body = ledger_pb2.ChangeAccountRequest()
     body.CopyFrom(request)
     body.ClearField("actor")
@@ -136,6 +140,8 @@ def change(request: ledger_pb2.ChangeAccountRequest) -> Change:
         cap,
         request.reason,
         fingerprint(body.SerializeToString(deterministic=True)),
+        replaced.floor_minor,
+        _allowance(replaced.allowance) if has_replaced else None,
     )
 
 

@@ -119,5 +119,6 @@ def _entry(row: Any) -> ledger_pb2.ListEntriesResponse.Entry:
         hold_id=row["transfer_id"] if row["kind"] in _HOLDS_OWN else hold_id,
         original_id=row["target_id"] if relation == Relation.REVERSES else b"",
         creditor=creditor,
+        is_fee=row["is_fee"],
         metadata=dict(raw.metadata(row["metadata"])),
     )

@@ -252,13 +252,14 @@ DAMAGES = [
     Damage(
         "a range of landed numbers does not follow the one before",
         {"landed_gap", "landing_unnumbered", "refusal_unnumbered", "crossing_lost", "sequence_missing"},
-        "DELETE FROM ledger.crossing_landed WHERE first_number = 1",
+        "DELETE FROM ledger.crossing_landed WHERE first_number = 1 AND peer_id = 1",
         "crossings 4 to 5 from shard 1 follow number 0",
         shard_id=2,
     ),
     Damage(
         "a range of landed numbers is as long as can be",
-        {"landing_missing", "watermark_wrong", "crossing_lost"} | MONEY_IS_MISSING,
+        {"landing_missing", "landing_renumbered", "watermark_wrong", "crossing_lost", "entries_differ"}
+        | MONEY_IS_MISSING,
         f"UPDATE ledger.crossing_landed SET last_number = {2**62} WHERE last_number = 5",
         "crossing 6 from shard 1",
         shard_id=2,

@@ -156,12 +156,12 @@ SPECIAL_DAMAGES = [
     SpecialDamage(
         "a hold is increased after its capture",
         {"hold_resolved_twice", "hold_differs"},
-        "INSERT INTO ledger.transfer SELECT (jsonb_populate_record(t, jsonb_build_object('sequence', 86, 'transfer_id',"
+        "INSERT INTO ledger.transfer SELECT (jsonb_populate_record(t, jsonb_build_object('sequence', 105, 'transfer_id',"
         " gen_random_uuid(), 'kind', 5, 'amount_minor', 500))).* FROM ledger.transfer t WHERE sequence = 72;"
-        + transfer(86, f"debit_account = {HOLDER}, outcome = 1, refusal = 0")
-        + f"INSERT INTO ledger.relation VALUES (86, {id_at(21)}, 500, 3);"
-        f"INSERT INTO ledger.entry VALUES ({HOLDER}, 12, 86, 0, 7400, 900);"
-        "UPDATE ledger.journal_head SET last_sequence = 86",
+        + transfer(105, f"debit_account = {HOLDER}, outcome = 1, refusal = 0")
+        + f"INSERT INTO ledger.relation VALUES (105, {id_at(21)}, 500, 3);"
+        f"INSERT INTO ledger.entry VALUES ({HOLDER}, 15, 105, 0, 7346, 900);"
+        "UPDATE ledger.journal_head SET last_sequence = 105",
         "kind 5, but it was resolved before",
     ),
     SpecialDamage(

@@ -77,6 +77,7 @@ class Bank:
         self._change(self.books[4])
         self._reverse(self.books[4])
         self._carry_fees(self.books[4], self.books[3])
+        self._charge(self.books[4], self.books[2])
 
     def tell(self, transfer_id: UUID, outcome: Outcome, refusal: int = 0) -> None:
         self.told.append(Acknowledged(transfer_id.bytes, outcome, refusal))
@@ -208,6 +209,22 @@ class Bank:
             payee.cross(4, credited, paid, part, special=Special(original=landed))
             payer.land(payee, 1, {2: Refusal.CREDITS_FROZEN})
             payee.acknowledge(payer)
+
+    def _charge(self, books: Books, payee: Books) -> None:
+        """Take fees: of a transfer, of a capture, of two payers, of crossings, one of which comes back: 86 to 104."""
+        first, second, cash = self.first[4], self.second[4], self.cash[4]
+        income = books.open_bank(chart.Code.FEES)
+        paid = books.post(first, second, 100, further=[(first, income, 3, True)])
+        books.post(second, first, 100, special=Special(original=paid))
+        held = books.place(self.holder, 60)
+        books.post(self.holder, second, 50, special=Special(hold=held), further=[(self.holder, income, 4, True)])
+        books.post(first, cash, 7, further=[(second, cash, 8), (first, income, 5, True), (second, income, 6, True)])
+        books.post(first, second, 9, special=Special(flags=4))
+        books.refuse(first, second, 10**9, further=[(first, income, 2, True)])
+        books.cross(2, first, self.second[2], 1_900, further=[(first, income, 7, True)])
+        books.cross(2, first, self.second[2], 1_950, further=[(first, income, 8, True)])
+        payee.land(books, 2, {2: Refusal.CREDITS_FROZEN})
+        books.acknowledge(payee)
 
     def customers_money(self, currency: int) -> int:
         return sum(

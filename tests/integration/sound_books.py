@@ -164,10 +164,11 @@ class Books:
         self.move(debit, credit, transfer.amount, transfer.value_date, freed)
 
     def pay_further(self, transfer: Crossing, special: Special, first: int) -> None:
-        for debit, credit, amount in transfer.further:
+        for debit, credit, amount, *is_fee in transfer.further:
             self.next_sequence()
-            self.rows["further_leg"].append((self.sequence, first, debit, credit, amount, transfer.currency))
-            if special.original is None:
+            row = (self.sequence, first, debit, credit, amount, transfer.currency, bool(is_fee))
+            self.rows["further_leg"].append(row)
+            if special.original is None and not is_fee:
                 self.spend(debit, amount, 1)
             self.move(debit, credit, amount, transfer.value_date)
 
@@ -177,14 +178,14 @@ class Books:
         credit: int,
         amount: int,
         currency: int = CZK,
-        further: Sequence[tuple[int, int, int]] = (),
+        further: Sequence[tuple[int, ...]] = (),
         special: Special = PLAIN,
     ) -> UUID:
-        """Post a transfer; `further` legs are (debit, credit, amount)."""
+        """Post a transfer; `further` legs are (debit, credit, amount), fees (debit, credit, amount, True)."""
         transfer = replace(self.asked(debit, credit, amount, currency), further=further)
         self.record(transfer, kind=1, leg_count=1 + len(further), flags=special.flags)
         first = self.sequence
-        self.pay(debit, credit, transfer, special, amount + sum(leg[2] for leg in further))
+        self.pay(debit, credit, transfer, special, amount + sum(leg[2] for leg in further if not leg[3:]))
         self.pay_further(transfer, special, first)
         return transfer.transfer_id
 
@@ -194,7 +195,7 @@ class Books:
         first = self.sequence
         for leg in further:
             self.next_sequence()
-            self.rows["further_leg"].append((self.sequence, first, *leg, CZK))
+            self.rows["further_leg"].append((self.sequence, first, *leg[:3], CZK, bool(leg[3:])))
         return transfer.transfer_id
 
     def bury(self, account: int, transfer_id: UUID | None = None) -> UUID:
@@ -304,7 +305,7 @@ class Books:
         credit: int,
         amount: int,
         currency: int = CZK,
-        further: Sequence[tuple[int, int, int]] = (),
+        further: Sequence[tuple[int, ...]] = (),
         special: Special = PLAIN,
     ) -> UUID:
         """Send money to an account on another shard; `further` legs stay here."""
@@ -316,7 +317,7 @@ class Books:
         self.sent[peer_id, peer.sent] = crossing
         self.rows["crossing_out"].append((peer.sent, self.sequence, peer_id))
         first = self.sequence
-        whole = amount + sum(leg[2] for leg in further)
+        whole = amount + sum(leg[2] for leg in further if not leg[3:])
         self.pay(debit, self.transit(peer_id, currency), crossing, special, whole)
         self.pay_further(crossing, special, first)
         return crossing.transfer_id
@@ -356,9 +357,10 @@ class Books:
         self.record(back, kind=3, leg_count=1 + len(sent.further))
         self.move(self.transit(peer_id, sent.currency), sent.debit, sent.amount, self.day)
         self.rows["crossing_returned"].append((number, first, peer_id, refusal))
-        for debit, credit, amount in sent.further:
+        for debit, credit, amount, *is_fee in sent.further:
             self.next_sequence()
-            self.rows["further_leg"].append((self.sequence, first, credit, debit, amount, sent.currency))
+            row = (self.sequence, first, credit, debit, amount, sent.currency, bool(is_fee))
+            self.rows["further_leg"].append(row)
             self.move(credit, debit, amount, self.day)
 
     async def write(self, connection: asyncpg.Connection) -> None:

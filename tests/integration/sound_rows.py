@@ -14,7 +14,7 @@ COLUMNS = {
     "account": "account_number floor_minor open_time currency restrictions customer_number",
     "transfer": "sequence transfer_id debit_account credit_account amount_minor fingerprint booking_time "
     "business_date value_date currency kind outcome refusal leg_count reference flags",
-    "further_leg": "sequence transfer_sequence debit_account credit_account amount_minor currency",
+    "further_leg": "sequence transfer_sequence debit_account credit_account amount_minor currency is_fee",
     "relation": "sequence target_id amount_minor relation",
     "entry": "account_number version sequence amount_minor balance_after_minor held_after_minor",
     "day": "business_date first_sequence",
@@ -124,7 +124,7 @@ class Crossing:
     currency: int
     value_date: date
     reference: str
-    further: Sequence[tuple[int, int, int]] = ()
+    further: Sequence[tuple[int, ...]] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
 
 

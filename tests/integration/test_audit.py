@@ -5,6 +5,7 @@ from uuid import UUID
 
 import pytest
 from audit_damages import DAMAGES, EMPTIED, FIRST
+from audit_damages_fees import FEE_DAMAGES
 from audit_damages_limits import LIMIT_DAMAGES
 from audit_damages_special import SPECIAL_DAMAGES
 from audit_damages_statements import STATEMENT_DAMAGES
@@ -68,7 +69,7 @@ async def test_sound_books_are_clean_and_counted(bank: Bank) -> None:
     assert [result.number for result in report.results] == list(INVARIANTS) == list(range(1, 10))
     assert all(result.verdict == "holds" and result.checked for result in report.results)
     totals = report.totals
-    assert (totals.transfers, totals.crossings, totals.returns) == (4 * 13 + 44, 16, 3)
+    assert (totals.transfers, totals.crossings, totals.returns) == (4 * 13 + 52, 18, 4)
     assert totals.balances_minor == {CZK: 0, EUR: 0}
     assert totals.customers_minor == {CZK: bank.customers_money(CZK), EUR: 16_000}
     assert [(m.payer_shard, m.payee_shard, m.currency, m.crossing_count, m.amount_minor) for m in totals.in_flight] == [
@@ -80,7 +81,9 @@ async def test_sound_books_are_clean_and_counted(bank: Bank) -> None:
 
 
 @pytest.mark.parametrize(
-    "case", [*DAMAGES, *SPECIAL_DAMAGES, *LIMIT_DAMAGES, *STATEMENT_DAMAGES], ids=lambda case: case.what
+    "case",
+    [*DAMAGES, *SPECIAL_DAMAGES, *LIMIT_DAMAGES, *STATEMENT_DAMAGES, *FEE_DAMAGES],
+    ids=lambda case: case.what,
 )
 async def test_damage_is_found_and_named(bank: Bank, damage, case: Damage) -> None:
     await damage(case.shard_id, case.script)
@@ -222,7 +225,9 @@ def test_every_check_has_been_seen_to_fail() -> None:
         "shard_not_audited",
     }
     assert (
-        set().union(*(case.checks for case in [*DAMAGES, *SPECIAL_DAMAGES, *LIMIT_DAMAGES, *STATEMENT_DAMAGES]))
+        set().union(
+            *(case.checks for case in [*DAMAGES, *SPECIAL_DAMAGES, *LIMIT_DAMAGES, *STATEMENT_DAMAGES, *FEE_DAMAGES])
+        )
         | elsewhere
         == CHECKS.keys()
     )

@@ -72,6 +72,20 @@ async def test_a_transfer_is_read_back_as_it_was_asked(store: Store, reader: Rea
     assert await reader.transfer(an_id(9)) is None
 
 
+async def test_a_fee_is_read_back_as_one(store: Store, reader: Reader, books: CommittedBooks) -> None:
+    legs = (Leg(cash(1), A, 100, CZK), Leg(cash(1), B, 3, CZK, True))
+    await books.post(store, Ask(an_id(1), legs), ask(2, cash(1), A, 1))
+    record = await reader.transfer(an_id(1))
+    assert record is not None
+    assert record.legs == legs
+    found = await store.find_decisions([an_id(1), an_id(2)])
+    assert [found[an_id(number)].has_fee for number in (1, 2)] == [True, False]
+    originals = await store.load_originals([an_id(1)])
+    assert originals[an_id(1)].legs == legs[:1]
+    _, rows = await reader.entries(B, descending=True, after_sequence=0, until_sequence=0, limit=9)
+    assert [row["is_fee"] for row in rows] == [True]
+
+
 async def test_an_accounts_state_is_its_last_entry(store: Store, reader: Reader, books: CommittedBooks) -> None:
     await books.post(store, ask(1, cash(1), A, 100), ask(2, A, B, 30))
     expected = {number: state for number, state in books.accounts.items() if number in {A, B}}

@@ -25,7 +25,8 @@ from memory_books import CZK, an_id, ask, cash, customer_account
 from services.domain import errors, limits
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import memory
-from services.ledger.books import AccountState, Actor, Change, PlaceError
+from services.ledger.books import AccountState, Actor, PlaceError
+from services.ledger.change_rows import Change
 from services.ledger.command_jobs import ChangeJob
 from services.ledger.draft import Draft
 from services.ledger.jobs import AcknowledgeJob, OpenJob

@@ -6,7 +6,8 @@ from memory_special import HOUR, SpecialBooks, a_change, change, columns, comman
 
 from services.domain.outcomes import Refusal
 from services.ledger import changes, holds, posting
-from services.ledger.books import AccountState, Allowance, Cap, CapKey, Change, Spent
+from services.ledger.books import AccountState, Allowance, Cap, CapKey, Spent
+from services.ledger.change_rows import Change
 
 PAYER, SECOND, PAYEE, THIRD = (customer_account(1, serial) for serial in (1, 2, 3, 4))
 CUSTOMER, DAY = 7, 24 * HOUR

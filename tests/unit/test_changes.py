@@ -23,13 +23,8 @@ from memory_special import (
 from services.domain.chart import transit_account
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import changes, posting
-from services.ledger.books import (
-    Allowance,
-    Change,
-    ChangeDecision,
-    Crossing,
-    Restriction,
-)
+from services.ledger.books import Allowance, Crossing, Restriction
+from services.ledger.change_rows import Change, ChangeDecision
 from services.ledger.changes import (
     ACTIVE,
     CLOSED,

@@ -8,7 +8,6 @@ from services.ledger.books import (
     Allowance,
     Cap,
     CapKey,
-    Change,
     Hold,
     HoldCommand,
     HoldState,
@@ -17,6 +16,7 @@ from services.ledger.books import (
     Spent,
     Transfers,
 )
+from services.ledger.change_rows import Change
 from services.ledger.draft import Draft
 
 CZK, CUSTOMER, PAYER, SIBLING, PAYEE, FAR = 203, 7, 101, 102, 103, 999

@@ -108,12 +108,13 @@ OF_SPECIAL_THINGS = {
     Refusal.HOLD_PAYEE_MISMATCH,
     Refusal.CAPTURE_EXCEEDS_HOLD,
     Refusal.REVERSAL_EXCEEDS_ORIGINAL,
+    Refusal.FEE_EXCEEDS_MAXIMUM,
     Refusal.CUSTOMER_DAY_LIMIT,
     Refusal.STATE_MAY_NOT_FOLLOW,
     Refusal.ACCOUNT_NOT_EMPTY,
     Refusal.TRANSFER_ID_TAKEN,
 }
-"""Reasons that a plain transfer asked for here is never given: of holds, reversals, caps, changes, returns."""
+"""Reasons that a plain transfer asked for here is never given: of holds, reversals, fees, caps, changes, returns."""
 
 
 def test_the_walk_shows_every_refusal_of_a_transfer_in_order() -> None:

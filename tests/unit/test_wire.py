@@ -18,6 +18,7 @@ from services.ledger.reader import TransferRecord
 
 A, B, C, FAR = (customer_account(1, 1), customer_account(1, 2), customer_account(1, 3), customer_account(2, 1))
 NOWHERE = customer_account(5, 1)
+INCOME = chart.internal_account(1, chart.Code.FEES, CZK)
 DIRECTORY = Directory(
     1, tuple(ShardFacts(n, (), 1, 0) for n in (1, 2)), (SlotRange(0, 199, 1, 1), SlotRange(200, 299, 2, 1)), {}, (CZK,)
 )
@@ -44,6 +45,12 @@ def further_leg(place: int = 0, debit: int = B, credit: int = C, amount: int = 5
     return ledger_pb2.FurtherLeg(
         place=place, debit_account=debit, credit_account=credit, amount_minor=amount, currency=currency
     )
+
+
+def a_fee(debit: int = A, credit: int = INCOME, amount: int = 3, currency: int = CZK) -> Any:
+    leg = further_leg(0, debit, credit, amount, currency)
+    leg.is_fee = True
+    return leg
 
 
 def creditor(place: int = 0, **texts: str) -> Any:
@@ -139,6 +146,23 @@ def test_only_the_body_makes_the_fingerprint() -> None:
     assert read(asked(directory_version=0)).fingerprints == plain
 
 
+def test_a_fee_is_no_part_of_what_the_caller_asked_but_the_most_agreed_to_is() -> None:
+    plain = read(asked()).fingerprints
+    assert read(asked(further_legs=[a_fee()])).fingerprints == plain
+    two_legs = [further_leg()], [further_leg(), a_fee(), a_fee(B)]
+    assert len({tuple(read(asked(further_legs=legs)).fingerprints) for legs in two_legs}) == 1
+    agreed = [read(asked(specials=[ledger_pb2.Special(fee_minor_max=most)])).fingerprints[0] for most in (0, 5)]
+    waived = read(asked(specials=[ledger_pb2.Special(flags=4)])).fingerprints[0]
+    assert len({plain[0], *agreed, waived}) == 4
+
+
+def test_a_capture_may_bear_a_fee_and_no_other_leg() -> None:
+    hold = [ledger_pb2.Special(hold_id=bytes(16))]
+    assert read(asked(further_legs=[a_fee()], specials=hold)).further_legs == {0: [Leg(A, INCOME, 3, CZK, True)]}
+    with pytest.raises(errors.Malformed):
+        read(asked(further_legs=[further_leg()], specials=hold))
+
+
 def test_the_fingerprint_of_a_body_never_changes() -> None:
     # It stands in the books for ever: a repeat after an upgrade must still be known as one.
     assert read(asked()).fingerprints[0] == -2395793151194510607
@@ -209,6 +233,15 @@ BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("PLACE_INVALID", {"creditors": [creditor(-1)]}),
     ("PLACE_INVALID", {"further_legs": [further_leg(2)]}),
     ("LEGS_TOO_MANY", {"further_legs": [further_leg()] * LEGS_MAX}),
+    ("FEE_INVALID", {"further_legs": [a_fee(credit=B)]}),
+    ("FEE_INVALID", {"further_legs": [a_fee(credit=chart.internal_account(2, chart.Code.FEES, CZK))]}),
+    ("FEE_INVALID", {"further_legs": [a_fee(currency=978)]}),
+    ("FEE_INVALID", {"further_legs": [a_fee(debit=C)]}),
+    ("FEE_INVALID", {"further_legs": [a_fee(), a_fee()]}),
+    ("FEE_INVALID", {"further_legs": [a_fee(), further_leg()]}),
+    ("SPECIAL_INVALID", {"further_legs": [a_fee()], "specials": [ledger_pb2.Special(original_id=bytes(16))]}),
+    ("SPECIAL_INVALID", {"further_legs": [a_fee()], "specials": [ledger_pb2.Special(flags=4)]}),
+    ("AMOUNT_INVALID", {"specials": [ledger_pb2.Special(fee_minor_max=-1)]}),
 ]
 
 

@@ -34,6 +34,7 @@ CODE_BY_REFUSAL: Final[dict[Refusal, str]] = {
     Refusal.HOLD_PAYEE_MISMATCH: "MS03",
     Refusal.CAPTURE_EXCEEDS_HOLD: "MS03",
     Refusal.REVERSAL_EXCEEDS_ORIGINAL: "MS03",
+    Refusal.FEE_EXCEEDS_MAXIMUM: "MS03",
     Refusal.INSUFFICIENT_FUNDS: "AM04",
     Refusal.TRANSFER_LIMIT: "AM14",
     Refusal.DAY_AMOUNT_LIMIT: "AM14",

@@ -446,6 +446,7 @@ class Special(_message.Message):
     HOLD_ID_FIELD_NUMBER: _builtins.int
     ORIGINAL_ID_FIELD_NUMBER: _builtins.int
     FLAGS_FIELD_NUMBER: _builtins.int
+    FEE_MINOR_MAX_FIELD_NUMBER: _builtins.int
     place: _builtins.int
     """Which transfer of the call, from 0."""
     hold_id: _builtins.bytes
@@ -453,7 +454,9 @@ class Special(_message.Message):
     original_id: _builtins.bytes
     """The transfer that it reverses, 16 bytes; empty for none."""
     flags: _builtins.int
-    """Bits: 1 limits overridden, 2 (reversals only) the payer's floor set aside."""
+    """Bits: 1 limits overridden, 2 (reversals only) the payer's floor set aside, 4 fees waived."""
+    fee_minor_max: _builtins.int
+    """The most that fee legs may take together, in minor units; absent for any."""
     def __init__(
         self,
         *,
@@ -461,12 +464,15 @@ class Special(_message.Message):
         hold_id: _builtins.bytes = ...,
         original_id: _builtins.bytes = ...,
         flags: _builtins.int = ...,
+        fee_minor_max: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max", "fee_minor_max", b"fee_minor_max"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["flags", b"flags", "hold_id", b"hold_id", "original_id", b"original_id", "place", b"place"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max", "fee_minor_max", b"fee_minor_max", "flags", b"flags", "hold_id", b"hold_id", "original_id", b"original_id", "place", b"place"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__fee_minor_max: _TypeAlias = _typing.Literal["fee_minor_max"]  # noqa: Y015
+    _WhichOneofArgType__fee_minor_max: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fee_minor_max) -> _WhichOneofReturnType__fee_minor_max | None: ...
 
 Global___Special: _TypeAlias = Special  # noqa: Y015
 
@@ -764,6 +770,7 @@ class ChangeAccountRequest(_message.Message):
     CUSTOMER_DAY_MINOR_MAX_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
+    REPLACED_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.int
     """The account's shard."""
     change_id: _builtins.bytes
@@ -786,6 +793,12 @@ class ChangeAccountRequest(_message.Message):
     def actor(self) -> Global___Actor:
         """Who asks."""
 
+    @_builtins.property
+    def replaced(self) -> Global___StandardLimits:
+        """What `floor_minor` and `allowance` replace: each of the five limits that is as it says takes the new
+        value, any other was set for this account alone and stays. Absent: all are replaced.
+        """
+
     def __init__(
         self,
         *,
@@ -798,10 +811,11 @@ class ChangeAccountRequest(_message.Message):
         customer_day_minor_max: _builtins.int | None = ...,
         reason: _builtins.str = ...,
         actor: Global___Actor | None = ...,
+        replaced: Global___StandardLimits | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_customer_day_minor_max", b"_customer_day_minor_max", "_floor_minor", b"_floor_minor", "_restrictions", b"_restrictions", "actor", b"actor", "allowance", b"allowance", "customer_day_minor_max", b"customer_day_minor_max", "floor_minor", b"floor_minor", "restrictions", b"restrictions"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_customer_day_minor_max", b"_customer_day_minor_max", "_floor_minor", b"_floor_minor", "_restrictions", b"_restrictions", "actor", b"actor", "allowance", b"allowance", "customer_day_minor_max", b"customer_day_minor_max", "floor_minor", b"floor_minor", "replaced", b"replaced", "restrictions", b"restrictions"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_customer_day_minor_max", b"_customer_day_minor_max", "_floor_minor", b"_floor_minor", "_restrictions", b"_restrictions", "account_number", b"account_number", "actor", b"actor", "allowance", b"allowance", "change_id", b"change_id", "customer_day_minor_max", b"customer_day_minor_max", "floor_minor", b"floor_minor", "reason", b"reason", "restrictions", b"restrictions", "shard_id", b"shard_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_customer_day_minor_max", b"_customer_day_minor_max", "_floor_minor", b"_floor_minor", "_restrictions", b"_restrictions", "account_number", b"account_number", "actor", b"actor", "allowance", b"allowance", "change_id", b"change_id", "customer_day_minor_max", b"customer_day_minor_max", "floor_minor", b"floor_minor", "reason", b"reason", "replaced", b"replaced", "restrictions", b"restrictions", "shard_id", b"shard_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__customer_day_minor_max: _TypeAlias = _typing.Literal["customer_day_minor_max"]  # noqa: Y015
     _WhichOneofArgType__customer_day_minor_max: _TypeAlias = _typing.Literal["_customer_day_minor_max", b"_customer_day_minor_max"]  # noqa: Y015
@@ -817,6 +831,34 @@ class ChangeAccountRequest(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__restrictions) -> _WhichOneofReturnType__restrictions | None: ...
 
 Global___ChangeAccountRequest: _TypeAlias = ChangeAccountRequest  # noqa: Y015
+
+@_typing.final
+class StandardLimits(_message.Message):
+    """Limits as a product sets them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FLOOR_MINOR_FIELD_NUMBER: _builtins.int
+    ALLOWANCE_FIELD_NUMBER: _builtins.int
+    floor_minor: _builtins.int
+    """In minor units, at most 0."""
+    @_builtins.property
+    def allowance(self) -> Global___Allowance:
+        """The others."""
+
+    def __init__(
+        self,
+        *,
+        floor_minor: _builtins.int = ...,
+        allowance: Global___Allowance | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["allowance", b"allowance"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowance", b"allowance", "floor_minor", b"floor_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StandardLimits: _TypeAlias = StandardLimits  # noqa: Y015
 
 @_typing.final
 class ChangeAccountResponse(_message.Message):
@@ -898,7 +940,9 @@ Global___BuryTransferResponse: _TypeAlias = BuryTransferResponse  # noqa: Y015
 
 @_typing.final
 class FurtherLeg(_message.Message):
-    """A leg after the first."""
+    """A leg after the first. Fee legs come last: they are no part of what the id stands for, so a repeat
+    whose fee has changed meanwhile gives the first outcome, with the first fee.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -907,6 +951,7 @@ class FurtherLeg(_message.Message):
     CREDIT_ACCOUNT_FIELD_NUMBER: _builtins.int
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
+    IS_FEE_FIELD_NUMBER: _builtins.int
     place: _builtins.int
     """Which transfer of the call, from 0."""
     debit_account: _builtins.int
@@ -917,6 +962,8 @@ class FurtherLeg(_message.Message):
     """In minor units."""
     currency: _builtins.int
     """ISO 4217 numeric."""
+    is_fee: _builtins.bool
+    """Whether it is a fee: from a payer of the transfer to this shard's own fee account."""
     def __init__(
         self,
         *,
@@ -925,10 +972,11 @@ class FurtherLeg(_message.Message):
         credit_account: _builtins.int = ...,
         amount_minor: _builtins.int = ...,
         currency: _builtins.int = ...,
+        is_fee: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "credit_account", b"credit_account", "currency", b"currency", "debit_account", b"debit_account", "place", b"place"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "credit_account", b"credit_account", "currency", b"currency", "debit_account", b"debit_account", "is_fee", b"is_fee", "place", b"place"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -944,6 +992,7 @@ class PostTransfersResponse(_message.Message):
     REFUSALS_FIELD_NUMBER: _builtins.int
     BOOKING_TIMES_US_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
+    REPEATS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedScalarFieldContainer[Global___Outcome.ValueType]:
         """One per transfer."""
@@ -960,6 +1009,12 @@ class PostTransfersResponse(_message.Message):
     def errors(self) -> _containers.RepeatedScalarFieldContainer[Global___PlaceError.ValueType]:
         """Why there is no outcome; either none at all or one per transfer."""
 
+    @_builtins.property
+    def repeats(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Places whose id had its outcome before, of transfers that have fee legs now or had them then: which
+        fee holds, only the books know.
+        """
+
     def __init__(
         self,
         *,
@@ -967,10 +1022,11 @@ class PostTransfersResponse(_message.Message):
         refusals: _abc.Iterable[_builtins.int] | None = ...,
         booking_times_us: _abc.Iterable[_builtins.int] | None = ...,
         errors: _abc.Iterable[Global___PlaceError.ValueType] | None = ...,
+        repeats: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking_times_us", b"booking_times_us", "errors", b"errors", "outcomes", b"outcomes", "refusals", b"refusals"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking_times_us", b"booking_times_us", "errors", b"errors", "outcomes", b"outcomes", "refusals", b"refusals", "repeats", b"repeats"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1018,6 +1074,7 @@ class TransferRecord(_message.Message):
         CREDIT_ACCOUNT_FIELD_NUMBER: _builtins.int
         AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
         CURRENCY_FIELD_NUMBER: _builtins.int
+        IS_FEE_FIELD_NUMBER: _builtins.int
         debit_account: _builtins.int
         """Account that pays."""
         credit_account: _builtins.int
@@ -1026,6 +1083,8 @@ class TransferRecord(_message.Message):
         """In minor units."""
         currency: _builtins.int
         """ISO 4217 numeric."""
+        is_fee: _builtins.bool
+        """Whether it is a fee."""
         def __init__(
             self,
             *,
@@ -1033,10 +1092,11 @@ class TransferRecord(_message.Message):
             credit_account: _builtins.int = ...,
             amount_minor: _builtins.int = ...,
             currency: _builtins.int = ...,
+            is_fee: _builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "credit_account", b"credit_account", "currency", b"currency", "debit_account", b"debit_account"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "credit_account", b"credit_account", "currency", b"currency", "debit_account", b"debit_account", "is_fee", b"is_fee"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1090,7 +1150,7 @@ class TransferRecord(_message.Message):
     value_date: _builtins.int
     """Days since 1970-01-01."""
     flags: _builtins.int
-    """Bits: 1 limits overridden, 2 the payer's floor set aside."""
+    """Bits: 1 limits overridden, 2 the payer's floor set aside, 4 fees waived."""
     hold_id: _builtins.bytes
     """The hold that it captured; empty for none."""
     original_id: _builtins.bytes
@@ -1099,7 +1159,7 @@ class TransferRecord(_message.Message):
     """Why it stands here: 1 asked for here, 2 landed from a peer, 4 to 8 holds' commands and buried ids."""
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransferRecord.Leg]:
-        """In order."""
+        """In order; fees last."""
 
     @_builtins.property
     def creditor(self) -> Global___ExternalCreditor:
@@ -1746,6 +1806,7 @@ class ListEntriesResponse(_message.Message):
         ORIGINAL_ID_FIELD_NUMBER: _builtins.int
         CREDITOR_FIELD_NUMBER: _builtins.int
         METADATA_FIELD_NUMBER: _builtins.int
+        IS_FEE_FIELD_NUMBER: _builtins.int
         version: _builtins.int
         """Place in the account's history, from 1."""
         amount_minor: _builtins.int
@@ -1778,6 +1839,8 @@ class ListEntriesResponse(_message.Message):
         """The hold that it set aside, freed or paid out of, 16 bytes; empty for none."""
         original_id: _builtins.bytes
         """The transfer that it gives back, 16 bytes; empty for none."""
+        is_fee: _builtins.bool
+        """Whether it is one side of a fee."""
         @_builtins.property
         def creditor(self) -> Global___ExternalCreditor:
             """Who is paid at another bank; absent for most."""
@@ -1807,10 +1870,11 @@ class ListEntriesResponse(_message.Message):
             original_id: _builtins.bytes = ...,
             creditor: Global___ExternalCreditor | None = ...,
             metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+            is_fee: _builtins.bool = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _typing.Literal["creditor", b"creditor"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "balance_after_minor", b"balance_after_minor", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "counterparty_account", b"counterparty_account", "creditor", b"creditor", "held_after_minor", b"held_after_minor", "hold_id", b"hold_id", "is_return", b"is_return", "kind", b"kind", "metadata", b"metadata", "original_id", b"original_id", "payer_account", b"payer_account", "reference", b"reference", "sequence", b"sequence", "transfer_id", b"transfer_id", "value_date", b"value_date", "version", b"version"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "balance_after_minor", b"balance_after_minor", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "counterparty_account", b"counterparty_account", "creditor", b"creditor", "held_after_minor", b"held_after_minor", "hold_id", b"hold_id", "is_fee", b"is_fee", "is_return", b"is_return", "kind", b"kind", "metadata", b"metadata", "original_id", b"original_id", "payer_account", b"payer_account", "reference", b"reference", "sequence", b"sequence", "transfer_id", b"transfer_id", "value_date", b"value_date", "version", b"version"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -45,6 +45,11 @@ class LedgerStub:
                 request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersRequest.SerializeToString,
                 response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersResponse.FromString,
                 _registered_method=True)
+        self.RehearseTransfers = channel.unary_unary(
+                '/hivecore.ledger.v1.Ledger/RehearseTransfers',
+                request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersRequest.SerializeToString,
+                response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersResponse.FromString,
+                _registered_method=True)
         self.CommandHolds = channel.unary_unary(
                 '/hivecore.ledger.v1.Ledger/CommandHolds',
                 request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.CommandHoldsRequest.SerializeToString,
@@ -137,6 +142,14 @@ class LedgerServicer:
     def PostTransfers(self, request, context):
         """Decides transfers in the order given and answers when each has an outcome, or shortly before the
         deadline with IN_TRANSIT for crossings that the payee's shard has not answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RehearseTransfers(self, request, context):
+        """Tells what PostTransfers would answer now, by the same rules on the same books, and writes nothing.
+        Each transfer is judged by itself; IN_TRANSIT stands for a crossing that would leave.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -259,6 +272,11 @@ def add_LedgerServicer_to_server(servicer, server):
             ),
             'PostTransfers': grpc.unary_unary_rpc_method_handler(
                     servicer.PostTransfers,
+                    request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersRequest.FromString,
+                    response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersResponse.SerializeToString,
+            ),
+            'RehearseTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.RehearseTransfers,
                     request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersRequest.FromString,
                     response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersResponse.SerializeToString,
             ),
@@ -391,6 +409,33 @@ class Ledger:
             request,
             target,
             '/hivecore.ledger.v1.Ledger/PostTransfers',
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersRequest.SerializeToString,
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RehearseTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.ledger.v1.Ledger/RehearseTransfers',
             hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersRequest.SerializeToString,
             hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PostTransfersResponse.FromString,
             options,

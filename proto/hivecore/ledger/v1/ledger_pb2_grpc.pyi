@@ -46,6 +46,10 @@ class LedgerStub:
     """Decides transfers in the order given and answers when each has an outcome, or shortly before the
     deadline with IN_TRANSIT for crossings that the payee's shard has not answered.
     """
+    RehearseTransfers: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.PostTransfersRequest, _ledger_pb2.PostTransfersResponse]
+    """Tells what PostTransfers would answer now, by the same rules on the same books, and writes nothing.
+    Each transfer is judged by itself; IN_TRANSIT stands for a crossing that would leave.
+    """
     CommandHolds: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.CommandHoldsRequest, _ledger_pb2.PostTransfersResponse]
     """Places, increases and releases holds in the order given. Capturing one is a transfer."""
     GetHold: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetHoldRequest, _ledger_pb2.Hold]
@@ -93,6 +97,10 @@ class LedgerAsyncStub(LedgerStub):
     PostTransfers: _aio.UnaryUnaryMultiCallable[_ledger_pb2.PostTransfersRequest, _ledger_pb2.PostTransfersResponse]  # type: ignore[assignment]
     """Decides transfers in the order given and answers when each has an outcome, or shortly before the
     deadline with IN_TRANSIT for crossings that the payee's shard has not answered.
+    """
+    RehearseTransfers: _aio.UnaryUnaryMultiCallable[_ledger_pb2.PostTransfersRequest, _ledger_pb2.PostTransfersResponse]  # type: ignore[assignment]
+    """Tells what PostTransfers would answer now, by the same rules on the same books, and writes nothing.
+    Each transfer is judged by itself; IN_TRANSIT stands for a crossing that would leave.
     """
     CommandHolds: _aio.UnaryUnaryMultiCallable[_ledger_pb2.CommandHoldsRequest, _ledger_pb2.PostTransfersResponse]  # type: ignore[assignment]
     """Places, increases and releases holds in the order given. Capturing one is a transfer."""
@@ -150,6 +158,16 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ledger_pb2.PostTransfersResponse, _abc.Awaitable[_ledger_pb2.PostTransfersResponse]]:
         """Decides transfers in the order given and answers when each has an outcome, or shortly before the
         deadline with IN_TRANSIT for crossings that the payee's shard has not answered.
+        """
+
+    @_abc_1.abstractmethod
+    def RehearseTransfers(
+        self,
+        request: _ledger_pb2.PostTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.PostTransfersResponse, _abc.Awaitable[_ledger_pb2.PostTransfersResponse]]:
+        """Tells what PostTransfers would answer now, by the same rules on the same books, and writes nothing.
+        Each transfer is judged by itself; IN_TRANSIT stands for a crossing that would leave.
         """
 
     @_abc_1.abstractmethod
