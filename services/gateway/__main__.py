@@ -18,6 +18,8 @@ from services.chassis.settings import SettingsError
 from services.gateway.authentication import Authenticator, Keys
 from services.gateway.coalescing import Bounds
 from services.gateway.customers import Customers
+from services.gateway.general_ledger import GeneralLedger
+from services.gateway.history import History
 from services.gateway.holding import Holds
 from services.gateway.managing import Management
 from services.gateway.ownership import Ownership
@@ -25,6 +27,7 @@ from services.gateway.pages import PageTokens
 from services.gateway.peers import AccountService
 from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
+from services.gateway.searching import Searches
 from services.gateway.service import BankService
 from services.gateway.settings import GatewaySettings
 from services.gateway.transfers import Posting
@@ -49,7 +52,7 @@ async def main() -> None:
     account_service = AccountService(options.account_address)
     ownership = Ownership(account_service, options.owners_cached_max)
     posting = Posting(directory, ownership, bounds)
-    books = Books(directory, account_service, ownership, page_tokens, bounds)
+    books = Books(directory, account_service, ownership, bounds)
     customers = Customers(account_service, directory, page_tokens, books.restrictions)
     service = BankService(
         authenticator,
@@ -57,6 +60,9 @@ async def main() -> None:
         customers,
         posting,
         books,
+        History(directory, ownership, page_tokens),
+        Searches(directory, ownership, books, page_tokens, lambda: time.time_ns() // 1_000),
+        GeneralLedger(directory, account_service),
         Holds(directory, ownership, books),
         Reversals(directory, books, posting),
         Management(directory, customers),

@@ -14,6 +14,7 @@ LIMITS_OVERRIDE: Final = "limits.override"
 TRANSFERS_REVERSE: Final = "transfers.reverse"
 OVERDRAFT_FORCE: Final = "overdraft.force"
 ACCOUNTS_MANAGE: Final = "accounts.manage"
+GL_READ: Final = "gl.read"
 
 SCOPE_BY_CALL: Final = {
     "OpenCustomer": CUSTOMERS_WRITE,
@@ -28,7 +29,10 @@ SCOPE_BY_CALL: Final = {
     "PostTransfer": TRANSFERS_WRITE,
     "PostTransfers": TRANSFERS_WRITE,
     "GetTransfer": ACCOUNTS_READ,
+    "GetStatement": ACCOUNTS_READ,
     "ListEntries": ACCOUNTS_READ,
+    "SearchTransfers": ACCOUNTS_READ,
+    "GetGeneralLedger": GL_READ,
     "PlaceHold": TRANSFERS_WRITE,
     "IncreaseHold": TRANSFERS_WRITE,
     "CaptureHold": TRANSFERS_WRITE,
@@ -54,6 +58,7 @@ BANK_WIDE_CALLS: Final = frozenset(
         "ReverseTransfer",
         "ChangeAccountState",
         "ChangeAccountLimits",
+        "GetGeneralLedger",
         "RegisterPartnerBanks",
         "ListShards",
     }
