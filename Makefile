@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint venv generate manifests pages bench-baseline outage clean
+.PHONY: help up demo test lint venv generate bench bench-quick outage manifests pages prometheus clean
 .DELETE_ON_ERROR:
 
 help:  ## what can be made
@@ -33,14 +33,20 @@ venv: $(VENV)/.complete  ## make .venv with everything for development
 generate: $(VENV)/.complete  ## make the gRPC code again from proto/
 	PYTHON=$(BIN)/python tools/generate.sh
 
+prometheus: $(VENV)/.runtime  ## run the Prometheus on PATH over the bank on this machine, with its alerts
+	@$(BIN)/python -m tools.prometheus $(ARGS)
+
+bench: $(VENV)/.complete  ## measure the bank beside pgbench, with proof: a table, build/bench.json and charts
+	@$(BIN)/python -m loadtest.bench $(ARGS)
+
+bench-quick: $(VENV)/.complete  ## the short form of it, in under 3 minutes
+	@$(BIN)/python -m loadtest.bench --quick $(ARGS)
+
 manifests: $(VENV)/.complete  ## make what depends on the shards in deploy/k8s again from shards.toml
 	@$(BIN)/python tools/manifests.py
 
 pages: $(VENV)/.complete  ## write the generated pages of docs/ again
 	$(BIN)/python -m tools.metrics_page
-
-bench-baseline: $(VENV)/.complete  ## measure transfers per second beside pgbench
-	@$(BIN)/python -m loadtest.bank --data build/bench-bank --new $(ARGS)
 
 outage: $(VENV)/.complete  ## kill one shard's ledger under load, with and without a standby, and say what callers noticed
 	@$(BIN)/python -m loadtest.outage $(ARGS)

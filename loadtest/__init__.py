@@ -1,1 +1,1 @@
-"""Traffic for the bank: workload shapes, generators, the baseline benchmark and its money audit."""
+"""Traffic for the bank: mixes, generators, benchmark, profile, and the proof that the books are sound afterwards."""

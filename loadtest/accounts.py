@@ -56,10 +56,10 @@ async def by_shard(account_service: str, numbers: list[str]) -> list[list[str]]:
         for stretch in directory.slots
         for slot in range(stretch.first_slot, stretch.last_slot + 1)
     }
-    found: dict[int, list[str]] = {}
+    found: dict[int, list[str]] = {shard_id: [] for shard_id in sorted(set(shard_by_slot.values()))}
     for number in numbers:
-        found.setdefault(shard_by_slot[int(number[:SLOT_DIGITS])], []).append(number)
-    return [found[shard_id] for shard_id in sorted(found)]
+        found[shard_by_slot[int(number[:SLOT_DIGITS])]].append(number)
+    return list(found.values())
 
 
 async def _open_customers(client: Client, count: int) -> list[str]:

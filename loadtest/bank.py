@@ -1,19 +1,15 @@
 """A bank for a load test: found by its data directory, or opened by `hivecore up` for the length of a run.
 
-The bank is only ever started, asked and stopped through its command line, as any operator would. Run as
-a program it opens a bank, runs the baseline benchmark against it and closes it:
-
-    python -m loadtest.bank --data build/bench-bank --new [--shards 4] [options of loadtest.baseline]
+The bank is only ever started, asked and stopped through its command line, as any operator would.
 """
 
-import argparse
 import json
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,12 +41,18 @@ class OpenBank:
     account: str
     """The account service, host:port."""
     dsn: str
-    """Its control database; the shards' are on the same server."""
-    shards: int
+    """Its control database."""
+    shard_dsns: tuple[str, ...]
+    """In the order of the shards."""
     pids_by_part: Mapping[str, tuple[int, ...]]
     """gateway, account, ledger, postgres."""
     pids: Mapping[str, int]
     """Those of the processes that are up, by name."""
+
+    @property
+    def shards(self) -> int:
+        """How many shards it has."""
+        return len(self.shard_dsns)
 
 
 def find(data: Path) -> OpenBank:
@@ -66,7 +68,7 @@ def find(data: Path) -> OpenBank:
             content["gateway"],
             content["account"],
             content["control_dsn"],
-            len(content["shard_dsns"]),
+            tuple(dsn for _, dsn in sorted(content["shard_dsns"].items(), key=lambda item: int(item[0]))),
             pids,
             {name: pid for name, pid in content["processes"].items() if pid},
         )
@@ -114,6 +116,14 @@ def opened(data: Path, *, shards: int = SHARDS_DEFAULT, standbys: int = 0) -> It
         _stop(process)
 
 
+def remove(data: Path) -> None:
+    """Remove a bank's data directory, and nothing else. Raises BankFailed."""
+    if data.exists():
+        if any(data.iterdir()) and not (data / "lock").exists():
+            raise BankFailed(f"{data} is not a bank's directory, so it is not removed")
+        shutil.rmtree(data)
+
+
 def _wait_open(process: subprocess.Popen[bytes], data: Path, log: Path) -> OpenBank:
     give_up = time.monotonic() + OPEN_SECONDS_MAX
     while not (data / "bank.json").exists():
@@ -146,27 +156,3 @@ def _program() -> str:
     if found is None:
         raise BankFailed("the command `hivecore` is not installed")
     return found
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Open a bank, run the baseline against it, close it; return the baseline's exit status."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.bank", description=__doc__, add_help=False)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--shards", type=int, default=SHARDS_DEFAULT)
-    parser.add_argument("--new", action="store_true", help="begin with a new bank: what is in --data is removed")
-    known, others = parser.parse_known_args(arguments)
-    data: Path = known.data.resolve()
-    if known.new and data.exists():
-        if any(data.iterdir()) and not (data / "lock").exists():
-            sys.exit(f"{data} is not a bank's directory, so it is not removed")
-        shutil.rmtree(data)
-    try:
-        with opened(data, shards=known.shards):
-            command = [sys.executable, "-m", "loadtest.baseline", "--data", str(data), *others]
-            return subprocess.run(command, check=False).returncode  # noqa: S603
-    except BankFailed as error:
-        sys.exit(str(error))
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -79,6 +79,7 @@ class Client:
         self.stub = bank_pb2_grpc.BankStub(self._channel)
         service = bank_pb2.DESCRIPTOR.services_by_name["Bank"].full_name
         # Requests come as bytes from the stencil, so these two are not the stub's.
+        self._service = service
         self._post_transfer: Callable[..., Awaitable[bank_pb2.Transfer]] = self._channel.unary_unary(
             f"/{service}/PostTransfer", response_deserializer=bank_pb2.Transfer.FromString
         )
@@ -100,13 +101,35 @@ class Client:
         """Call a method of `stub`, waiting for the connection. Raises grpc.aio.AioRpcError."""
         return await method(request, metadata=self._metadata, timeout=DEADLINE_SECONDS * 4, wait_for_ready=True)
 
+    async def send(self, method: str, request: Any, transfers: int, seconds: float = DEADLINE_SECONDS) -> list[Outcome]:
+        """Call a method of `stub` by name; give one outcome for each of the transfers in it, or one of a call without.
+
+        `seconds` is the deadline.
+        """
+        try:
+            answer = await getattr(self.stub, method)(request, metadata=self._metadata, timeout=seconds)
+        except grpc.aio.AioRpcError as failure:
+            return [outcome_of_failure(failure)] * max(1, transfers)
+        return outcomes_of_answer(answer)
+
     async def post_one(self, request: bytes, seconds: float = DEADLINE_SECONDS) -> list[Outcome]:
         """Post one transfer from a PostTransferRequest's bytes; `seconds` is the deadline."""
         try:
             transfer = await self._post_transfer(request, metadata=self._metadata, timeout=seconds)
         except grpc.aio.AioRpcError as failure:
             return [outcome_of_failure(failure)]
-        return [DONE if transfer.state == bank_pb2.Transfer.POSTED else Outcome(_KIND_BY_STATE[transfer.state])]
+        return [outcome_of_transfer(transfer)]
+
+    async def repeat(self, method: str, request: bytes, seconds: float = DEADLINE_SECONDS) -> Outcome:
+        """Send the bytes of a request whose answer is a transfer, by the name of its method."""
+        send: Callable[..., Awaitable[bank_pb2.Transfer]] = self._channel.unary_unary(
+            f"/{self._service}/{method}", response_deserializer=bank_pb2.Transfer.FromString
+        )
+        try:
+            transfer = await send(request, metadata=self._metadata, timeout=seconds, wait_for_ready=True)
+        except grpc.aio.AioRpcError as failure:
+            return outcome_of_failure(failure)
+        return outcome_of_transfer(transfer)
 
     async def post_many(self, request: bytes, count: int) -> list[Outcome]:
         """Post `count` transfers from a PostTransfersRequest's bytes."""
@@ -114,8 +137,24 @@ class Client:
             response = await self._post_transfers(request, metadata=self._metadata, timeout=DEADLINE_SECONDS)
         except grpc.aio.AioRpcError as failure:
             return [outcome_of_failure(failure)] * count
-        posted = bank_pb2.Transfer.POSTED
-        return [DONE if result.state == posted else _outcome_of_result(result) for result in response.results]
+        return outcomes_of_answer(response)
+
+
+def outcomes_of_answer(answer: Any) -> list[Outcome]:
+    """Tell what an answer means, for each of its transfers; of a call without transfers, that it succeeded."""
+    match answer:
+        case bank_pb2.PostTransfersResponse():
+            posted = bank_pb2.Transfer.POSTED
+            return [DONE if result.state == posted else _outcome_of_result(result) for result in answer.results]
+        case bank_pb2.Transfer():
+            return [outcome_of_transfer(answer)]
+        case _:
+            return [DONE]
+
+
+def outcome_of_transfer(transfer: bank_pb2.Transfer) -> Outcome:
+    """Tell what the answer to a single transfer means."""
+    return DONE if transfer.state == bank_pb2.Transfer.POSTED else Outcome(_KIND_BY_STATE[transfer.state])
 
 
 def outcome_of_failure(failure: Any) -> Outcome:

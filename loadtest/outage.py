@@ -27,7 +27,7 @@ import uvloop
 from hivecore.gateway.v1 import bank_pb2
 from rich.console import Console
 
-from loadtest import accounts, bank, outage_report, report
+from loadtest import accounts, bank, machine, outage_report
 from loadtest.accounts import FUNDING_MINOR, OpeningFailed
 from loadtest.bank import BankFailed, OpenBank
 from loadtest.client import Client
@@ -35,10 +35,9 @@ from loadtest.insistence import Insistent, Manner, NotDecided, pay_all
 from loadtest.outage_report import Outage
 from loadtest.proof import NotSound
 from loadtest.stencil import Stencil
-from loadtest.workload import Workload, transfer_id
+from loadtest.workload import ID_CHANCE_BITS, Workload, transfer_id
 
 CURRENCY: Final = "CZK"
-ID_CHANCE_BITS: Final = 74
 TRANSFERS_PER_CALL: Final = 4_000
 REST_SECONDS_MAX: Final = 30.0
 POLL_SECONDS: Final = 0.1
@@ -212,7 +211,7 @@ def main(arguments: Sequence[str]) -> int:
         console.print(f"no figures: the bank answered {error.code().name}: {error.details()}", highlight=False)
         return 1
     conditions = {
-        **report.machine(),
+        **machine.describe(),
         "shards": asked.shards,
         "accounts": asked.accounts,
         "load": {

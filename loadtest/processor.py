@@ -1,5 +1,6 @@
 """How much processor time the bank's processes use, and the whole machine, read from /proc where there is one."""
 
+import multiprocessing
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -26,9 +27,10 @@ class Reading:
     by_part: Mapping[str, float]
 
     @classmethod
-    def now(cls, pids_by_part: Mapping[str, Iterable[int]]) -> Self:
-        """Read them now."""
-        return cls(time.monotonic(), busy_seconds(), seconds_by_part(pids_by_part))
+    def now(cls, pids_by_part: Mapping[str, Iterable[int]], own_part: str) -> Self:
+        """Read them now; this process and its workers, but not a bank that it opened, are `own_part`."""
+        own = (os.getpid(), *(worker.pid or 0 for worker in multiprocessing.active_children()))
+        return cls(time.monotonic(), busy_seconds(), seconds_by_part(pids_by_part, {own_part: own}))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +52,32 @@ class Usage:
         return cls(us_per_transfer, others / available)
 
 
-def seconds_by_part(pids_by_part: Mapping[str, Iterable[int]]) -> dict[str, float]:
-    """Add up the processor seconds so far of each part's processes and all their descendants.
+def seconds_by_part(
+    pids_by_part: Mapping[str, Iterable[int]], alone_by_part: Mapping[str, Iterable[int]]
+) -> dict[str, float]:
+    """Add up the processor seconds so far of each part's processes, with all their descendants or alone.
 
     What has ended counts too, once its parent has noticed.
     """
     stats = _stats()
+    families = {part: _family(pids, stats) for part, pids in pids_by_part.items()}
+    every = {**families, **alone_by_part}
+    return {part: sum(stats[pid][1] for pid in pids if pid in stats) for part, pids in every.items() if stats}
+
+
+def descendants(pids: Iterable[int]) -> list[int]:
+    """Give processes and all their descendants."""
+    return _family(pids, _stats())
+
+
+def _family(pids: Iterable[int], stats: Mapping[int, tuple[int, float]]) -> list[int]:
     children: dict[int, list[int]] = {}
     for pid, (parent, _) in stats.items():
         children.setdefault(parent, []).append(pid)
-
-    def seconds_of(pid: int) -> float:
-        own = stats[pid][1] if pid in stats else 0.0
-        return own + sum(seconds_of(child) for child in children.get(pid, ()))
-
-    return {part: sum(seconds_of(pid) for pid in pids) for part, pids in pids_by_part.items()} if stats else {}
+    family = list(pids)
+    for pid in family:
+        family += children.get(pid, ())
+    return family
 
 
 def busy_seconds() -> float:

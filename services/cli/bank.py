@@ -185,11 +185,13 @@ class Bank:
             await self._stop()
             raise
         self._is_open = True
+        self._name_targets()
         self._write_file()
 
     async def _stop(self) -> None:
         self._is_open = False
         self.places.bank_file.unlink(missing_ok=True)
+        self.places.prometheus_targets_file.unlink(missing_ok=True)
         if self._supervisor is not None:
             await self._supervisor.stop()
         await self.postgres.stop()
@@ -198,6 +200,11 @@ class Bank:
         if self._is_open:
             content = topology.describe(self.topology, self.shape, self.places, self.postgres.dsn, self.processes)
             children.write_private(self.places.bank_file, json.dumps(content, indent=2) + "\n")
+
+    def _name_targets(self) -> None:
+        """Tell Prometheus, which may run as somebody else, where the metrics are: no secret."""
+        file = self.places.prometheus_targets_file
+        file.write_text(json.dumps(topology.prometheus_targets(self.topology), indent=2) + "\n", encoding="utf-8")
 
     async def wait_serving(self) -> None:
         """Wait until every service listens and the gateway says that it serves. Raises LaunchError."""

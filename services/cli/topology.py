@@ -169,6 +169,11 @@ class Places:
         return self.data / "ports.json"
 
     @property
+    def prometheus_targets_file(self) -> Path:
+        """Where Prometheus finds the processes (`file_sd_configs`); there while the bank is open."""
+        return self.data / "prometheus-targets.json"
+
+    @property
     def jwt_secret_file(self) -> Path:
         """What tokens are signed with."""
         return self.data / "jwt.secret"
@@ -287,6 +292,14 @@ def describe(
         "jwt_secret_file": str(places.jwt_secret_file),
         "processes": dict(pids),
     }
+
+
+def prometheus_targets(topology: Topology) -> list[dict[str, object]]:
+    """Give the content of `prometheus-targets.json`."""
+    return [
+        {"targets": [address], "labels": {"job": "hivecore", "process": name}}
+        for name, address in topology.metrics.items()
+    ]
 
 
 def ports_to_use(

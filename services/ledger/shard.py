@@ -161,7 +161,9 @@ class Shard:
             try:
                 if not await lease.renew():
                     raise FenceLost
+                self._is_writer.set(1)
             except postgres.ERRORS as error:
+                self._is_writer.set(0)  # Whoever cannot reach the books does not write them.
                 _log.warning("lease_not_renewed", shard=self.shard_id, error=type(error).__name__)
                 lease.drop()
 

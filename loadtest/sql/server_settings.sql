@@ -1,4 +1,4 @@
--- What a figure must be read with: which PostgreSQL, and how durable its commits are.
+-- Which PostgreSQL, and how durable its commits are.
 SELECT name, current_setting(name)
   FROM pg_settings
  WHERE name IN ('server_version', 'fsync', 'synchronous_commit', 'full_page_writes', 'data_checksums',

@@ -1,0 +1,131 @@
+"""What the benchmark says at its end: tables for people, one JSON file for machines.
+
+Never here: measuring, and deciding whether there may be a figure at all (`__main__.py`).
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from loadtest.bench import goals
+from loadtest.bench.costs import PARTS
+from loadtest.bench.stage import DRIFT_SHARE_MAX, Found
+
+SCHEMA: Final = "hivecore-bench-1"
+OTHERS_SHARE_MAX: Final = 0.1
+"""When others use more than this of the machine, the report says so."""
+
+GAP: Final = (0, 0, 0, 1)
+"""Between the columns of a table."""
+MB: Final = 1e6
+
+
+def to_json(found: Sequence[Found], conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the content of the JSON file. There is one only when every stage was proved sound."""
+    rows = []
+    for number, stage in enumerate(found):
+        for row in stage.rows:
+            # pgbench runs again in each stage's bank; under its own name only in the first.
+            if number == 0 or row.shards:
+                started = round(stage.ledger_bytes_at_start / MB, 1)
+                rows.append(row.to_json() | ({"ledger_mb_at_start": started} if row.shards else {}))
+    return {
+        "schema": SCHEMA,
+        "audit": "clean",
+        "proved": {
+            "acknowledged_ids_found": sum(stage.proved.acknowledged for stage in found),
+            "balances_as_in_the_journal": sum(stage.proved.accounts for stage in found),
+            "undecided_asked_again": sum(stage.proved.asked_again for stage in found),
+        },
+        "conditions": {
+            **conditions,
+            "postgresql": found[0].postgresql,
+            "pgbench_drift": [round(stage.pgbench_drift, 3) for stage in found],
+        },
+        "goals": goals.judge(rows),
+        "rows": rows,
+    }
+
+
+def write(document: Mapping[str, Any], file: Path) -> None:
+    """Write the JSON file."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(document, indent=2) + "\n")
+
+
+def show(document: Mapping[str, Any], console: Console) -> None:
+    """Print the tables, what they must be read with, and what was not posted."""
+    rows = document["rows"]
+    _show_rates(rows, console)
+    _show_costs(rows, console)
+    _show_goals(document["goals"], console)
+    for row in rows:
+        if row["others_share"] > OTHERS_SHARE_MAX:
+            share = f"{row['others_share']:.0%}"
+            console.print(f"{row['name']}: not a quiet machine, others used {share} of its processors")
+        for reason, count in row["reasons"].items():
+            console.print(f"{row['name']}: {count:,} {reason}")
+    conditions = document["conditions"]
+    for drift in conditions["pgbench_drift"]:
+        if abs(drift) > DRIFT_SHARE_MAX:
+            console.print(f"the machine drifted: pgbench's rate changed by {-drift:+.0%} between beginning and end")
+    for name, value in conditions.items():
+        text = ", ".join(f"{key} {each}" for key, each in value.items()) if isinstance(value, Mapping) else value
+        console.print(f"{name}: {text}", soft_wrap=True)
+    proved = document["proved"]
+    console.print(
+        f"audit: clean; {proved['acknowledged_ids_found']:,} acknowledged ids, all in the books; "
+        f"{proved['balances_as_in_the_journal']:,} balances, all as in the generators' journal"
+    )
+
+
+def _show_rates(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    titles = ("", "in\nflight", "transfers\nper s", "times\npgbench", "p50\nms", "p99\nms", "p99.9\nms")
+    table = _table((*titles, "refused,\nreturned", "in\ntransit", "\nerrors", "\nunknown", "\ndropped"))
+    for row in rows:
+        counts = row["outcomes"]
+        table.add_row(
+            row["name"],
+            *(f"{row['in_flight']:,}", f"{row['transfers_per_s']:,.0f}", f"{row['ratio_to_pgbench']:.2f}"),
+            *(f"{row[key]:,.2f}" for key in ("p50_ms", "p99_ms", "p999_ms")),
+            *(f"{counts['refused'] + counts['returned']:,}", f"{counts['in_transit']:,}"),
+            *(f"{counts['error']:,}", f"{counts['unknown']:,}", f"{row['dropped']:,}"),
+        )
+    console.print(table)
+
+
+def _show_costs(rows: Sequence[Mapping[str, Any]], console: Console) -> None:
+    titles = ("per transfer", *(f"{part}\nCPU us" for part in PARTS), "all\nCPU us", "WAL\nbytes", "tables\nbytes")
+    held = tuple(f"{part}\nMB" for part in PARTS if part != "generator")
+    table = _table((*titles, *held))
+    for row in rows:
+        us, memory = row["processor_us_per_transfer"], row["memory_mb"]
+        table.add_row(
+            row["name"],
+            *(f"{us[part]:,.1f}" if part in us else "" for part in PARTS),
+            f"{sum(us.values()):,.1f}",
+            f"{row['wal_bytes_per_transfer']:,.0f}",
+            f"{row['table_bytes_per_transfer']:,.0f}" if row["shards"] else "",
+            *(f"{memory[part]:,.0f}" if part in memory else "" for part in PARTS if part != "generator"),
+        )
+    console.print(table)
+
+
+def _show_goals(judged: Sequence[Mapping[str, Any]], console: Console) -> None:
+    table = _table(("what to reach", "\nunit", "at\nleast", "\naim", "this\nrun", ""))
+    for goal in judged:
+        value = "" if goal["value"] is None else f"{goal['value']:,.2f}"
+        table.add_row(goal["figure"], goal["unit"], f"{goal['floor']:g}", f"{goal['aim']:g}", value, goal["verdict"])
+    console.print(table)
+
+
+def _table(titles: Iterable[str]) -> Table:
+    table = Table(box=box.SIMPLE, pad_edge=False, padding=GAP)
+    for number, title in enumerate(titles):
+        table.add_column(title, justify="right" if number else "left", no_wrap=True)
+    return table

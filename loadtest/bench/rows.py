@@ -1,0 +1,83 @@
+"""One row of the benchmark's table, and how it stands in the JSON file.
+
+Never here: whether a row may be shown (`__main__.py`).
+"""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from hdrh.histogram import HdrHistogram
+
+from loadtest.bench.costs import Costs
+from loadtest.client import KINDS, POSTED, Outcome
+from loadtest.histograms import percentile_ms
+
+MB: Final = 1e6
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One measured figure."""
+
+    name: str
+    transfers_per_s: float
+    """Of pgbench: transactions."""
+    latencies: HdrHistogram
+    """Microseconds per call or transaction; of an open loop from when the call was due."""
+    in_flight: int
+    """Calls, or clients of pgbench, at the same time; of an open loop the most that there were."""
+    costs: Costs
+    pgbench_per_s: float = 0.0
+    """The best of pgbench on the same server, that ratios are made to."""
+    shards: int = 0
+    """0 for pgbench."""
+    accounts: int = 0
+    transfers_per_call: int = 1
+    crossing_share: float = 0.0
+    popularity: str = ""
+    offered_per_s: float = 0.0
+    """Of an open loop: what came in; 0 for a closed one."""
+    dropped: int = 0
+    """Of an open loop: calls that were due and not sent, since too many were unanswered."""
+    outcomes: Counter[Outcome] = field(default_factory=Counter)
+    """Of all transfers sent, warm-up included."""
+
+    def counts(self) -> dict[str, int]:
+        """Count the transfers sent by kind of outcome."""
+        counts = dict.fromkeys(KINDS, 0)
+        for outcome, count in self.outcomes.items():
+            counts[outcome.kind] += count
+        return counts
+
+    def to_json(self) -> dict[str, Any]:
+        """Give the row of the JSON file."""
+        costs = self.costs
+        return {
+            "name": self.name,
+            "transfers_per_s": round(self.transfers_per_s, 1),
+            "ratio_to_pgbench": round(self.transfers_per_s / self.pgbench_per_s, 3),
+            "p50_ms": percentile_ms(self.latencies, 50),
+            "p99_ms": percentile_ms(self.latencies, 99),
+            "p999_ms": percentile_ms(self.latencies, 99.9),
+            "in_flight": self.in_flight,
+            "transfers_per_call": self.transfers_per_call,
+            "crossing_share": self.crossing_share,
+            "popularity": self.popularity,
+            "shards": self.shards,
+            "accounts": self.accounts,
+            "offered_per_s": round(self.offered_per_s, 1),
+            "dropped": self.dropped,
+            "processor_us_per_transfer": {part: round(us, 2) for part, us in costs.processor_us.items()},
+            "wal_bytes_per_transfer": round(costs.wal_bytes, 1),
+            "table_bytes_per_transfer": round(costs.table_bytes, 1),
+            "memory_mb": {part: round(held / MB, 1) for part, held in costs.memory_bytes.items()},
+            "outcomes": self.counts(),
+            "reasons": {
+                f"{outcome.kind}:{outcome.reason}": count
+                for outcome, count in sorted(self.outcomes.items())
+                if outcome.kind != POSTED
+            },
+            "others_share": round(costs.others_share, 3),
+            "pgbench_per_s": round(self.pgbench_per_s, 1),
+        }

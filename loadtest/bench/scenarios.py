@@ -1,0 +1,132 @@
+"""What the benchmark measures, and in which order: a table, computed from sizes.
+
+A stage is one bank, opened for it and proved sound at its end. Rows of a stage follow each other on the
+same books, each after a checkpoint and a warm-up of its own. Never here: measuring.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from typing import Final
+
+from loadtest.workload import Hot
+
+UNIFORM: Final = "uniform"
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One row: callers who send calls of so many transfers, one after the other."""
+
+    name: str
+    transfers_per_call: int = 1
+    in_flight: tuple[int, ...] = (1,)
+    """Calls at the same time: the alternative with the highest rate counts."""
+    crossing_share: float = 0.0
+    popularity: str = UNIFORM
+    hot: Hot | None = None
+    bulk: bool = False
+    """Whether even one transfer goes by PostTransfers."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLoop:
+    """One row: single calls that come by chance at a share of the highest rate of single calls so far."""
+
+    name: str
+    share_of_peak: float
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """Not a row: so many accounts in all are there from here on."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PgbenchBefore:
+    """Rows `pgbench_best` (the best of several numbers of clients) and `pgbench_1`."""
+
+
+@dataclass(frozen=True, slots=True)
+class PgbenchAfter:
+    """Row `pgbench_after`: the best number of clients once more, so that drift is noticed."""
+
+
+Step = Scenario | OpenLoop | Accounts | PgbenchBefore | PgbenchAfter
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One bank and what is done with it."""
+
+    name: str
+    shards: int
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """How much of everything."""
+
+    accounts: int = 500_000
+    accounts_few: int = 10_000
+    accounts_many: int = 1_000_000
+    pgbench_scale: int = 50
+    pgbench_clients: tuple[int, ...] = (8, 16, 32)
+    seconds: float = 10.0
+    """Measured, for each row."""
+    warm_up_seconds: float = 3.0
+    is_short: bool = False
+    """Leaves out what needs banks of its own, and what only makes the table finer."""
+
+
+QUICK: Final = Sizes(accounts=50_000, seconds=3.0, warm_up_seconds=1.0, is_short=True)
+"""Ends in under 3 minutes on a quiet machine of 2 cores."""
+
+IN_FLIGHT: Final = (1, 16, 64, 256)
+THOUSANDS: Final = (2, 4)
+"""Calls of 1,000 in flight."""
+
+
+def stages(sizes: Sizes, only: Collection[str] | None = None) -> tuple[Stage, ...]:
+    """Give all stages of a run; of `only` some rows, those that are named, and what they need."""
+    every = _all(sizes)
+    if only is None:
+        return every
+    chosen = [
+        replace(stage, steps=tuple(step for step in stage.steps if getattr(step, "name", None) in {None, *only}))
+        for stage in every
+    ]
+    return tuple(stage for stage in chosen if any(hasattr(step, "name") for step in stage.steps))
+
+
+def _all(sizes: Sizes) -> tuple[Stage, ...]:
+    two = Stage("two shards", 2, _main(sizes))
+    if sizes.is_short:
+        return (two,)
+    one = (
+        PgbenchBefore(),
+        *(Accounts(sizes.accounts_few), Scenario("calls_1000_accounts_few", 1_000, THOUSANDS)),
+        *(Accounts(sizes.accounts), Scenario("calls_1000_shards_1", 1_000, THOUSANDS)),
+        *(Accounts(sizes.accounts_many), Scenario("calls_1000_accounts_many", 1_000, THOUSANDS)),
+    )
+    four = (PgbenchBefore(), Accounts(sizes.accounts), Scenario("calls_1000_shards_4", 1_000, THOUSANDS))
+    return (two, Stage("one shard", 1, one), Stage("four shards", 4, four))
+
+
+def _main(sizes: Sizes) -> tuple[Step, ...]:
+    shares = (1.0,) if sizes.is_short else (0.1, 0.5, 1.0)
+    return (
+        PgbenchBefore(),
+        Accounts(sizes.accounts),
+        *(Scenario(f"single_{count}", in_flight=(count,)) for count in IN_FLIGHT),
+        *(Scenario(f"call_of_{count}", count, bulk=True) for count in IN_FLIGHT),
+        Scenario("calls_100", 100, (8,)),
+        Scenario("calls_1000_local", 1_000, THOUSANDS),
+        Scenario("hot_account", 1_000, THOUSANDS, hot=Hot(1.0)),
+        Scenario("calls_1000_zipf", 1_000, (4,), popularity="zipf:1.0"),
+        *(Scenario(f"calls_1000_crossing_{share:.0%}".rstrip("%"), 1_000, THOUSANDS, share) for share in shares),
+        Scenario("calls_8000", 8_000, (2,)),
+        PgbenchAfter(),
+    )

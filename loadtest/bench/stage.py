@@ -1,0 +1,192 @@
+"""Measures the rows of one stage in one bank, and proves that bank sound before they count.
+
+Never here: what to measure (`scenarios.py`), and whether a figure is shown (`__main__.py`).
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from loadtest import accounts, closed_loop, popularity
+from loadtest.bank import OpenBank
+from loadtest.bench import pgbench
+from loadtest.bench.costs import Costs, Edge, edge
+from loadtest.bench.rows import Row
+from loadtest.bench.scenarios import Accounts, OpenLoop, PgbenchAfter, PgbenchBefore, Scenario, Sizes, Step
+from loadtest.client import Access
+from loadtest.closed_loop import Load, Measured
+from loadtest.journal import Journal
+from loadtest.postgres import Server
+from loadtest.proof import Proved, require_sound
+
+CURRENCY: Final = "CZK"
+DRIFT_SHARE_MAX: Final = 0.15
+"""How far pgbench's two figures may lie apart before the report says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How to measure."""
+
+    sizes: Sizes
+    generators: int
+    """Client processes."""
+    seed: int
+    say: Callable[[str], None]
+    """Hears how far it is; never a figure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What one stage found; only of a bank that was proved sound."""
+
+    rows: list[Row]
+    proved: Proved
+    pgbench_drift: float
+    """How much less pgbench did at the end than at the beginning, as a share; 0 when it ran once."""
+    ledger_bytes_at_start: int
+    postgresql: dict[str, str]
+
+
+@dataclass(slots=True)
+class Measuring:
+    """One bank, and what was measured in it so far."""
+
+    settings: Settings
+    bank: OpenBank
+    server: Server
+    access: Access
+    stack: ExitStack
+    """Closed when all is measured."""
+    accounts_by_shard: list[list[str]] = field(default_factory=list)
+    journal: Journal = field(default_factory=Journal)
+    rows: list[Row] = field(default_factory=list)
+    pgbench_dsn: str = ""
+    pgbench_clients: int = 0
+
+    def take(self, step: Step) -> None:
+        """Do one step."""
+        match step:
+            case Accounts(count):
+                self._open_accounts(count)
+            case PgbenchBefore():
+                self._pgbench_before()
+            case PgbenchAfter():
+                self._keep(self._pgbench("pgbench_after", self.pgbench_clients))
+            case Scenario():
+                alternatives = [self._scenario(step, calls) for calls in step.in_flight]
+                self._keep(max(alternatives, key=lambda row: row.transfers_per_s))
+            case OpenLoop():
+                self._keep(self._open_loop(step))
+
+    def found(self, ledger_bytes_at_start: int) -> Found:
+        """Prove the bank sound and give the rows. Raises NotSound."""
+        self.settings.say("proving the books: audit, ids, balances")
+        proved = require_sound(self.bank, self.server, self.access, self.journal, self.accounts_by_shard)
+        by_pgbench = {row.name: row.transfers_per_s for row in self.rows}
+        before = by_pgbench["pgbench_best"]
+        after = by_pgbench.get("pgbench_after", before)
+        # The mean of both: what drifts by half between them does so for the rows that lie between.
+        rows = [replace(row, pgbench_per_s=(before + after) / 2) for row in self.rows]
+        return Found(rows, proved, 1 - after / before, ledger_bytes_at_start, self.server.settings())
+
+    def _keep(self, row: Row) -> None:
+        self.rows.append(row)
+
+    def _open_accounts(self, count: int) -> None:
+        have = sum(map(len, self.accounts_by_shard))
+        self.settings.say(f"opening and funding {count - have:,} accounts")
+        numbers = asyncio.run(accounts.open_accounts(self.access, count - have, CURRENCY))
+        opened = asyncio.run(accounts.by_shard(self.bank.account, numbers))
+        before = self.accounts_by_shard or [[] for _ in opened]
+        self.accounts_by_shard = [old + new for old, new in zip(before, opened, strict=True)]
+        self.server.settle()
+
+    def _pgbench_before(self) -> None:
+        sizes = self.settings.sizes
+        self.settings.say(f"filling pgbench at scale {sizes.pgbench_scale}")
+        self.pgbench_dsn = self.stack.enter_context(pgbench.database(self.server, sizes.pgbench_scale))
+        best = max(
+            (self._pgbench("pgbench_best", clients) for clients in sizes.pgbench_clients),
+            key=lambda row: row.transfers_per_s,
+        )
+        self.pgbench_clients = best.in_flight
+        self._keep(best)
+        self._keep(self._pgbench("pgbench_1", 1))
+
+    def _pgbench(self, name: str, clients: int) -> Row:
+        seconds = max(1, round(self.settings.sizes.seconds))
+        self.settings.say(f"{name}: {clients} clients")
+        self.server.checkpoint()
+        # pgbench counts what it does in its first second, too: it gets a warm-up that does not count.
+        pgbench.run(self.server, self.pgbench_dsn, clients, max(1, round(self.settings.sizes.warm_up_seconds)))
+        begin = edge(self.bank, self.server)
+        result = pgbench.run(self.server, self.pgbench_dsn, clients, seconds)
+        costs = Costs.between(begin, edge(self.bank, self.server), result.transactions_per_s * seconds)
+        # This process also read pgbench's logs, so its own time tells nothing.
+        processor_us = {part: us for part, us in costs.processor_us.items() if part == "postgres"}
+        costs = replace(costs, processor_us=processor_us, table_bytes=0.0, memory_bytes={})
+        return Row(name, result.transactions_per_s, result.latencies, clients, costs)
+
+    def _scenario(self, scenario: Scenario, calls: int) -> Row:
+        sizes = self.settings.sizes
+        load = Load(
+            access=self.access,
+            accounts_by_shard=self.accounts_by_shard,
+            currency_code=CURRENCY,
+            crossing_share=scenario.crossing_share,
+            transfers_per_call=scenario.transfers_per_call,
+            in_flight=calls,
+            warm_up_seconds=sizes.warm_up_seconds,
+            seconds=sizes.seconds,
+            seed=self.settings.seed,
+            popularity=popularity.named(scenario.popularity),
+            hot=scenario.hot,
+            bulk=scenario.bulk,
+        )
+        self.settings.say(f"{scenario.name}: {calls} in flight")
+        edges: list[Edge] = []
+        self.server.checkpoint()
+        measured: Measured = closed_loop.generate(
+            load, self.settings.generators, lambda: edges.append(edge(self.bank, self.server))
+        )
+        self.journal.add(measured.journal)
+        return Row(
+            scenario.name,
+            measured.posted / sizes.seconds,
+            measured.latencies,
+            calls,
+            Costs.between(edges[0], edges[1], measured.posted),
+            transfers_per_call=scenario.transfers_per_call,
+            crossing_share=scenario.crossing_share,
+            popularity="hot" if scenario.hot else scenario.popularity,
+            outcomes=measured.outcomes,
+            **self._books(),
+        )
+
+    def _open_loop(self, step: OpenLoop) -> Row:
+        raise NotImplementedError
+
+    def _books(self) -> dict[str, Any]:
+        return {"shards": self.bank.shards, "accounts": sum(map(len, self.accounts_by_shard))}
+
+
+@contextmanager
+def measuring(settings: Settings, open_bank: OpenBank, server: Server, access: Access) -> Iterator[Measuring]:
+    """Measure in an open bank; databases that it needed are dropped at the end."""
+    with ExitStack() as stack:
+        yield Measuring(settings, open_bank, server, access, stack)
+
+
+def carry_out(steps: Sequence[Step], settings: Settings, open_bank: OpenBank, server: Server, access: Access) -> Found:
+    """Take all steps of a stage in a bank that has just been opened, and prove it sound.
+
+    Raises NotSound, and what the generators, PostgreSQL and the bank raise.
+    """
+    at_start = edge(open_bank, server).memory_bytes.get("ledger", 0)
+    with measuring(settings, open_bank, server, access) as stage:
+        for step in steps:
+            stage.take(step)
+        return stage.found(at_start)

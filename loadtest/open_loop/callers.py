@@ -1,0 +1,143 @@
+"""Sends operations when they are due, from several processes, and never waits for an answer to send the next.
+
+Never here: what an operation is (`operations.py`), and when one is due (`arrivals.py`).
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from random import Random, SystemRandom
+from typing import Final
+
+from hivecore.gateway.v1 import bank_pb2
+
+from loadtest.client import POSTED, Access, Client, Outcome
+from loadtest.crew import Crew
+from loadtest.histograms import record
+from loadtest.mix import Mix
+from loadtest.open_loop.arrivals import POISSON, arrivals
+from loadtest.open_loop.record import Seen
+from loadtest.operations import BATCH_TRANSFERS, Operation, Operations, alone
+from loadtest.popularity import Popularity, uniform
+from loadtest.workload import Workload
+
+BREATH: Final = 16
+"""Operations after which a generator that is behind looks after the answers before it sends on."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLoad:
+    """What one process is to send, and for how long."""
+
+    access: Access
+    accounts_by_shard: Sequence[Sequence[str]]
+    currency_code: str
+    mix: Mix
+    per_second: float
+    """Operations, of all processes together."""
+    seconds: float
+    """Measured, after the warm-up."""
+    warm_up_seconds: float = 2.0
+    arrival: str = POISSON
+    crossing_share: float = 0.0
+    popularity: Popularity = uniform
+    batch_transfers: int = BATCH_TRANSFERS
+    in_flight_max: int = 2_000
+    """Operations unanswered at the same time, of one process; more are dropped, and counted."""
+    deadline_seconds: float = 15.0
+    """Of each call."""
+    seed: int = 1
+    number: int = 0
+    processes: int = 1
+
+
+def generate(load: OpenLoad, processes: int, at_edges: Callable[[], None] = lambda: None) -> Seen:
+    """Send a load from several processes; return what all saw.
+
+    `at_edges` is called when the measured seconds begin and when they end. Raises crew.CrewFailed.
+    """
+    parts = [replace(load, number=number, processes=processes) for number in range(processes)]
+    with Crew(OpenCallers, parts) as crew:
+        total = Seen()
+        for seen in crew.run((load.warm_up_seconds, load.warm_up_seconds + load.seconds), at_edges):
+            total.add(seen)
+        return total
+
+
+class OpenCallers:
+    """The callers of one process."""
+
+    def __init__(self, load: OpenLoad) -> None:
+        self._load = load
+        chance = Random(load.seed * load.processes + load.number)  # noqa: S311
+        workload = Workload(
+            load.accounts_by_shard,
+            crossing_share=load.crossing_share,
+            chance=chance,
+            popularity=load.popularity,
+            hot=load.mix.hot,
+        )
+        # Seeded from the machine: ids must be new in every run, who pays whom need not be.
+        ids = Random(SystemRandom().getrandbits(128))  # noqa: S311
+        self._operations = Operations(
+            load.mix, workload, load.currency_code, ids, lambda: time.time_ns() // 1_000_000, load.batch_transfers
+        )
+        self._arrivals = arrivals(load.arrival, load.per_second, load.number, load.processes, chance)
+        self._client: Client | None = None
+        self._seen = Seen()
+        self._in_flight = 0
+
+    async def connect(self) -> None:
+        """Connect, and see that the token is good. Raises grpc.aio.AioRpcError."""
+        self._client = Client(self._load.access)
+        number = next(accounts[0] for accounts in self._load.accounts_by_shard if accounts)
+        request = bank_pb2.GetBalanceRequest(name=f"accounts/{number}/balance")
+        await self._client.call(self._client.stub.GetBalance, request)
+
+    async def run(self, begin: float) -> None:
+        """Send what is due from `begin` (of the monotonic clock) on until the time is over, then await all answers."""
+        load, seen = self._load, self._seen
+        assert self._client is not None
+        async with self._client as client, asyncio.TaskGroup() as tasks:
+            for count, due in enumerate(self._arrivals):
+                if due >= load.warm_up_seconds + load.seconds:
+                    break
+                wait = begin + due - time.monotonic()
+                if wait > 0 or count % BREATH == 0:
+                    await asyncio.sleep(max(0.0, wait))
+                is_measured = due >= load.warm_up_seconds
+                seen.due += is_measured
+                if self._in_flight >= load.in_flight_max:
+                    seen.dropped += is_measured
+                    continue
+                self._in_flight += 1
+                seen.in_flight_max = max(seen.in_flight_max, self._in_flight)
+                tasks.create_task(self._carry_out(client, self._operations.draw(), begin, due, is_measured))
+
+    def seen(self) -> Seen:
+        """Give what was seen."""
+        return self._seen
+
+    async def _carry_out(
+        self, client: Client, operation: Operation, begin: float, due: float, is_measured: bool
+    ) -> None:
+        seen = self._seen
+        if is_measured:
+            record(seen.late, time.monotonic() - begin - due)
+        told: list[Outcome] = []
+        for call in operation.calls:
+            outcomes = await client.send(call.method, call.request, len(call.sent), self._load.deadline_seconds)
+            told += outcomes
+            for sent, outcome in zip(call.sent, outcomes, strict=False):
+                seen.journal.told(sent, outcome, partial(alone, call, sent, self._load.currency_code))
+            if any(outcome.kind != POSTED for outcome in outcomes):
+                break
+        self._in_flight -= 1
+        if is_measured:
+            seen.keep(operation.name, due - self._load.warm_up_seconds, time.monotonic() - begin - due)
+            seen.done += all(outcome.kind == POSTED for outcome in told)
+            seen.outcomes.update((operation.name, outcome) for outcome in told)
+            # What the last call asked for; the calls before it moved nothing.
+            seen.posted += sum(outcome.kind == POSTED for outcome in told[-len(call.sent) :]) if call.sent else 0
