@@ -40,7 +40,7 @@ class Reversals:
         if request.policy == bank_pb2.ReverseTransferRequest.OVERDRAW:
             authentication.check_dispensation(caller, "OVERDRAW")
         asked = commands.read_reversal(request)
-        original = await self._original(asked, deadline)
+        original = await self._original(caller, asked, deadline)
         await self._books.settle(original, deadline)
         shard_of = self._directory.current.shard_of_account
         first = original.legs[0]
@@ -50,7 +50,7 @@ class Reversals:
         shown = bank_pb2.Transfer(reference=asked.reference)
         return await self._posting.post_read(caller, shown, transfers, None, deadline)
 
-    async def _original(self, asked: Reversal, deadline: float) -> ledger_pb2.TransferRecord:
+    async def _original(self, caller: Caller, asked: Reversal, deadline: float) -> ledger_pb2.TransferRecord:
         """Return the original. Raises `NotFound` (ORIGINAL_NOT_FOUND), having buried an id that nobody knew."""
         for _ in range(LOOK_UPS_MAX):
             request = ledger_pb2.GetTransferRequest(transfer_id=asked.original_id)
@@ -65,7 +65,11 @@ class Reversals:
                 if not wire.was_asked_for(found) or found.legs[0].debit_account != asked.payer_account:
                     raise _original_not_found(asked)
                 return found
-            burial = ledger_pb2.BuryTransferRequest(transfer_id=asked.original_id, account_number=asked.payer_account)
+            burial = ledger_pb2.BuryTransferRequest(
+                transfer_id=asked.original_id,
+                account_number=asked.payer_account,
+                actor=ledger_pb2.Actor(channel=caller.channel, subject=caller.subject),
+            )
             answer: ledger_pb2.BuryTransferResponse = await self._shards.call(
                 asked.payer_account, "BuryTransfer", burial, deadline
             )

@@ -5,7 +5,7 @@ What a batch would write is a `Draft` (`draft.py`); whether it may, `posting.py`
 
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from services.domain.metadata import Metadata
 
@@ -278,6 +278,10 @@ class Actor(NamedTuple):
     subject: str
 
 
+ENGINE: Final = Actor("", "")
+"""Nobody asked: what the engine does by itself. Its number in the books is 0."""
+
+
 @dataclass(slots=True)
 class Transfers:
     """Transfers to decide, in columns: place i of every column is transfer i's first leg."""
@@ -354,6 +358,10 @@ class Crossings:
     references: list[str]
     value_dates: list[int]
     metadata: dict[int, Metadata] = field(default_factory=dict)
+    actors: list[Actor] | None = None
+    """Who asked on the payers' shard; None when it does not say."""
+    actor_ids: list[int] | None = None
+    """The numbers of `actors` in these books, put in before deciding."""
 
 
 class Crossing(NamedTuple):
@@ -370,6 +378,8 @@ class Crossing(NamedTuple):
     further: tuple[Leg, ...] = ()
     """Legs on the payer's shard, given back with it."""
     metadata: Metadata = ()
+    actor: Actor = ENGINE
+    """Who asked for it."""
 
 
 @dataclass(slots=True)

@@ -82,12 +82,14 @@ class ExpireJob(Job[int]):
 class BuryJob(Job[list[bool]]):
     """Ids to refuse beforehand; True where one meant nothing yet."""
 
-    __slots__ = ("_accounts", "_ids")
+    __slots__ = ("_accounts", "_actor", "_actor_id", "_ids")
 
-    def __init__(self, transfer_ids: Sequence[bytes], accounts: Sequence[int], deadline: float) -> None:
+    def __init__(self, transfer_ids: Sequence[bytes], accounts: Sequence[int], actor: Actor, deadline: float) -> None:
         super().__init__(len(transfer_ids), deadline)
         self._ids = transfer_ids
         self._accounts = accounts
+        self._actor = actor
+        self._actor_id = 0
 
     def accounts(self) -> Sequence[Sequence[int]]:
         """Return nothing: no account is concerned."""
@@ -97,9 +99,17 @@ class BuryJob(Job[list[bool]]):
         """Return the ids."""
         return self._ids
 
+    def actors(self) -> Iterable[Actor]:
+        """Return who asks."""
+        return (self._actor,)
+
+    def name_actors(self, actor_id: Callable[[Actor], int]) -> None:
+        """Learn the number of who asks."""
+        self._actor_id = actor_id(self._actor)
+
     def decide(self, draft: Draft) -> list[bool]:
         """Bury."""
-        return posting.bury(draft, self._ids, self._accounts)
+        return posting.bury(draft, self._ids, self._accounts, self._actor_id)
 
 
 class ChangeJob(Job[ChangeDecision | None]):

@@ -25,7 +25,7 @@ from services.domain import errors, limits
 from services.domain.outcomes import Outcome
 from services.ledger import metrics
 from services.ledger.batching import Writer
-from services.ledger.books import Answers, Crossing, Leg, Watermarks
+from services.ledger.books import ENGINE, Actor, Answers, Crossing, Leg, Watermarks
 from services.ledger.draft import Draft
 from services.ledger.jobs import AcknowledgeJob
 
@@ -136,6 +136,8 @@ class Courier:
         return batch
 
     def _request(self, batch: Sequence[Crossing]) -> ledger_pb2.LandCrossingsRequest:
+        place_by_actor: dict[Actor, int] = {}
+        places = [place_by_actor.setdefault(each.actor, len(place_by_actor)) for each in batch]
         return ledger_pb2.LandCrossingsRequest(
             shard_id=self.peer_id,
             from_shard_id=self.shard_id,
@@ -152,6 +154,8 @@ class Courier:
                 for place, crossing in enumerate(batch)
                 if crossing.metadata
             ],
+            actors=[ledger_pb2.Actor(channel=each.channel, subject=each.subject) for each in place_by_actor],
+            actor_places=places if len(place_by_actor) > 1 else (),
         )
 
     async def _resolve(self, batch: Sequence[Crossing], response: Any, writer: Writer) -> bool:
@@ -192,7 +196,7 @@ def _weight(crossing: Crossing) -> int:
 
 
 class Couriers:
-    """All peers of one shard. `start` makes a long-lived task that somebody owns."""
+    """All peers of one shard. `start` makes a long-lived task that somebody owns; `actor_of` names a number."""
 
     def __init__(
         self,
@@ -200,11 +204,13 @@ class Couriers:
         peers: dict[int, Watermarks],
         client: Callable[[int], Peer],
         start: Callable[[Courier], None],
+        actor_of: Callable[[int], Actor] = lambda _number: ENGINE,
     ) -> None:
         self._shard_id = shard_id
         self._peers = peers
         self._client = client
         self._start = start
+        self._actor_of = actor_of
         self._couriers: dict[int, Courier] = {}
 
     def of(self, peer_id: int) -> Courier:
@@ -250,6 +256,7 @@ class Couriers:
                     row.value_date,
                     further.get(sequence, ()),
                     metadata.get(sequence, ()),
+                    self._actor_of(row.actor_id),
                 )
             )
         for peer_id, crossings in by_peer.items():

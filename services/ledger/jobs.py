@@ -233,6 +233,15 @@ class LandJob(Job[Landed]):
         """Return the crossings' ids."""
         return self.crossings.transfer_ids
 
+    def actors(self) -> Iterable[Actor]:
+        """Return who asked on the peer."""
+        return set(self.crossings.actors or ())
+
+    def name_actors(self, actor_id: Callable[[Actor], int]) -> None:
+        """Learn the numbers of those who asked."""
+        if self.crossings.actors is not None:
+            self.crossings.actor_ids = list(map(actor_id, self.crossings.actors))
+
     def decide(self, draft: Draft) -> Landed:
         """Land."""
         peer_id, first = self.crossings.peer_id, self.crossings.first_number

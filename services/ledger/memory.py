@@ -11,7 +11,18 @@ from typing import Any, Final
 from services.chassis.bounded import Bounded
 from services.domain import chart
 from services.domain.outcomes import Outcome
-from services.ledger.books import AccountState, Actor, Cap, CapKey, Crossing, Decision, Hold, Original, Watermarks
+from services.ledger.books import (
+    ENGINE,
+    AccountState,
+    Actor,
+    Cap,
+    CapKey,
+    Crossing,
+    Decision,
+    Hold,
+    Original,
+    Watermarks,
+)
 from services.ledger.change_rows import ChangeDecision
 from services.ledger.draft import Draft
 from services.ledger.jobs import Job
@@ -58,6 +69,7 @@ class Memory:
         self._holds: Bounded[bytes, Hold] = Bounded(HOLDS_MAX)
         self._caps: Bounded[CapKey, Cap] = Bounded(CAPS_MAX)
         self._actors: Bounded[Actor, int] = Bounded(ACTORS_MAX)
+        self._actor_by_id: Bounded[int, Actor] = Bounded(ACTORS_MAX)
 
     @property
     def account_count(self) -> int:
@@ -118,14 +130,22 @@ class Memory:
 
     async def _name_actors(self, jobs: Sequence[Job[Any]], store: Store) -> None:
         """Give everybody who asks a number in the books."""
-        actors = {actor for job in jobs for actor in job.actors()}
-        missing = [actor for actor in actors if self._actors.get(actor) is None]
+        actors = {actor for job in jobs for actor in job.actors()} - {ENGINE}
+        missing = [actor for actor in actors if self._actor_by_id.get(self._actors.get(actor) or 0) is None]
         if missing:
-            self._actors.update(await store.name_actors(missing))
+            named = await store.name_actors(missing)
+            self._actors.update(named)
+            self._actor_by_id.update({number: actor for actor, number in named.items()})
         for job in jobs:
             job.name_actors(self._actor_id)
 
+    def actor(self, number: int) -> Actor:
+        """Tell who has a number in the books, of those who asked in the batch at hand or lately."""
+        return self._actor_by_id.get(number) or ENGINE
+
     def _actor_id(self, actor: Actor) -> int:
+        if actor == ENGINE:
+            return 0
         number = self._actors.get(actor)
         assert number is not None
         return number

@@ -214,7 +214,7 @@ def _post_legs(
     return 0
 
 
-def bury(draft: Draft, transfer_ids: Sequence[bytes], accounts: Sequence[int]) -> list[bool]:
+def bury(draft: Draft, transfer_ids: Sequence[bytes], accounts: Sequence[int], actor_id: int = 0) -> list[bool]:
     """Refuse beforehand whatever may come under ids that mean nothing yet; True where an id was buried.
 
     A reversal that arrives before its original does this, so that the original cannot follow.
@@ -242,6 +242,7 @@ def bury(draft: Draft, transfer_ids: Sequence[bytes], accounts: Sequence[int]) -
                 refusal,
                 1,
                 "",
+                actor_id,
             )
         )
         draft.decisions[transfer_id] = Decision(0, Kind.BURIED, _REFUSED, refusal, draft.booking_time_us, 0, 0)
@@ -296,6 +297,7 @@ def land(draft: Draft, crossings: Crossings) -> None:
                 0,
                 1,
                 crossings.references[place],
+                0 if crossings.actor_ids is None else crossings.actor_ids[place],
             )
         )
         if place in crossings.metadata:

@@ -196,7 +196,7 @@ SELECT t.transfer_id, t.fingerprint, t.kind, t.booking_time, t.refusal, t.outcom
  WHERE t.transfer_id = ANY ($1::uuid[]) AND t.kind NOT IN (3, 7);
 
 -- unacknowledged_crossings --
--- In order, with the legs on this shard that go along and what the caller keeps with each.
+-- In order, with the legs on this shard that go along, what the caller keeps with each, and who asked.
 SELECT c.number, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.currency, t.reference, t.value_date,
        CASE WHEN t.leg_count = 1 THEN '{}'
             ELSE (SELECT array_agg(ARRAY[f.debit_account, f.credit_account, f.amount_minor, f.currency, f.is_fee::integer]
@@ -205,8 +205,9 @@ SELECT c.number, t.transfer_id, t.debit_account, t.credit_account, t.amount_mino
                    WHERE f.sequence > t.sequence AND f.sequence < t.sequence + t.leg_count)
             END::bigint[] AS further,
        ARRAY(SELECT ARRAY[m.key, m.value] FROM ledger.metadata m WHERE m.sequence = t.sequence ORDER BY m.key COLLATE "C")
-           AS metadata
-  FROM ledger.crossing_out c JOIN ledger.transfer t USING (sequence)
+           AS metadata,
+       coalesce(a.channel, '') AS channel, coalesce(a.subject, '') AS subject
+  FROM ledger.crossing_out c JOIN ledger.transfer t USING (sequence) LEFT JOIN ledger.actor a USING (actor_id)
  WHERE c.peer_id = $1 AND c.number > $2
  ORDER BY c.number LIMIT $3;
 

@@ -172,7 +172,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         transfer_id = wire.one_id(request.transfer_id, "transfer_id")
         if not 0 < request.account_number < 10**16:
             raise errors.Malformed("ACCOUNT_NUMBER_INVALID", "account_number", "an account number has 16 digits")
-        job = BuryJob([transfer_id], [request.account_number], _deadline(context))
+        job = BuryJob([transfer_id], [request.account_number], wire.actor(request.actor), _deadline(context))
         (buried,) = await self._shard(request.shard_id).writer.ask(job)
         return ledger_pb2.BuryTransferResponse(buried=buried)
 

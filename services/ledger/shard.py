@@ -131,7 +131,13 @@ class Shard:
             raise FenceLost
         peers = await store.load_peers()
         async with asyncio.TaskGroup() as tasks:
-            couriers = Couriers(self.shard_id, peers, self._client, lambda courier: self._start(tasks, courier, writer))
+            couriers = Couriers(
+                self.shard_id,
+                peers,
+                self._client,
+                lambda courier: self._start(tasks, courier, writer),
+                lambda actor_id: memory.actor(actor_id),  # noqa: PLW0108 - memory is made after its couriers
+            )
             memory = Memory(self.shard_id, peers, couriers.is_in_flight)
             writer = Writer(self.shard_id, store, head, memory, now_us, couriers.take)
             await couriers.recover(store.unacknowledged_crossings)

@@ -172,7 +172,11 @@ class Store:
         """Return crossings sent to a peer, in order, after a number."""
         found = await self._connection.fetch(SQL["unacknowledged_crossings"], peer_id, after, limit)
         return [
-            Crossing(*row)._replace(further=tuple(map(raw.further_leg, row[8])), metadata=raw.metadata(row[9]))
+            Crossing(*row[:8])._replace(
+                further=tuple(map(raw.further_leg, row[8])),
+                metadata=raw.metadata(row[9]),
+                actor=Actor(row[10], row[11]),
+            )
             for row in found
         ]
 

@@ -67,7 +67,7 @@ def transfers(request: ledger_pb2.PostTransfersRequest, shard_by_slot: Sequence[
         _check_further(read, shard_id, place, legs)
     _read_specials(read, request, count)
     read.metadata = _metadata(request.metadata, count)
-    _read_actors(read, request, count)
+    read.actors = _actors(request, count)
     read.fingerprints = _fingerprints(read)
     _route(read, shard_id, shard_by_slot)
     return read
@@ -116,17 +116,19 @@ def _metadata(rows: Iterable[ledger_pb2.Metadata], count: int) -> dict[int, meta
     return found
 
 
-def _read_actors(read: Transfers, request: ledger_pb2.PostTransfersRequest, count: int) -> None:
+def _actors(
+    request: ledger_pb2.PostTransfersRequest | ledger_pb2.LandCrossingsRequest, count: int
+) -> list[Actor] | None:
+    """Read who asks for each of `count` transfers; None when nobody is named."""
     if not request.actors:
-        return
+        return None
     actors = [actor(one) for one in request.actors]
     if not request.actor_places:
-        read.actors = [actors[0]] * count
-        return
+        return [actors[0]] * count
     places = list(request.actor_places)
     if len(places) != count or not 0 <= min(places) <= max(places) < len(actors):
         raise errors.Malformed("COLUMNS_INVALID", "actor_places", "one place in actors per transfer")
-    read.actors = [actors[place] for place in places]
+    return [actors[place] for place in places]
 
 
 def actor(message: ledger_pb2.Actor) -> Actor:
@@ -223,6 +225,7 @@ def crossings(request: ledger_pb2.LandCrossingsRequest) -> Crossings:
     )
     _check_legs(read.debit_accounts, read.credit_accounts, read.amounts_minor, read.currencies)
     _check_texts_and_dates(read.references, read.value_dates)
+    read.actors = _actors(request, len(ids))
     if read.first_number < 1 or read.peer_id == request.shard_id or not 1 <= read.peer_id <= SHARD_ID_MAX:
         raise errors.Malformed(
             "CROSSINGS_INVALID", "first_number", "crossings come from another shard, numbered from 1"

@@ -895,22 +895,28 @@ class BuryTransferRequest(_message.Message):
     SHARD_ID_FIELD_NUMBER: _builtins.int
     TRANSFER_ID_FIELD_NUMBER: _builtins.int
     ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.int
     """The shard that would decide it."""
     transfer_id: _builtins.bytes
     """16 bytes."""
     account_number: _builtins.int
     """Who would pay."""
+    @_builtins.property
+    def actor(self) -> Global___Actor:
+        """Who asked for the reversal that came too early."""
+
     def __init__(
         self,
         *,
         shard_id: _builtins.int = ...,
         transfer_id: _builtins.bytes = ...,
         account_number: _builtins.int = ...,
+        actor: Global___Actor | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "shard_id", b"shard_id", "transfer_id", b"transfer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "actor", b"actor", "shard_id", b"shard_id", "transfer_id", b"transfer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1987,6 +1993,8 @@ class LandCrossingsRequest(_message.Message):
     REFERENCES_FIELD_NUMBER: _builtins.int
     VALUE_DATES_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    ACTORS_FIELD_NUMBER: _builtins.int
+    ACTOR_PLACES_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.int
     """The shard of the payees."""
     from_shard_id: _builtins.int
@@ -2023,6 +2031,14 @@ class LandCrossingsRequest(_message.Message):
     def metadata(self) -> _containers.RepeatedCompositeFieldContainer[Global___Metadata]:
         """For crossings that have any."""
 
+    @_builtins.property
+    def actors(self) -> _containers.RepeatedCompositeFieldContainer[Global___Actor]:
+        """Who asked on the payers' shard; each once."""
+
+    @_builtins.property
+    def actor_places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Place in `actors` of who asked for each; none at all when the first asked for all."""
+
     def __init__(
         self,
         *,
@@ -2037,10 +2053,12 @@ class LandCrossingsRequest(_message.Message):
         references: _abc.Iterable[_builtins.str] | None = ...,
         value_dates: _abc.Iterable[_builtins.int] | None = ...,
         metadata: _abc.Iterable[Global___Metadata] | None = ...,
+        actors: _abc.Iterable[Global___Actor] | None = ...,
+        actor_places: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amounts_minor", b"amounts_minor", "credit_accounts", b"credit_accounts", "currencies", b"currencies", "debit_accounts", b"debit_accounts", "first_number", b"first_number", "from_shard_id", b"from_shard_id", "metadata", b"metadata", "references", b"references", "shard_id", b"shard_id", "transfer_ids", b"transfer_ids", "value_dates", b"value_dates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_places", b"actor_places", "actors", b"actors", "amounts_minor", b"amounts_minor", "credit_accounts", b"credit_accounts", "currencies", b"currencies", "debit_accounts", b"debit_accounts", "first_number", b"first_number", "from_shard_id", b"from_shard_id", "metadata", b"metadata", "references", b"references", "shard_id", b"shard_id", "transfer_ids", b"transfer_ids", "value_dates", b"value_dates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
