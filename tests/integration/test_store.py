@@ -83,8 +83,8 @@ async def test_a_fee_is_read_back_as_one(store: Store, reader: Reader, books: Co
     assert [found[an_id(number)].has_fee for number in (1, 2)] == [True, False]
     originals = await store.load_originals([an_id(1)])
     assert originals[an_id(1)].legs == legs[:1]
-    _, rows = await reader.entries(B, descending=True, after_sequence=0, until_sequence=0, limit=9)
-    assert [row["is_fee"] for row in rows] == [True]
+    page = await History(reader).entries(B, descending=True, limit=9)
+    assert [row["is_fee"] for row in page.rows] == [True]
 
 
 async def test_an_accounts_state_is_its_last_entry(store: Store, reader: Reader, books: CommittedBooks) -> None:
