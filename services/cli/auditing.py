@@ -11,6 +11,7 @@ from services.cli.output import Failure, show_line, show_table
 from services.cli.views import View
 from services.domain.currencies import CODE_BY_NUMBER
 from services.ledger.audit import audit
+from services.ledger.audit_chain import ChainReport, prove_chains
 from services.ledger.audit_report import Report
 
 
@@ -76,6 +77,59 @@ def show_report(report: Report) -> None:
     for code, amount_minor in _by_code(totals.customers_minor).items():
         show_line(f"customers' money: {format_amount(amount_minor, code)} {code}")
     show_line("the books are sound" if report.clean else "the books are NOT sound")
+
+
+async def audit_chains(shard_dsns: Mapping[int, str], expected: frozenset[bytes]) -> ChainReport:
+    """Prove the chains of seals. Raises `Failure` when a database cannot be asked."""
+    try:
+        return await prove_chains(shard_dsns, expected)
+    except postgres.ERRORS as error:
+        raise Failure(f"the books cannot be read: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def chain_view(report: ChainReport) -> View:
+    """Show what was proven of the chains as plain values."""
+    return {
+        "is_clean": report.clean,
+        "seconds": round(report.seconds, 3),
+        "shards": [
+            {
+                "shard_id": shard.shard_id,
+                "head_hash": shard.proof.head_hash.hex(),
+                "sealed_through": shard.proof.sealed_through,
+                "unsealed_count": shard.unsealed_count,
+                "block_count": shard.proof.block_count,
+                "row_count": shard.proof.row_count,
+                "violations": list(shard.proof.violations),
+            }
+            for shard in report.shards
+        ],
+        "missing_hashes": sorted(each.hex() for each in report.missing),
+    }
+
+
+def show_chains(report: ChainReport) -> None:
+    """Print each shard's chain, what speaks against it, and what is not sealed yet."""
+    titles = ("shard", "blocks", "rows", "sealed through", "not yet sealed", "last hash")
+    rows = [
+        (
+            shard.shard_id,
+            shard.proof.block_count,
+            shard.proof.row_count,
+            shard.proof.sealed_through,
+            shard.unsealed_count,
+            shard.proof.head_hash.hex(),
+        )
+        for shard in report.shards
+    ]
+    show_table("", titles, rows)
+    for shard in report.shards:
+        for violation in shard.proof.violations:
+            show_line(f"shard {shard.shard_id}, {violation}")
+    for each in sorted(report.missing):
+        show_line(f"no chain has the hash {each.hex()}: a chain was written anew, or this is another bank")
+    verdict = "the journal is as it was sealed" if report.clean else "the journal is NOT as it was sealed"
+    show_line(f"{verdict}, in {report.seconds:.2f} seconds")
 
 
 def _by_code(amounts_minor: Mapping[int, int]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from services.chassis import logs
 from services.chassis.children import LaunchError
 from services.chassis.directory_cache import DirectoryCache
 from services.cli import episodes, filing_episode
-from services.cli.auditing import audit_bank
+from services.cli.auditing import audit_bank, audit_chains
 from services.cli.bank import Bank
 from services.cli.demonstration import Step, Walk, open_accounts, statement, transfers
 from services.cli.output import Failure, show_json, show_line, show_table
@@ -70,6 +70,11 @@ async def _walk(bank: Bank, stack: AsyncExitStack, *, as_json: bool) -> Walk:
         broken = [f"invariant {result.number}: {result.title}" for result in report.results if not result.holds]
         return "; ".join(broken) or "clean"
 
+    async def as_sealed() -> str:
+        report = await audit_chains(bank.shard_dsns, frozenset())
+        broken = [violation for shard in report.shards for violation in shard.proof.violations]
+        return "; ".join(broken) or "as sealed"
+
     done = Walk(session, lambda number: current.shard_of_account(int(number)), _silent if as_json else _tell)
     if await open_accounts(done):
         await transfers(done)
@@ -83,6 +88,7 @@ async def _walk(bank: Bank, stack: AsyncExitStack, *, as_json: bool) -> Walk:
             await episode(done, *done.pair())
         await statement(done, done.accounts[0])
         await done.step("audit the books", "clean", audit())
+        await done.step("prove that nothing sealed was changed since", "as sealed", as_sealed())
     if done.accounts and not as_json:
         balances = await done.balances()
         rows = [

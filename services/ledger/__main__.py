@@ -30,6 +30,7 @@ async def main() -> None:
             options.lease_seconds,
             directory.ledger,
             options.look_seconds,
+            options.seal_seconds,
         )
         for shard_id, dsn in options.shards.items()
     }

@@ -122,3 +122,14 @@ HOLDS_OVERDUE = Gauge(
 CROSSINGS_RETURNED = Counter(
     "hivecore_ledger_crossings_returned_total", "How many crossings were given back to the payer?", ["shard", "peer"]
 )
+UNSEALED_SEQUENCES = Gauge(
+    "hivecore_ledger_unsealed_sequences", "How many sequences of the journal does no seal cover yet?", ["shard"]
+)
+SEALED_SEQUENCES = Counter(
+    "hivecore_ledger_sealed_sequences_total", "How many sequences of the journal did this process seal?", ["shard"]
+)
+SEAL_SECONDS = Counter(
+    "hivecore_ledger_seal_seconds_total",
+    "How much time went into sealing the journal, PostgreSQL's included?",
+    ["shard"],
+)

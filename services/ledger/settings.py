@@ -17,5 +17,7 @@ class LedgerSettings(ServiceSettings):
     """How long a writer that fell silent keeps its shard; a standby takes over after that."""
     look_seconds: float = Field(default=5.0, ge=0.1, le=3600)
     """How often a writer looks whether its books add up and what is under way; it rests longer when a look takes long."""
+    seal_seconds: float = Field(default=5.0, ge=0, le=3600)
+    """How often a writer looks whether there is more of the journal to seal; 0: never."""
     migrate: bool = True
     """Whether the process brings schemas up to date itself; if not, it waits for `hivecore migrate`."""

@@ -19,6 +19,7 @@ from services.ledger.command_jobs import ExpireJob
 from services.ledger.crossings import Courier, Couriers, PayeeCheck, Peer
 from services.ledger.memory import Memory
 from services.ledger.reader import Reader
+from services.ledger.sealing import SEAL_SECONDS_DEFAULT, Sealer
 from services.ledger.store import FenceLost, Head, Lease, Store
 from services.ledger.watching import LOOK_SECONDS_DEFAULT, Watch
 
@@ -54,6 +55,7 @@ class Shard:
         lease_seconds: float,
         client: Callable[[int], Peer],
         look_seconds: float = LOOK_SECONDS_DEFAULT,
+        seal_seconds: float = SEAL_SECONDS_DEFAULT,
     ) -> None:
         self.shard_id = shard_id
         self.instance = instance
@@ -61,6 +63,7 @@ class Shard:
         self._dsn = dsn
         self._lease_seconds = lease_seconds
         self._look_seconds = look_seconds
+        self._seal_seconds = seal_seconds
         self._client = client
         self._reader: Reader | None = None
         self._writing: tuple[Writer, Couriers] | None = None
@@ -145,6 +148,9 @@ class Shard:
             tasks.create_task(self._expire_holds(writer), name=f"hold expiry of shard {self.shard_id}")
             watch = Watch(self.shard_id, self._dsn, self._look_seconds)
             tasks.create_task(watch.run(head.sequence), name=f"watch over shard {self.shard_id}")
+            if self._seal_seconds:
+                sealer = Sealer(self.shard_id, self._dsn, self._seal_seconds)
+                tasks.create_task(sealer.run(), name=f"sealer of shard {self.shard_id}")
             tasks.create_task(self._keep(lease), name=f"lease of shard {self.shard_id}")
             self._writing = (writer, couriers)
             self._is_writer.set(1)

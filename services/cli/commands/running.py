@@ -1,6 +1,7 @@
 """`hivecore up`, `demo`, `token`, `shards` and `audit`: the bank itself, its state and its soundness."""
 
 import time
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -154,12 +155,23 @@ def audit(
         float | None,
         typer.Option("--in-flight-seconds-max", min=0, help="How long money may be on its way between shards."),
     ] = None,
+    chain: Annotated[
+        bool,
+        typer.Option("--chain", help="Prove instead that no row was changed, deleted or inserted since it was sealed."),
+    ] = False,
+    expect: Annotated[
+        list[str] | None,
+        typer.Option("--expect", metavar="HASH", help="A hash kept from before that a chain must have; repeatable."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Prove the invariants over the books of all shards.
+    """Prove the invariants over the books of all shards, or with --chain that the journal is as it was sealed.
 
-    Works while traffic flows. Exit status 1 when one does not hold, after showing the evidence.
+    Works while traffic flows. Exit status 1 when something does not hold, after showing the evidence.
     """
+    if chain or expect:
+        _audit_chain(databases_of(Where(data), control_dsn, shard_dsns or [])[1], expect or [], as_json=as_json)
+        return
     from services.cli.auditing import audit_bank, report_view, show_report
 
     control_dsn, given = databases_of(Where(data), control_dsn, shard_dsns or [])
@@ -168,6 +180,22 @@ def audit(
         show_json(report_view(report))
     else:
         show_report(report)
+    if not report.clean:
+        raise typer.Exit(1)
+
+
+def _audit_chain(shard_dsns: Mapping[int, str], expect: Sequence[str], *, as_json: bool) -> None:
+    from services.cli.auditing import audit_chains, chain_view, show_chains
+
+    try:
+        expected = frozenset(map(bytes.fromhex, expect))
+    except ValueError as error:
+        raise typer.BadParameter("64 hexadecimal digits", param_hint="--expect") from error
+    report = carry_out(audit_chains(shard_dsns, expected))
+    if as_json:
+        show_json(chain_view(report))
+    else:
+        show_chains(report)
     if not report.clean:
         raise typer.Exit(1)
 

@@ -1,0 +1,120 @@
+"""Seals the journal from the side: block after block of what was committed, each on top of the last.
+
+Only the writer's process seals, on a connection of its own, and never for longer than a share of the
+time, so that sealing falls behind under a storm and catches up after it; how far is at /metrics. Two
+that seal at once do no harm: a sequence has one block, and both would write the same. Never here: how a
+hash is made (`chain.py`), who proves it (`audit_chain.py`).
+"""
+
+import asyncio
+import time
+from importlib import resources
+from typing import Final
+
+import asyncpg
+
+from services.chassis import logs, postgres, queries
+from services.domain import chart, limits
+from services.ledger import chain, metrics
+
+SQL: Final = queries.parse(__package__, resources.files(__package__).joinpath("chain.sql").read_text(encoding="utf-8"))
+
+SEAL_SECONDS_DEFAULT: Final = 5.0
+
+BLOCK_SEQUENCES_MAX: Final = 4_096
+"""Sequences of one block: some 130 KiB of digests, and what an inserted row makes one look through."""
+
+SEAL_SHARE_MAX: Final = 0.1
+"""Of the time that sealing may take while there is more to seal."""
+
+STATEMENT_SECONDS_MAX: Final = 30.0
+
+TELL_SECONDS: Final = 60.0
+"""How often the last hash is logged while it moves: a log that lies elsewhere keeps it from being rewritten."""
+
+_log = logs.get(__name__)
+
+
+class Sealer:
+    """Seals one shard's journal; looks every so many seconds whether there is more."""
+
+    def __init__(
+        self,
+        shard_id: int,
+        dsn: str,
+        seconds: float = SEAL_SECONDS_DEFAULT,
+        block_sequences_max: int = BLOCK_SEQUENCES_MAX,
+    ) -> None:
+        self.shard_id = shard_id
+        self._dsn = dsn
+        self._seconds = seconds
+        self._block_sequences_max = block_sequences_max
+        self._connection: asyncpg.Connection | None = None
+        self._told_at = 0.0
+        self._unsealed = metrics.UNSEALED_SEQUENCES.labels(str(shard_id))
+        self._sealed = metrics.SEALED_SEQUENCES.labels(str(shard_id))
+        self._busy_seconds = metrics.SEAL_SECONDS.labels(str(shard_id))
+
+    async def run(self) -> None:
+        """Seal for ever; a database that does not answer is asked again later."""
+        try:
+            while True:
+                began = time.perf_counter()
+                try:
+                    is_behind = await self.seal_block()
+                except postgres.ERRORS as error:
+                    _log.warning("journal_not_sealed", shard=self.shard_id, error=type(error).__name__)
+                    self._drop()
+                    is_behind = False
+                took = time.perf_counter() - began
+                self._busy_seconds.inc(took)
+                await asyncio.sleep(took * (1 / SEAL_SHARE_MAX - 1) if is_behind else self._seconds)
+        finally:
+            self._drop()
+
+    async def seal_block(self) -> bool:
+        """Seal the next block, if there is anything to seal; tell whether there is more than that.
+
+        Raises what the driver raises when the database cannot be asked.
+        """
+        connection = await self._connected()
+        async with connection.transaction(isolation="repeatable_read"):
+            head = await connection.fetchval(SQL["head"])
+            last = await connection.fetchrow(SQL["last_seal"])
+            sealed_through, previous_hash = last or (0, chain.GENESIS)
+            self._unsealed.set(head - sealed_through)
+            if head == sealed_through:
+                return False
+            end = min(head, sealed_through + self._block_sequences_max)
+            seal = await self._block(connection, sealed_through + 1, end, previous_hash)
+            is_new = await connection.fetchval(SQL["put_seal"], *seal)
+        if is_new:
+            self._sealed.inc(end - sealed_through)
+            self._unsealed.set(head - end)
+            self._tell(seal)
+        return bool(head > end)
+
+    async def _block(self, connection: asyncpg.Connection, first: int, last: int, previous_hash: bytes) -> chain.Seal:
+        pairs = await connection.fetch(SQL["block_transits"], first, last)
+        transits = [chart.transit_account(self.shard_id, *pair) for pair in pairs]
+        row = await connection.fetchrow(SQL["block_leaves"], first, last, transits, limits.CROSSINGS_PER_CALL_MAX)
+        assert row is not None
+        return chain.seal(first, last, row["row_count"], previous_hash, row["leaves"])
+
+    def _tell(self, seal: chain.Seal) -> None:
+        now = time.monotonic()
+        if now - self._told_at >= TELL_SECONDS:
+            self._told_at = now
+            _log.info("sealed", shard=self.shard_id, sequence=seal.last_sequence, hash=seal.hash.hex())
+
+    async def _connected(self) -> asyncpg.Connection:
+        if self._connection is None or self._connection.is_closed():
+            self._connection = await postgres.connect(
+                self._dsn, application="hivecore-ledger-seal", statement_seconds=STATEMENT_SECONDS_MAX
+            )
+        return self._connection
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            self._connection.terminate()
+            self._connection = None
