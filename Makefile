@@ -47,6 +47,7 @@ manifests: $(VENV)/.complete  ## make what depends on the shards in deploy/k8s a
 
 pages: $(VENV)/.complete  ## write the generated pages of docs/ again
 	$(BIN)/python -m tools.metrics_page
+	$(BIN)/python -m tools.dashboards.grafana
 
 outage: $(VENV)/.complete  ## kill one shard's ledger under load, with and without a standby, and say what callers noticed
 	@$(BIN)/python -m loadtest.outage $(ARGS)

@@ -7,7 +7,7 @@ import os
 
 import typer
 
-from services.cli.commands import files, holds, managing, money, payment_files, records, running
+from services.cli.commands import files, holds, managing, money, payment_files, records, running, watching
 
 app = typer.Typer(
     name="hivecore",
@@ -32,6 +32,7 @@ app.command("import")(files.import_)
 app.command("pay")(files.pay)
 app.command("payment-file")(payment_files.payment_file)
 app.command("shards")(running.shards)
+app.command("top")(watching.top)
 app.command("audit")(running.audit)
 app.command("migrate")(running.migrate)
 

@@ -32,6 +32,8 @@ class BankFile:
     jwt_secret_file: Path
     control_dsn: str
     shard_dsns: dict[int, str]
+    metrics: dict[str, str]
+    """Where each process says what it measured, by its name."""
 
 
 def read_bank_file(where: Where) -> BankFile:
@@ -46,6 +48,7 @@ def read_bank_file(where: Where) -> BankFile:
             jwt_secret_file=Path(content["jwt_secret_file"]),
             control_dsn=content["control_dsn"],
             shard_dsns={int(shard_id): dsn for shard_id, dsn in content["shard_dsns"].items()},
+            metrics=dict(content["metrics"]),
         )
     except FileNotFoundError as error:
         command = f"hivecore up --data {data}" if where.data else "hivecore up"

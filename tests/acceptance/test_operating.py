@@ -1,4 +1,4 @@
-"""A real Prometheus over a running bank: what is broken on purpose fires its alert, and only that, and clears."""
+"""What an operator sees of a running bank: panels with data, `hivecore top`, and alerts for what is broken on purpose."""
 
 import asyncio
 import shutil
@@ -6,10 +6,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 import watched_bank
+from command_line import hivecore
 from conftest import Report
 from watched_bank import WatchedBank
 
 from tools import prometheus
+from tools.dashboards import panels, preview, traffic
+from tools.dashboards.panels import Dashboard
 
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason=prometheus.MISSING)
 
@@ -25,6 +28,53 @@ async def test_a_sound_bank_wakes_nobody(watched: WatchedBank) -> None:
     await watched.until_measured("count(up == 1) == 6")
     await watched.until_measured("count(shard_currency:conservation_gap_minor_units:max == 0) == 12")
     assert await watched.prometheus.firing() == {}
+
+
+@pytest.fixture(scope="module")
+async def busy(watched: WatchedBank) -> WatchedBank:
+    """Let callers do a little of everything."""
+    await traffic.run(watched.bank, seconds=3.0)
+    await watched.until_measured("sum(rate(hivecore_ledger_transfers_total[15s])) > 0")
+    await watched.until_measured("sum(hivecore_ledger_open_holds) > 0")
+    return watched
+
+
+@pytest.mark.parametrize("page", panels.ALL, ids=lambda page: page.name)
+async def test_every_query_of_every_panel_finds_something(busy: WatchedBank, page: Dashboard) -> None:
+    empty = [
+        f"{panel.title}: {query.expression}"
+        for panel in page.panels
+        for query in panel.queries
+        if not await busy.prometheus.query(preview.asked(query))
+    ]
+    assert empty == []
+
+
+async def test_top_shows_the_same_at_a_glance(busy: WatchedBank) -> None:
+    data = busy.bank.places.data
+    looking = asyncio.create_task(hivecore("top", "--json", "--seconds", "2", "--data", data))
+    await busy.pay(1, 2)
+    while not looking.done():
+        await busy.pay(1, 2)
+    run = await looking
+    assert run.status == 0, run
+    shards = run.json["shards"]
+    assert [shard["shard_id"] for shard in shards] == [1, 2, 3, 4]
+    assert [shard["writer"] for shard in shards] == [f"ledger-{number}" for number in (1, 2, 3, 4)]
+    assert {shard["gap_minor"] for shard in shards} == {0}
+    assert shards[0]["transfers_per_second"] > 0
+    assert shards[0]["commit_p99_seconds"] > 0
+    assert run.json["gateways"][0]["calls_per_second"] > 0
+    assert run.json["sound"]
+
+
+async def test_top_names_who_is_silent_and_ends_with_status_1(busy: WatchedBank) -> None:
+    address = busy.bank.topology.metrics["gateway"]
+    sound = await hivecore("top", "--once", "--seconds", "0.1", "--metrics", address)
+    assert "gateway" in sound.stdout
+    missing = await hivecore("top", "--once", "--seconds", "0.1", "--metrics", address, "--metrics", "127.0.0.1:1")
+    assert missing.status == 1
+    assert "127.0.0.1:1 does not answer" in missing.stdout
 
 
 async def test_what_breaks_is_reported_for_its_shard_and_clears(watched: WatchedBank, report: Report) -> None:
