@@ -1,4 +1,4 @@
-"""Channels to other rooms, and a client of one shard's ledger that finds the writer.
+"""Channels to other rooms, and clients that insist: of one shard's ledger, finding the writer, and of others.
 
 Retrying is safe only because every request carries its caller's ids, minted before the first
 attempt. Doubt is sticky: once an attempt may have been carried out, only an answer clears it.
@@ -7,7 +7,7 @@ Never here: which shard a request belongs to.
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from random import SystemRandom
 from typing import Any, Final, NoReturn
 
@@ -60,38 +60,49 @@ def channel(address: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
 
 
-class LedgerClient:
-    """Calls the ledger of one shard, wherever its writer is. Channels open when first needed."""
+class InsistentClient:
+    """Calls a service that is at any of several addresses, until a deadline. Channels open when first needed.
 
-    def __init__(self, shard_id: int, addresses: Sequence[str]) -> None:
-        self.shard_id = shard_id
+    A process that stops or starts is waited for, so a restart costs a caller time and no error.
+    """
+
+    def __init__(
+        self,
+        addresses: Sequence[str],
+        stub: Callable[[grpc.aio.Channel], Any],
+        writing_methods: Collection[str],
+        away: Callable[[], errors.Unavailable],
+    ) -> None:
+        """Call through a `stub`; `away` makes what is raised when no address answers in time."""
+        self._stub = stub
+        self._writing_methods = writing_methods
+        self._away = away
         self._peers: tuple[_Peer, ...] = ()
         """The one that answered last stands first."""
         self.move_to(addresses)
 
     @property
     def addresses(self) -> frozenset[str]:
-        """Where the ledgers of this shard are."""
+        """Where the service is."""
         return frozenset(peer.address for peer in self._peers)
 
     def move_to(self, addresses: Sequence[str]) -> None:
         """Use these addresses from now on; calls under way end where they are."""
-        assert addresses, f"shard {self.shard_id} has no ledger"
+        assert addresses, "a service is somewhere"
         kept = tuple(peer for peer in self._peers if peer.address in addresses)
         known = {peer.address for peer in kept}
         # A peer that is dropped closes its channel when its last call has let go of it.
-        self._peers = kept + tuple(_Peer(address) for address in addresses if address not in known)
+        self._peers = kept + tuple(_Peer(address, self._stub) for address in addresses if address not in known)
 
     async def call(self, method: str, request: Any, *, deadline_seconds: float) -> Any:
-        """Call a method of the Ledger service by name and return its answer.
+        """Call a method by name and return its answer.
 
-        Starts at the address that answered last; while the writer cannot be found, asks all
-        addresses in turn, pausing 20 to 500 ms between rounds, until the deadline. Raises
-        `BankError`: what the ledger raised, `Unavailable` (SHARD_UNAVAILABLE) or `DeadlinePassed`
-        when the deadline came first, `OutcomeUnknown` instead of any of these when a writing
-        request may have been carried out by an attempt whose answer got lost.
+        Starts at the address that answered last; while none can serve, asks all addresses in turn,
+        pausing 20 to 500 ms between rounds, until the deadline. Raises `BankError`: what the service
+        raised, `away` or `DeadlinePassed` when the deadline came first, `OutcomeUnknown` instead of
+        any of these when a writing request may have been carried out by an attempt whose answer got lost.
         """
-        attempts = _Attempts(self.shard_id, method, deadline_seconds)
+        attempts = _Attempts(self._away, deadline_seconds, writes=method in self._writing_methods)
         while True:
             for peer in self._peers:
                 if await peer.is_connected(attempts.remaining()):
@@ -116,11 +127,24 @@ class LedgerClient:
             self._peers = (peer, *(other for other in self._peers if other is not peer))
 
 
-class _Peer:
-    """One address of a shard's ledger."""
+class LedgerClient(InsistentClient):
+    """Calls the ledger of one shard, wherever its writer is."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, shard_id: int, addresses: Sequence[str]) -> None:
+        self.shard_id = shard_id
+        super().__init__(addresses, ledger_pb2_grpc.LedgerStub, WRITING_METHODS, self._does_not_answer)
+
+    def _does_not_answer(self) -> errors.Unavailable:
+        shard = str(self.shard_id)
+        return errors.Unavailable("SHARD_UNAVAILABLE", f"shard {shard} does not answer", {"shard": shard})
+
+
+class _Peer:
+    """One address of a service."""
+
+    def __init__(self, address: str, make_stub: Callable[[grpc.aio.Channel], Any]) -> None:
         self.address = address
+        self._make_stub = make_stub
         self._channel: grpc.aio.Channel | None = None
         self._stub: Any = None
 
@@ -135,7 +159,7 @@ class _Peer:
         """
         if self._channel is None:
             self._channel = channel(self.address)
-            self._stub = ledger_pb2_grpc.LedgerStub(self._channel)
+            self._stub = self._make_stub(self._channel)
         state = self._channel.get_state(try_to_connect=True)
         if state is grpc.ChannelConnectivity.READY:
             return True
@@ -156,9 +180,9 @@ class _Peer:
 class _Attempts:
     """What is known after the attempts so far at one call."""
 
-    def __init__(self, shard_id: int, method: str, deadline_seconds: float) -> None:
-        self._shard_id = shard_id
-        self._writes = method in WRITING_METHODS
+    def __init__(self, away: Callable[[], errors.Unavailable], deadline_seconds: float, *, writes: bool) -> None:
+        self._away = away
+        self._writes = writes
         self._loop = asyncio.get_running_loop()
         self._deadline = self._loop.time() + deadline_seconds
         self._pause_seconds = PAUSE_SECONDS_MIN
@@ -193,8 +217,7 @@ class _Attempts:
         """Raise what a deadline after these attempts means."""
         if self._in_doubt:
             raise self._doubt()
-        shard = str(self._shard_id)
-        raise errors.Unavailable("SHARD_UNAVAILABLE", f"shard {shard} does not answer", {"shard": shard})
+        raise self._away()
 
     def _doubt(self) -> BankError:
         return errors.OutcomeUnknown(

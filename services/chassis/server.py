@@ -2,7 +2,7 @@
 
 Health and reflection are part of it; /metrics is served beside it. It stops by SIGTERM, SIGINT, the
 end of standard input (when asked to stop with its parent) or `stop()`: first health says
-NOT_SERVING, then calls under way get `GRACE_SECONDS` to end. Never here: what the servicers do.
+NOT_SERVING, then callers get `drain_seconds` to look elsewhere, then calls under way `GRACE_SECONDS` to end. Never here: what the servicers do.
 """
 
 import asyncio
@@ -25,13 +25,20 @@ from services.chassis.interceptors import Observe
 from services.chassis.settings import ServiceSettings, SettingsError
 from services.domain import limits
 
-GRACE_SECONDS: Final = 5.0
-"""Calls under way when the server stops get this long; less than any supervisor's patience."""
+GRACE_SECONDS: Final = 20.0
+"""Calls under way when the server stops get this long: more than a call without a deadline of its own
+may take, less than any supervisor's patience."""
+
+assert GRACE_SECONDS > limits.DEADLINE_SECONDS_DEFAULT
 
 PING_INTERVAL_MS_MIN: Final = 2_000
 """Clients that ping more often are sent away."""
 
 assert PING_INTERVAL_MS_MIN < clients.KEEPALIVE_MS, "our own clients must not be sent away"
+
+PING_STRIKES_MAX: Final = 20
+"""So many pings may come sooner. Beside keepalive, clients ping to measure the connection, and on a busy
+machine pings arrive in bunches; a flood is still cut off."""
 
 CONNECTION_AGE_MS_MAX: Final = 10 * 60 * 1000
 """Connections are renewed this often, so that servers started later get their share of calls."""
@@ -44,6 +51,7 @@ SERVER_OPTIONS: Final = (
     ("grpc.http2.ping_timeout_ms", clients.KEEPALIVE_ANSWER_MS),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", PING_INTERVAL_MS_MIN),
+    ("grpc.http2.max_ping_strikes", PING_STRIKES_MAX),
     ("grpc.max_connection_age_ms", CONNECTION_AGE_MS_MAX),
     ("grpc.max_connection_age_grace_ms", round(limits.DEADLINE_SECONDS_MAX * 1000)),
     ("grpc.so_reuseport", 0),
@@ -101,6 +109,8 @@ class Server:
                 finally:
                     _log.info("stopping", address=self._address)
                     await servicer.enter_graceful_shutdown()
+                    # A call that arrives while the server shuts down is cancelled by gRPC itself.
+                    await asyncio.sleep(self._settings.drain_seconds)
                     await self.server.stop(GRACE_SECONDS)
 
     async def _listen(self, metrics_address: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import AfterValidator, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from services.chassis import addresses
@@ -46,6 +46,9 @@ class ServiceSettings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     endpoint_file: Path | None = None
     """Written once the process listens: JSON with `grpc`, `metrics` (host:port) and `pid`."""
+    drain_seconds: float = Field(default=0.0, ge=0, le=60)
+    """How long a server that stops still takes calls after its health says NOT_SERVING: as long as it takes
+    balancers, and callers that watch its health, to look elsewhere. 0 where there is nowhere else."""
     stop_with_parent: bool = False
     """Stop gracefully when standard input, then a pipe, reaches its end."""
 

@@ -117,7 +117,7 @@ class Bank:
 
     @property
     def gateway(self) -> str:
-        """The public door, host:port."""
+        """The public door, host:port; the first if there are several."""
         return self.topology.gateway
 
     @property
@@ -248,7 +248,11 @@ async def _prepare(options: BankOptions, places: Places) -> tuple[Shape, dict[st
     if options.port and not ports.is_free(options.port):
         raise LaunchError(f"port {options.port} is taken: choose another with --port, or 0 for any free one")
     numbers = topology.ports_to_use(
-        topology.port_names(shape, options.standbys), fixed, _read(places.ports_file), ports.is_free, ports.choose_free
+        topology.port_names(shape, options.standbys, options.gateways),
+        fixed,
+        _read(places.ports_file),
+        ports.is_free,
+        ports.choose_free,
     )
     children.write_private(places.ports_file, json.dumps(numbers, indent=2) + "\n")
     return shape, numbers

@@ -23,8 +23,8 @@ PAUSE_SECONDS_MAX: Final = 5.0
 HEALTHY_SECONDS: Final = 30.0
 """A part that lived this long died of something new: the next pause is the shortest again."""
 
-STOP_SECONDS_MAX: Final = 10.0
-"""Patience with a service: longer than the grace it gives to calls under way."""
+STOP_SECONDS_MAX: Final = 30.0
+"""Patience with a service: longer than it drains and the grace it gives to calls under way."""
 
 assert PAUSE_SECONDS_MIN < PAUSE_SECONDS_MAX < HEALTHY_SECONDS
 

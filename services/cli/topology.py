@@ -18,6 +18,9 @@ SHARDS_DEFAULT: Final = 4
 SHARDS_MAX: Final = 64
 """Of one machine: each shard is a database and a process."""
 STANDBYS_MAX: Final = 4
+GATEWAYS_MAX: Final = 16
+DRAIN_SECONDS: Final = "1"
+"""A gateway with others beside it gives callers this long to look there."""
 CUSTOMER_QUOTA_DEFAULT: Final = 5_000_000
 CURRENCIES_DEFAULT: Final = ("CZK", "EUR", "USD")
 GATEWAY_PORT_DEFAULT: Final = 50_051
@@ -37,8 +40,10 @@ class BankOptions:
     """How many; None: as many as the bank has, 4 when it is new."""
     standbys: int = 0
     """Further ledger processes per shard, which take over when its writer dies."""
+    gateways: int = 1
+    """How many public doors; callers may use any of them."""
     port: int = GATEWAY_PORT_DEFAULT
-    """The gateway's; 0 takes the one of last time or any free one."""
+    """The first gateway's; 0 takes the one of last time or any free one. Further ones take any."""
     customer_quota: int | None = None
     """Customers that one shard takes before the next is filled; None: as the bank has, 5,000,000 when new."""
     currencies: tuple[str, ...] | None = None
@@ -80,6 +85,8 @@ def shape_of(options: BankOptions, before: Shape | None) -> Shape:
         raise ShapeRefused(f"a bank on one machine has 1 to {SHARDS_MAX} shards, not {shards}")
     if not 0 <= options.standbys <= STANDBYS_MAX:
         raise ShapeRefused(f"a shard has 0 to {STANDBYS_MAX} standbys, not {options.standbys}")
+    if not 1 <= options.gateways <= GATEWAYS_MAX:
+        raise ShapeRefused(f"a bank on one machine has 1 to {GATEWAYS_MAX} gateways, not {options.gateways}")
     if quota < 1:
         raise ShapeRefused(f"a shard's quota is at least 1 customer, not {quota}")
     if before and shards < before.shards:
@@ -109,10 +116,15 @@ class Topology:
     """All processes of a bank but PostgreSQL's, in the order in which they start; they stop in reverse."""
 
     stages: tuple[tuple[Program, ...], ...]
-    gateway: str
+    gateways: tuple[str, ...]
     account: str
     ledgers: Mapping[int, tuple[str, ...]]
     metrics: Mapping[str, str]
+
+    @property
+    def gateway(self) -> str:
+        """The first public door."""
+        return self.gateways[0]
 
     @property
     def programs(self) -> tuple[Program, ...]:
@@ -126,9 +138,15 @@ def ledger_names(shard_id: int, standbys: int) -> tuple[str, ...]:
     return (first, *(f"{first}-standby-{number}" for number in range(1, standbys + 1)))
 
 
-def port_names(shape: Shape, standbys: int) -> tuple[str, ...]:
+def gateway_names(gateways: int) -> tuple[str, ...]:
+    """Name the gateway processes."""
+    return ("gateway", *(f"gateway-{number}" for number in range(2, gateways + 1)))
+
+
+def port_names(shape: Shape, standbys: int, gateways: int = 1) -> tuple[str, ...]:
     """Name every port that a bank needs."""
-    services = ["account", *(name for shard in shape.shard_ids for name in ledger_names(shard, standbys)), "gateway"]
+    ledgers = (name for shard in shape.shard_ids for name in ledger_names(shard, standbys))
+    services = ["account", *ledgers, *gateway_names(gateways)]
     return ("postgres", *(name for service in services for name in (service, f"{service}.metrics")))
 
 
@@ -235,12 +253,13 @@ def plan(options: BankOptions, shape: Shape, places: Places, ports: Mapping[str,
         for shard_id in shape.shard_ids
         for name in ledger_names(shard_id, options.standbys)
     )
-    gateway = draft.program(
-        "gateway", "gateway", ACCOUNT_ADDRESS=account.grpc, JWT_SECRET_FILE=str(places.jwt_secret_file)
-    )
-    stages = ((account,), ledgers, (gateway,))
+    door = {"ACCOUNT_ADDRESS": account.grpc, "JWT_SECRET_FILE": str(places.jwt_secret_file)}
+    if options.gateways > 1:
+        door["DRAIN_SECONDS"] = DRAIN_SECONDS
+    gateways = tuple(draft.program("gateway", name, **door) for name in gateway_names(options.gateways))
+    stages = ((account,), ledgers, gateways)
     metrics = {program.name: program.metrics for stage in stages for program in stage}
-    return Topology(stages, gateway.grpc, account.grpc, addresses, metrics)
+    return Topology(stages, tuple(gateway.grpc for gateway in gateways), account.grpc, addresses, metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +303,7 @@ def describe(
     """Give the content of `bank.json`: all that a command needs to reach the bank."""
     return {
         "gateway": topology.gateway,
+        "gateways": list(topology.gateways),
         "account": topology.account,
         "ledgers": {str(shard_id): list(addresses) for shard_id, addresses in topology.ledgers.items()},
         "metrics": dict(topology.metrics),

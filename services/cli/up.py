@@ -103,7 +103,7 @@ def panel(bank: Bank) -> Panel:
     data = bank.places.data
     command = command_name()
     suffix = "" if data == default_data_directory() else f" --data {data}"
-    table.add_row("gateway", f"{bank.gateway}  (gRPC, reflection on)")
+    table.add_row("gateway", f"{', '.join(bank.topology.gateways)}  (gRPC, reflection on)")
     table.add_row("token", f"{command} token{suffix}")
     table.add_row(
         "metrics", "\n".join(f"http://{address}/metrics  {name}" for name, address in bank.topology.metrics.items())

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
-import grpc
 from hivecore.account.v1 import account_pb2_grpc
 
 from services.chassis import clients, status
@@ -48,28 +47,29 @@ def deadline_passed() -> errors.DeadlinePassed:
     return errors.DeadlinePassed("DEADLINE_EXCEEDED", "the deadline came before the answer")
 
 
+def account_service_unavailable() -> errors.Unavailable:
+    """Say that customers, accounts and the directory cannot be asked."""
+    return errors.Unavailable("ACCOUNT_SERVICE_UNAVAILABLE", "the account service does not answer")
+
+
 class AccountService:
     """Calls the account service. Made inside the running event loop."""
 
     def __init__(self, address: str) -> None:
-        self._channel = clients.channel(address)
-        self._stub = account_pb2_grpc.AccountsStub(self._channel)
+        self._client = clients.InsistentClient(
+            [address], account_pb2_grpc.AccountsStub, _WRITING_METHODS, account_service_unavailable
+        )
 
     async def call(self, method: str, request: Any, deadline: float) -> Any:
-        """Call a method by name until `deadline` (loop time). Raises `BankError`.
+        """Call a method by name until `deadline` (loop time), again while the service restarts. Raises `BankError`.
 
         When the answer to a writing call is lost, that is `OutcomeUnknown`.
         """
-        try:
-            return await getattr(self._stub, method)(request, timeout=seconds_until(deadline))
-        except grpc.aio.AioRpcError as failure:
-            if method in _WRITING_METHODS and not status.is_described(failure):
-                raise outcome_unknown() from None
-            raise status.from_rpc_error(failure) from None
+        return await self._client.call(method, request, deadline_seconds=seconds_until(deadline))
 
     async def close(self) -> None:
         """Close the channel; calls under way fail."""
-        await self._channel.close()
+        await self._client.close()
 
 
 class Shards:

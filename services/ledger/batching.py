@@ -215,14 +215,13 @@ class Writer:
         except postgres.ERRORS as error:
             if not postgres.is_connection_lost(error):
                 raise
-            confirmed = await self._confirm(draft, error)
-            if confirmed is None:
+            self.head = await self._confirm(draft, error)
+            if self.head.booking_time_us != draft.booking_time_us:
                 raise
-            self.head = confirmed
         self._meters.write.observe(perf_counter() - started)
         self._meters.commit.observe(self._store.commit_seconds)
 
-    async def _confirm(self, draft: Draft, lost: Exception) -> Head | None:
+    async def _confirm(self, draft: Draft, lost: Exception) -> Head:
         """Ask the database, for as long as it takes, whether a draft was committed."""
         self._meters.doubts.inc()
         _log.warning("commit_in_doubt", shard=self.shard_id, error=type(lost).__name__)

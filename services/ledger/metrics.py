@@ -45,7 +45,7 @@ QUEUE_WAIT_SECONDS = Histogram(
 )
 COMMIT_SECONDS = Histogram(
     "hivecore_ledger_commit_seconds",
-    "How long does COMMIT take, until the batch is on the disk?",
+    "How long does COMMIT take until the batch is on the disk? Of a small batch, its one statement with it.",
     ["shard"],
     buckets=_SECONDS,
 )

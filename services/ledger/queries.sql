@@ -116,9 +116,11 @@ INSERT INTO ledger.account_change
      day_before_minor_max, day_before_count_max)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22);
 
--- lock_head --
--- Waits until no transaction is about to change the head; what it then says is final.
-SELECT last_sequence, writer_epoch, booking_time FROM ledger.journal_head FOR UPDATE;
+-- raise_own_epoch --
+-- Waits until no transaction is about to change the head, and shuts out what this writer sent before and
+-- may still be on its way: what it then says is final. No row comes back when another writer has the books.
+UPDATE ledger.journal_head SET writer_epoch = writer_epoch + 1 WHERE writer_epoch = $1
+RETURNING last_sequence, writer_epoch, booking_time;
 
 -- take_lease --
 -- Becomes the writer if nobody else is: the lease is this instance's own, or over, or its session is gone.
@@ -161,6 +163,44 @@ RETURNING last_sequence, writer_epoch, booking_time;
 UPDATE ledger.journal_head SET last_sequence = $3, booking_time = $4
  WHERE last_sequence = $1 AND writer_epoch = $2
 RETURNING true;
+
+-- write_small_batch --
+-- A whole batch in one round trip: the head is advanced as above, and rows are appended only if it was.
+-- $1 to $4 as in advance_head, $5 the business date; then the columns of transfer, entry, crossing_out,
+-- crossing_landed and peer.
+WITH head AS (
+    UPDATE ledger.journal_head SET last_sequence = $3, booking_time = $4
+     WHERE last_sequence = $1 AND writer_epoch = $2
+    RETURNING true
+), transfers AS (
+    INSERT INTO ledger.transfer (sequence, transfer_id, debit_account, credit_account, amount_minor, fingerprint,
+                                 booking_time, business_date, value_date, actor_id, currency, kind, outcome, refusal,
+                                 leg_count, flags, reference)
+    SELECT t.sequence, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.fingerprint,
+           $4, $5, t.value_date, t.actor_id, t.currency, t.kind, t.outcome, t.refusal, t.leg_count, t.flags, t.reference
+      FROM head, unnest($6::bigint[], $7::uuid[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[],
+                        $12::date[], $13::smallint[], $14::smallint[], $15::smallint[], $16::smallint[],
+                        $17::smallint[], $18::text[], $19::integer[], $20::smallint[])
+             AS t (sequence, transfer_id, debit_account, credit_account, amount_minor, fingerprint, value_date, currency,
+                   kind, outcome, refusal, leg_count, reference, actor_id, flags)
+), entries AS (
+    INSERT INTO ledger.entry (account_number, version, sequence, amount_minor, balance_after_minor, held_after_minor)
+    SELECT e.* FROM head, unnest($21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bigint[]) AS e
+), crossings_out AS (
+    INSERT INTO ledger.crossing_out (number, sequence, peer_id)
+    SELECT c.* FROM head, unnest($27::bigint[], $28::bigint[], $29::smallint[]) AS c
+), crossings_landed AS (
+    INSERT INTO ledger.crossing_landed (first_number, last_number, first_sequence, peer_id)
+    SELECT c.* FROM head, unnest($30::bigint[], $31::bigint[], $32::bigint[], $33::smallint[]) AS c
+), peers AS (
+    INSERT INTO ledger.peer (peer_id, sent_through, acknowledged_through, landed_through)
+    SELECT p.* FROM head, unnest($34::smallint[], $35::bigint[], $36::bigint[], $37::bigint[]) AS p
+    ON CONFLICT (peer_id) DO UPDATE
+       SET sent_through = excluded.sent_through,
+           acknowledged_through = excluded.acknowledged_through,
+           landed_through = excluded.landed_through
+)
+SELECT true FROM head;
 
 -- add_value_sums --
 -- The single writer adds, so nobody waits for these rows; only value-dated entries touch them.

@@ -15,7 +15,7 @@ import asyncpg
 
 from services.chassis import binary_copy, postgres, queries
 from services.domain.outcomes import Outcome
-from services.ledger import raw, rows, value_dates
+from services.ledger import raw, rows, small_batches, value_dates
 from services.ledger.books import (
     AccountState,
     Actor,
@@ -186,25 +186,38 @@ class Store:
         Raises `FenceLost` or `IdTaken`, having written nothing. A lost connection leaves it unknown
         whether the draft was committed: ask `confirm`.
         """
-        connection = self._connection
         after = Head(draft.sequence, head.epoch, draft.booking_time_us)
+        advance = (head.sequence, head.epoch, after.sequence, after.booking_time_us)
         try:
-            async with connection.transaction():
-                advanced = await connection.fetchval(
-                    SQL["advance_head"], head.sequence, head.epoch, after.sequence, after.booking_time_us
-                )
-                if advanced is None:
-                    raise FenceLost
-                if draft.begins_day:
-                    await connection.execute(SQL["begin_day"], draft.business_date, head.sequence + 1)
-                await self._append(draft)
-                began = perf_counter()
+            if small_batches.fits(draft):
+                began = await self._write_small(draft, advance)
+            else:
+                began = await self._write_large(draft, advance)
         except asyncpg.UniqueViolationError as error:
             if error.constraint_name != "transfer_id_is_unique":
                 raise
             raise IdTaken from None
         self.commit_seconds = perf_counter() - began
         return after
+
+    async def _write_small(self, draft: Draft, advance: tuple[int, ...]) -> float:
+        """Write and commit a draft with one statement; return when that began."""
+        began = perf_counter()
+        columns = small_batches.columns(draft)
+        if await self._connection.fetchval(SQL["write_small_batch"], *advance, draft.business_date, *columns) is None:
+            raise FenceLost
+        return began
+
+    async def _write_large(self, draft: Draft, advance: tuple[int, ...]) -> float:
+        """Write a draft table by table and commit it; return when the commit began."""
+        connection = self._connection
+        async with connection.transaction():
+            if await connection.fetchval(SQL["advance_head"], *advance) is None:
+                raise FenceLost
+            if draft.begins_day:
+                await connection.execute(SQL["begin_day"], draft.business_date, draft.first_sequence + 1)
+            await self._append(draft)
+            return perf_counter()
 
     async def _append(self, draft: Draft) -> None:
         """Send a draft's rows, table by table."""
@@ -251,21 +264,23 @@ class Store:
             values = [_change_values(row, draft.booking_time_us) for row in draft.changes]
             await self._connection.executemany(SQL["write_change"], values)
 
-    async def confirm(self, head: Head, draft: Draft) -> Head | None:
-        """Find out, on a new connection, whether a draft was committed: the new head, or None if not.
+    async def confirm(self, head: Head, draft: Draft) -> Head:
+        """Find out, on a new connection, whether a draft was committed: the new head has its booking time if so.
 
-        Waits for the broken connection's transaction to end, so the answer is final. Raises
-        `FenceLost` when another writer has taken the books since.
+        Waits for the broken connection's transaction to end and raises the epoch, so that what was sent and
+        has not arrived cannot be written any more: the answer is final. Raises `FenceLost` when another
+        writer has taken the books since, or when the answer to an earlier `confirm` got lost.
         """
         await self.connect()
-        async with self._connection.transaction():
-            now = Head(*await self._connection.fetchrow(SQL["lock_head"]))
-        if now.epoch != head.epoch:
+        row = await self._connection.fetchrow(SQL["raise_own_epoch"], head.epoch)
+        if row is None:
             raise FenceLost
-        if now == Head(draft.sequence, head.epoch, draft.booking_time_us):
-            return now
-        assert now == head, "the head moved without its writer"
-        return None
+        now = Head(*row)
+        assert (now.sequence, now.booking_time_us) in {
+            (head.sequence, head.booking_time_us),
+            (draft.sequence, draft.booking_time_us),
+        }, "the head moved without its writer"
+        return now
 
 
 class Lease:

@@ -28,10 +28,11 @@ def directory() -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def populated(*, shards: int, standbys: int = 0) -> AsyncIterator[tuple[Bank, Crowd]]:
+async def populated(*, shards: int, standbys: int = 0, gateways: int = 1) -> AsyncIterator[tuple[Bank, Crowd]]:
     """Open a bank with customers in a directory of its own."""
     with directory() as place:
-        async with Bank.open(BankOptions(data=place / "bank", port=0, shards=shards, standbys=standbys)) as bank:
+        options = BankOptions(data=place / "bank", port=0, shards=shards, standbys=standbys, gateways=gateways)
+        async with Bank.open(options) as bank:
             where = Place(bank.gateway, bank.topology.account, bank.token(), bank.control_dsn, bank.shard_dsns)
             async with crowd.opened(where) as people:
                 yield bank, people
@@ -48,4 +49,8 @@ class Noticed:
         """Write down how long shards (all when none is named) were away and what callers were told meanwhile."""
         away = ", ".join(f"shard {shard_id} {seconds:.2f} s" for shard_id, seconds in storm.away(*shard_ids).items())
         told = ", ".join(f"{count} {problem}" for problem, count in storm.problems().most_common())
-        self._lines.append(f"{self._test}: away: {away}; answers without an outcome: {told or 'none'}")
+        self.say(f"away: {away}; answers without an outcome: {told or 'none'}")
+
+    def say(self, line: str) -> None:
+        """Write down one line."""
+        self._lines.append(f"{self._test}: {line}")

@@ -15,6 +15,8 @@ import pods
 import pytest
 import yaml
 
+from services.chassis.server import GRACE_SECONDS
+
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "deploy" / "k8s"
 OVERLAYS = ("dev", "production")
@@ -131,8 +133,9 @@ def test_every_service_is_probed_drains_in_time_and_is_spread(
         (container,) = spec["containers"]
         for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
             assert container[probe]["grpc"]["port"] in {port["containerPort"] for port in container["ports"]}
-        pause = container["lifecycle"]["preStop"]["sleep"]["seconds"]
-        assert spec["terminationGracePeriodSeconds"] > pause + 5 + 10
+        (drain,) = (float(each["value"]) for each in container["env"] if each["name"] == "HIVECORE_DRAIN_SECONDS")
+        assert drain >= 5  # As long as it takes Kubernetes to tell everybody that the pod is going.
+        assert spec["terminationGracePeriodSeconds"] > drain + GRACE_SECONDS + 10
         assert spec["topologySpreadConstraints"]
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import asyncpg
 import pytest
@@ -123,13 +124,30 @@ async def test_an_id_is_written_once(store: Store, reader: Reader, books: Commit
 async def test_doubt_is_resolved_by_asking(dsn: str, store: Store, books: CommittedBooks) -> None:
     before, draft = books.head, books.draft()
     posting.post(draft, transfers([ask(1, cash(1), A, 1)]))
-    assert await store.confirm(before, draft) is None
-    after = await store.write(before, draft)
-    assert await store.confirm(before, draft) == after
+    asked = await store.confirm(before, draft)
+    assert asked == replace(before, epoch=before.epoch + 1)
+    after = await store.write(asked, draft)
+    assert await store.confirm(asked, draft) == replace(after, epoch=after.epoch + 1)
     async with connected(dsn) as connection:
         await connection.execute("UPDATE ledger.journal_head SET writer_epoch = writer_epoch + 1")
     with pytest.raises(FenceLost):
-        await store.confirm(before, draft)
+        await store.confirm(replace(after, epoch=after.epoch + 1), draft)
+
+
+async def test_what_was_sent_before_the_doubt_was_resolved_cannot_be_written_after(
+    dsn: str, store: Store, books: CommittedBooks
+) -> None:
+    before, draft = books.head, books.draft()
+    posting.post(draft, transfers([ask(1, cash(1), A, 1)]))
+    late = Store(dsn)
+    await late.connect()
+    try:
+        now = await store.confirm(before, draft)
+        with pytest.raises(FenceLost):
+            await late.write(before, draft)
+    finally:
+        late.drop()
+    await store.write(now, draft)
 
 
 async def test_doubt_waits_for_the_broken_connections_transaction(
@@ -153,7 +171,7 @@ async def test_doubt_waits_for_the_broken_connections_transaction(
                 while not await watching.fetchval(waiting):
                     assert not asking.done()
         await transaction.commit()
-        assert await asking == after
+        assert await asking == replace(after, epoch=after.epoch + 1)
 
 
 # The lease

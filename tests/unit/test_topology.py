@@ -21,7 +21,10 @@ def dsn(database: str, *, user: str = "owner") -> str:
 
 
 def planned(options: BankOptions = BankOptions(data=DATA), shape: Shape = SHAPE) -> topology.Topology:  # noqa: B008
-    ports = {name: 20_000 + number for number, name in enumerate(topology.port_names(shape, options.standbys))}
+    ports = {
+        name: 20_000 + number
+        for number, name in enumerate(topology.port_names(shape, options.standbys, options.gateways))
+    }
     return topology.plan(options, shape, Places(DATA), ports, dsn)
 
 
@@ -62,6 +65,14 @@ def test_every_process_is_told_exactly_what_it_needs() -> None:
     }
 
 
+def test_several_gateways_have_addresses_of_their_own_and_drain() -> None:
+    plan = planned(BankOptions(data=DATA, gateways=3))
+    assert [program.name for program in plan.stages[2]] == ["gateway", "gateway-2", "gateway-3"]
+    assert len(set(plan.gateways)) == 3
+    assert plan.gateway == plan.gateways[0]
+    assert all(float(program.environment["HIVECORE_DRAIN_SECONDS"]) > 0 for program in plan.stages[2])
+
+
 def test_standbys_serve_the_same_shard_at_addresses_of_their_own() -> None:
     options = BankOptions(data=DATA, standbys=2)
     plan = planned(options)
@@ -97,6 +108,7 @@ def test_bank_json_says_how_to_reach_everything() -> None:
     content = topology.describe(plan, SHAPE, Places(DATA), dsn, {"postgres": 1, "account": 2})
     assert json.loads(json.dumps(content)) == {
         "gateway": plan.gateway,
+        "gateways": [plan.gateway],
         "account": plan.account,
         "ledgers": {"1": list(plan.ledgers[1]), "2": list(plan.ledgers[2])},
         "metrics": {program.name: program.metrics for program in plan.programs},

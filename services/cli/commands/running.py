@@ -38,8 +38,11 @@ def up(
         int | None, typer.Option("--shards", help="Shards; as many as the bank has, 4 when it is new.")
     ] = None,
     standbys: Annotated[int, typer.Option("--standbys", help="Further ledgers per shard that stand by.")] = 0,
+    gateways: Annotated[
+        int, typer.Option("--gateways", min=1, max=topology.GATEWAYS_MAX, help="Gateway processes.")
+    ] = 1,
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="The gateway's port; 0: any free one.")
+        int, typer.Option("--port", min=0, max=65535, help="The first gateway's port; 0: any free one.")
     ] = topology.GATEWAY_PORT_DEFAULT,
     customer_quota: Annotated[
         int | None, typer.Option("--customer-quota", help="Customers that one shard takes; 5,000,000 when new.")
@@ -60,6 +63,7 @@ def up(
         data=data or default_data_directory(),
         shards=shards,
         standbys=standbys,
+        gateways=gateways,
         port=port,
         customer_quota=customer_quota,
         currencies=tuple(code.strip() for code in currencies.split(",")) if currencies else None,
