@@ -49,6 +49,9 @@ pages: $(VENV)/.complete  ## write the generated pages of docs/ again
 	$(BIN)/python -m tools.metrics_page
 	$(BIN)/python -m tools.dashboards.grafana
 
+bench-history: $(VENV)/.complete  ## measure balances of the past on an account with 1,000,000 entries
+	@$(BIN)/python -m tools.bench_history $(ARGS)
+
 outage: $(VENV)/.complete  ## kill one shard's ledger under load, with and without a standby, and say what callers noticed
 	@$(BIN)/python -m loadtest.outage $(ARGS)
 

@@ -7,7 +7,7 @@ import os
 
 import typer
 
-from services.cli.commands import files, holds, managing, money, payment_files, records, running, watching
+from services.cli.commands import files, holds, managing, money, payment_files, records, running, statements, watching
 
 app = typer.Typer(
     name="hivecore",
@@ -26,8 +26,10 @@ records.account.command("limits")(managing.limits)
 app.add_typer(holds.hold, name="hold")
 app.command("transfer")(money.transfer)
 app.command("reverse")(money.reverse)
-app.command("balance")(money.balance)
-app.command("statement")(money.statement)
+app.command("balance")(statements.balance)
+app.command("statement")(statements.statement)
+app.add_typer(statements.transfers, name="transfers")
+app.command("gl")(statements.general_ledger)
 app.command("import")(files.import_)
 app.command("pay")(files.pay)
 app.command("payment-file")(payment_files.payment_file)
