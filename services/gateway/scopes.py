@@ -15,6 +15,7 @@ TRANSFERS_REVERSE: Final = "transfers.reverse"
 OVERDRAFT_FORCE: Final = "overdraft.force"
 ACCOUNTS_MANAGE: Final = "accounts.manage"
 GL_READ: Final = "gl.read"
+FEES_WAIVE: Final = "fees.waive"
 
 SCOPE_BY_CALL: Final = {
     "OpenCustomer": CUSTOMERS_WRITE,
@@ -28,6 +29,7 @@ SCOPE_BY_CALL: Final = {
     "GetBalance": ACCOUNTS_READ,
     "PostTransfer": TRANSFERS_WRITE,
     "PostTransfers": TRANSFERS_WRITE,
+    "QuoteTransfer": TRANSFERS_WRITE,
     "GetTransfer": ACCOUNTS_READ,
     "GetStatement": ACCOUNTS_READ,
     "ListEntries": ACCOUNTS_READ,
@@ -42,12 +44,19 @@ SCOPE_BY_CALL: Final = {
     "ReverseTransfer": TRANSFERS_REVERSE,
     "ChangeAccountState": ACCOUNTS_MANAGE,
     "ChangeAccountLimits": ACCOUNTS_MANAGE,
+    "LoadProducts": OPERATOR,
+    "ListProducts": ACCOUNTS_READ,
+    "MoveAccountProduct": ACCOUNTS_MANAGE,
     "RegisterPartnerBanks": OPERATOR,
     "RegisterPaymentFile": TRANSFERS_WRITE,
     "ListShards": OPERATOR,
 }
 
-SCOPE_BY_DISPENSATION: Final = {"override_limits": LIMITS_OVERRIDE, "OVERDRAW": OVERDRAFT_FORCE}
+SCOPE_BY_DISPENSATION: Final = {
+    "override_limits": LIMITS_OVERRIDE,
+    "OVERDRAW": OVERDRAFT_FORCE,
+    "waive_fees": FEES_WAIVE,
+}
 """What asking to be let off a rule needs besides the call's own scope."""
 
 BANK_WIDE_CALLS: Final = frozenset(
@@ -59,6 +68,8 @@ BANK_WIDE_CALLS: Final = frozenset(
         "ChangeAccountState",
         "ChangeAccountLimits",
         "GetGeneralLedger",
+        "LoadProducts",
+        "MoveAccountProduct",
         "RegisterPartnerBanks",
         "ListShards",
     }

@@ -32,6 +32,7 @@ def entry(account_number: int, currency: int, row: ledger_pb2.ListEntriesRespons
         reversed_transfer=wire.transfer_name(payee, row.original_id) if row.original_id else "",
         creditor=wire.external_creditor(row.creditor) if row.HasField("creditor") else None,
         metadata=row.metadata,
+        is_fee=row.is_fee,
     )
 
 

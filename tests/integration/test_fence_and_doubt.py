@@ -188,3 +188,31 @@ async def test_two_writers_that_take_the_books_in_turns_lose_nothing(
         assert isinstance(outcomes[1], Answers)
         answered += outcomes[1].outcomes == [Outcome.POSTED]
     assert (answered, await count(looking), await balance(looking, A)) == (10, 10, 10)
+
+
+async def test_a_writer_that_is_told_to_stop_stops_although_its_connection_breaks_meanwhile(
+    books: Writing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def broken(self: Store, head: Head, draft: Draft) -> Head:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            # As the driver does when it takes a transaction back on a connection that has just gone.
+            raise asyncpg.InterfaceError(
+                "cannot call Transaction.rollback(): the underlying connection is closed"
+            ) from None
+        return head
+
+    monkeypatch.setattr(Store, "write", broken)
+    one = job(ask(1, CASH, A, 1))
+    books.writer.submit(one)
+    await begun.wait()
+    books.running.cancel()
+    async with asyncio.timeout(10):
+        (ended,) = await asyncio.gather(books.running, return_exceptions=True)
+    assert isinstance(ended, asyncio.CancelledError)
+    with pytest.raises(errors.OutcomeUnknown):
+        await one.future

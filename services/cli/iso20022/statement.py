@@ -183,6 +183,8 @@ def bank_transaction_code(entry: bank_pb2.Entry) -> tuple[str, str]:
     is_debit = entry.amount_minor < 0
     if entry.is_return:
         return "ICDT", "RRTN"
+    if entry.is_fee:
+        return ("MDOP", "CHRG") if is_debit else ("MCOP", "CHRG")
     if entry.HasField("creditor"):
         return "ICDT", "DMCT"
     number = int(entry.counterparty_account or 0)

@@ -1,0 +1,295 @@
+"""A bank put together out of the rooms that ship, on a simulated ground.
+
+Every host runs what its `__main__` would run, without settings and sockets; what is below them is replaced at the
+seams that `installed` names. Never here: what is asked of the bank (`callers.py`), what happens to it
+(`faults.py`).
+"""
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from random import Random
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import structlog
+from hivecore.account.v1 import account_pb2, account_pb2_grpc
+from hivecore.gateway.v1 import bank_pb2_grpc
+from hivecore.ledger.v1 import ledger_pb2_grpc
+
+from services.chassis import clients, interceptors, postgres
+from services.chassis.directory_cache import DirectoryCache
+from services.gateway import coalescing, scopes
+from services.gateway.authentication import Caller
+from services.gateway.coalescing import Bounds
+from services.gateway.customers import Customers
+from services.gateway.holding import Holds
+from services.gateway.managing import Management
+from services.gateway.ownership import Ownership
+from services.gateway.pages import PageTokens
+from services.gateway.peers import AccountService
+from services.gateway.reading import Books
+from services.gateway.reversing import Reversals
+from services.gateway.service import BankService
+from services.gateway.transfers import Posting
+from services.ledger import batching, crossings, memory, shard, store
+from services.ledger.service import LedgerService
+from services.ledger.shard import Shard
+from simulation.connections import Connection, Pool
+from simulation.database import Database
+from simulation.loop import EPOCH_US, PROCESS, Process, SimulationLoop
+from simulation.network import Network, SimulatedServer
+from simulation.plan import Plan
+from simulation.story import Story
+
+ACCOUNT_SERVICE = "account:1"
+BOUNDS = Bounds(queued_items_max=8_000, call_items_max=2_000, full_call_items=250, calls_in_flight_max=4)
+SLOTS_PER_SHARD = 50
+
+
+class Host:
+    """A machine's place for one process, which may die and be started again."""
+
+    def __init__(self, bank: "Bank", name: str) -> None:
+        self.bank = bank
+        self.name = name
+        self.process: Process | None = None
+        self.starts = 0
+        self.tasks: list[asyncio.Task[Any]] = []
+        self.skew_us = 0
+
+    @property
+    def is_up(self) -> bool:
+        return self.process is not None and self.process.is_alive
+
+    def start(self) -> None:
+        """Start the process."""
+        assert not self.is_up
+        self.starts += 1
+        self.process = self.bank.loop.process(f"{self.name}.{self.starts}", self.name)
+        self.process.skew_us = self.skew_us
+        self.tasks = [self.process.start(self.main(self.process))]
+
+    async def main(self, process: Process) -> None:
+        """Run."""
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        """SIGKILL."""
+        assert self.process is not None
+        self.process.kill()
+
+    def jump(self, seconds: float) -> None:
+        """Set the clock."""
+        self.skew_us += round(seconds * 1_000_000)
+        if self.process is not None:
+            self.process.skew_us = self.skew_us
+
+
+class LedgerHost(Host):
+    """`python -m services.ledger` for one shard."""
+
+    def __init__(self, bank: "Bank", shard_id: int, letter: str) -> None:
+        super().__init__(bank, f"ledger-{shard_id}{letter}")
+        self.shard_id = shard_id
+        self.address = f"{self.name}:1"
+        self.shard: Shard | None = None
+        self.directory: DirectoryCache | None = None
+
+    async def main(self, process: Process) -> None:
+        bank = self.bank
+        self.directory = directory = DirectoryCache(ACCOUNT_SERVICE)
+        self.shard = Shard(
+            self.shard_id, f"simulated {self.shard_id}", process.name, bank.plan.lease_seconds, directory.ledger
+        )
+        service = LedgerService({self.shard_id: self.shard}, lambda: directory.current, directory.refresh)
+        ledger_pb2_grpc.add_LedgerServicer_to_server(service, SimulatedServer(bank.network, process, self.address))
+        await directory.start()
+        running = asyncio.create_task(self.shard.run())
+        self.tasks.append(running)
+        await running
+
+    async def stop(self) -> None:
+        """SIGTERM: the lease is given back."""
+        process = self.process
+        assert process is not None
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.wait(self.tasks, timeout=5.0)
+        if process.is_alive:
+            process.kill()
+
+
+class Authenticator:
+    """Lets everybody in: tokens are not what is simulated."""
+
+    def caller_of(self, metadata: Any) -> Caller:
+        """Tell who calls."""
+        return Caller("simulation", "test", frozenset(scopes.SCOPE_BY_CALL.values()) | frozenset(
+            scopes.SCOPE_BY_DISPENSATION.values()), None, float("inf"))  # fmt: skip
+
+
+class GatewayHost(Host):
+    """`python -m services.gateway`."""
+
+    def __init__(self, bank: "Bank", number: int) -> None:
+        super().__init__(bank, f"gateway-{number}")
+        self.address = f"{self.name}:1"
+        self.directory: DirectoryCache | None = None
+
+    async def main(self, process: Process) -> None:
+        self.directory = directory = DirectoryCache(ACCOUNT_SERVICE)
+        account_service = AccountService(ACCOUNT_SERVICE)
+        ownership = Ownership(account_service, 1_000)
+        pages = PageTokens(bytes(32))
+        posting = Posting(directory, ownership, BOUNDS)
+        books = Books(directory, account_service, ownership, pages, BOUNDS)
+        customers = Customers(account_service, directory, pages, books.restrictions)
+        service = BankService(
+            Authenticator(),  # type: ignore[arg-type]
+            ownership,
+            customers,
+            posting,
+            books,
+            Holds(directory, ownership, books),
+            Reversals(directory, books, posting),
+            Management(directory, customers),
+        )
+        bank_pb2_grpc.add_BankServicer_to_server(service, SimulatedServer(self.bank.network, process, self.address))
+        await directory.start()
+
+
+class AccountHost(Host):
+    """As much of the account service as the others need to route: the directory."""
+
+    def __init__(self, bank: "Bank") -> None:
+        super().__init__(bank, "account")
+
+    async def main(self, process: Process) -> None:
+        server = SimulatedServer(self.bank.network, process, ACCOUNT_SERVICE)
+        account_pb2_grpc.add_AccountsServicer_to_server(_Directory(self.bank), server)
+
+
+class _Directory(account_pb2_grpc.AccountsServicer):
+    """Answers with the bank's directory."""
+
+    def __init__(self, bank: "Bank") -> None:
+        self._bank = bank
+
+    async def GetDirectory(self, request: account_pb2.GetDirectoryRequest, context: Any) -> account_pb2.Directory:
+        if request.known_version == self._bank.directory.version:
+            return account_pb2.Directory(version=request.known_version, unchanged=True)
+        return self._bank.directory
+
+
+class Bank:
+    """All hosts and databases of one simulation."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.chance = Random(f"bank {plan.seed}")
+        self.loop = SimulationLoop(Random(f"order {plan.seed}"))
+        self.loop.epoch_us = EPOCH_US + plan.start_us
+        self.story = Story(self.loop)
+        self.network = Network(self.loop, Random(f"network {plan.seed}"), self.story)
+        self.shard_ids = tuple(range(1, plan.shards + 1))
+        self.databases = {shard_id: Database(self.network, shard_id) for shard_id in self.shard_ids}
+        letters = "abc"[: 1 + plan.standbys]
+        self.ledgers = [LedgerHost(self, shard_id, letter) for shard_id in self.shard_ids for letter in letters]
+        self.gateways = [GatewayHost(self, number) for number in range(1, plan.gateways + 1)]
+        self.account_service = AccountHost(self)
+        self.directory = account_pb2.Directory(version=1)
+        for shard_id in self.shard_ids:
+            addresses = [ledger.address for ledger in self.ledgers if ledger.shard_id == shard_id]
+            self.directory.shards.add(shard_id=shard_id, ledger_addresses=addresses, customer_quota=100)
+            self.directory.slots.add(
+                first_slot=shard_id * 100, last_slot=shard_id * 100 + SLOTS_PER_SHARD - 1, shard_id=shard_id, epoch=1
+            )
+
+    @property
+    def hosts(self) -> list[Host]:
+        """All hosts that run services."""
+        return [*self.ledgers, *self.gateways, self.account_service]
+
+    def assign(self, slot: int, shard_id: int) -> None:
+        """Give a slot to a shard: a new version of the directory."""
+        fresh = account_pb2.Directory()
+        fresh.CopyFrom(self.directory)
+        fresh.version += 1
+        kept = [span for span in fresh.slots if span.first_slot != slot]
+        del fresh.slots[:]
+        fresh.slots.extend(kept)
+        fresh.slots.add(first_slot=slot, last_slot=slot, shard_id=shard_id, epoch=fresh.version)
+        self.directory = fresh
+        self.story.tell("directory", version=fresh.version, slot=slot, shard=shard_id)
+
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Put this bank's time, chance, network and databases where production has the real ones."""
+        loop, databases = self.loop, self.databases
+        chance = Random(f"services {self.plan.seed}")
+
+        async def connect(dsn: str, **_: Any) -> Connection:
+            return await Connection.open(databases[int(dsn.split()[1])])
+
+        async def create_pool(dsn: str, *, size: int, **_: Any) -> Pool:
+            pool = Pool(databases[int(dsn.split()[1])], size)
+            await pool.warm()
+            return pool
+
+        seams = [
+            (clients, "channel", self.network.channel),
+            (clients, "_chance", chance),
+            (crossings, "random", chance),
+            (postgres, "connect", connect),
+            (postgres, "create_pool", create_pool),
+            (shard, "Watch", _NoWatch),
+            (shard, "now_us", lambda: PROCESS.get().now_us()),
+            (shard, "time", SimpleNamespace(monotonic=loop.time)),
+            (memory, "IDS_MAX", self.plan.ids_max),
+            (memory, "ACCOUNTS_MAX", self.plan.accounts_max),
+            *((module, "perf_counter", loop.time) for module in (batching, coalescing, interceptors, store)),
+        ]
+        patches = [patch.object(module, name, value) for module, name, value in seams]
+        logging = structlog.get_config()
+        for each in patches:
+            each.start()
+        structlog.configure(
+            processors=[self._log], logger_factory=structlog.ReturnLoggerFactory(), wrapper_class=structlog.BoundLogger
+        )
+        try:
+            yield
+        finally:
+            structlog.configure(**logging)
+            for each in patches:
+                each.stop()
+
+    def _log(self, _logger: Any, level: str, event: Any) -> Any:
+        """Put what services log into the story; what they call a bug ends it."""
+        error = _raised() if level in {"exception", "error"} or event.get("exc_info") else None
+        self.story.log(_logger, level, event)
+        if error is not None and event_is_a_bug(self.story.lines[-1]):
+            self.loop.fail(error)
+        raise structlog.DropEvent
+
+
+class _NoWatch:
+    """Looks at nothing: metrics are not what is simulated."""
+
+    def __init__(self, *_: Any) -> None:
+        pass
+
+    async def run(self, _sequence: int) -> None:
+        """Wait for ever."""
+        await asyncio.Event().wait()
+
+
+def event_is_a_bug(line: str) -> bool:
+    """Tell whether a service logged what only a bug can cause."""
+    return "writer_failed" in line or "call_failed" in line
+
+
+def _raised() -> BaseException | None:
+    return sys.exc_info()[1]

@@ -1,0 +1,179 @@
+"""Callers: they want things, send them under ids minted once, and send again whatever is not answered for ever.
+
+Each is a process of its own that follows the README's table of statuses and nothing else. What they are told goes
+to the oracle. Never here: what may go wrong with the bank.
+"""
+
+import asyncio
+from random import Random
+
+import grpc
+from google.rpc import status_pb2
+from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
+from hivecore.ledger.v1 import ledger_pb2
+
+from services.chassis import clients, status
+from services.chassis.directory_cache import DirectoryCache
+from services.domain import errors
+from services.domain.outcomes import Outcome, Refusal
+from services.gateway.peers import Shards
+from simulation.bank import ACCOUNT_SERVICE, Bank, Host
+from simulation.journal import claim
+from simulation.loop import Process
+from simulation.oracle import REUSED, Answer, Intention, Oracle
+from simulation.wishes import Wishes
+
+PAUSE_SECONDS_MAX = 1.0
+
+
+class CallerHost(Host):
+    """Somebody who wants things, several at a time."""
+
+    def __init__(self, bank: Bank, oracle: Oracle, wishes: Wishes, number: int) -> None:
+        super().__init__(bank, f"caller-{number}")
+        self._oracle = oracle
+        self._wishes = wishes
+        self._chance = Random(f"caller {bank.plan.seed} {number}")
+        self.is_done = False
+
+    async def main(self, process: Process) -> None:
+        self.is_done = False
+        desk = Desk(self.bank, self._oracle, self._chance)
+        async with asyncio.TaskGroup() as group:
+            for _ in range(self._chance.choice((1, 3, 8))):
+                group.create_task(self._live(desk))
+        self.is_done = True
+
+    async def _live(self, desk: "Desk") -> None:
+        """Want one thing after the other, and ask again about some of them."""
+        chance = self._chance
+        while (wished := self._wishes.next()) is not None:
+            await desk.settle_all(wished, attempts_max=chance.choice((1, 3, 1000)))
+            if chance.random() < 0.2:
+                await desk.settle_all(wished, attempts_max=2)
+            if self.bank.plan.think_seconds:
+                await asyncio.sleep(chance.expovariate(1 / self.bank.plan.think_seconds))
+
+
+class Desk:
+    """One process's way to the bank."""
+
+    def __init__(self, bank: Bank, oracle: Oracle, chance: Random) -> None:
+        self._bank = bank
+        self._oracle = oracle
+        self._chance = chance
+        channels = [clients.channel(gateway.address) for gateway in bank.gateways]
+        self._stubs = [bank_pb2_grpc.BankStub(channel) for channel in channels]
+        self._directory = DirectoryCache(ACCOUNT_SERVICE)
+
+    async def settle_all(self, intentions: list[Intention], attempts_max: int = 1_000_000) -> None:
+        """Ask for things until each has an outcome for ever, or patience ends."""
+        pause = 0.02
+        for attempt in range(attempts_max):
+            missing = [one for one in intentions if attempt == 0 or not one.is_settled]
+            if not missing:
+                return
+            try:
+                await self._attempt(missing)
+            except errors.BankError as error:
+                self._bank.story.tell("not told", what=missing[0].short, reason=error.reason)
+            if all(one.is_settled for one in intentions):
+                return
+            await asyncio.sleep(pause * self._chance.uniform(0.5, 1.0))
+            pause = min(pause * 2, PAUSE_SECONDS_MAX)
+
+    async def _attempt(self, intentions: list[Intention]) -> None:
+        """Send once, and take what comes."""
+        now = self._bank.loop.time()
+        for one in intentions:
+            one.first_sent = now if one.first_sent is None else one.first_sent
+            one.attempts += 1
+            self._bank.story.tell("asks", what=one.short, attempt=one.attempts)
+        before = [one.is_in_doubt for one in intentions]
+        for one in intentions:
+            one.is_in_doubt = True  # Until an answer says otherwise, also when this process dies.
+        if len(intentions) > 1:
+            results = await self._send_many(intentions)
+        else:
+            results = [await self._send_one(intentions[0])]
+        for one, was_in_doubt, result in zip(intentions, before, results, strict=True):
+            self._judge(one, was_in_doubt, result)
+
+    def _judge(self, intention: Intention, was_in_doubt: bool, result: Answer | errors.BankError) -> None:
+        if isinstance(result, Answer):
+            intention.is_in_doubt = was_in_doubt
+            self._oracle.answered(intention, result)
+            return
+        self._bank.story.tell("not told", what=intention.short, reason=result.reason)
+        claim(not isinstance(result, errors.Malformed), "a caller's request is malformed", intention.short, result)
+        claim(result.reason not in {"PEER_FAILED", "INTERNAL"}, "a service failed", intention.short, result)
+        says_nothing_written = not isinstance(result, errors.OutcomeUnknown) and result.reason != "PEER_UNREACHABLE"
+        if isinstance(result, errors.Refused | errors.NotFound) and result.reason != "ACCOUNT_NOT_FOUND":
+            intention.declined = result.reason
+        if says_nothing_written and getattr(result, "was_described", True):
+            intention.is_in_doubt = was_in_doubt
+            if not self._bank.network.weather.doubled and "doubles" not in self._bank.plan.faults:
+                self._oracle.nothing_written(intention)
+
+    async def _send_one(self, intention: Intention) -> Answer | errors.BankError:
+        seconds = self._chance.uniform(*self._bank.plan.call_seconds)
+        try:
+            if intention.kind == "state":
+                return await self._change_state(intention, seconds)
+            stub = self._chance.choice(self._stubs)
+            answer = await getattr(stub, intention.method)(intention.request, timeout=seconds)
+        except grpc.aio.AioRpcError as failure:
+            error = status.from_rpc_error(failure)
+            error.was_described = status.is_described(failure)  # type: ignore[attr-defined]
+            return _for_ever(error)
+        except errors.BankError as error:
+            return _for_ever(error)
+        if isinstance(answer, bank_pb2.Transfer):
+            return Answer(Outcome(answer.state))
+        return Answer(Outcome.POSTED)
+
+    async def _send_many(self, intentions: list[Intention]) -> list[Answer | errors.BankError]:
+        seconds = self._chance.uniform(*self._bank.plan.call_seconds)
+        request = bank_pb2.PostTransfersRequest(transfers=[one.request.transfer for one in intentions])
+        try:
+            answer = await self._chance.choice(self._stubs).PostTransfers(request, timeout=seconds)
+        except grpc.aio.AioRpcError as failure:
+            error = status.from_rpc_error(failure)
+            error.was_described = status.is_described(failure)  # type: ignore[attr-defined]
+            return [error] * len(intentions)
+        claim(len(answer.results) == len(intentions), "a call has other results than transfers", len(answer.results))
+        return [_result(result) for result in answer.results]
+
+    async def _change_state(self, intention: Intention, seconds: float) -> Answer | errors.BankError:
+        """Change an account's state at its ledger: the door would ask the account service for its record."""
+        await self._directory.refresh(1)
+        request = ledger_pb2.ChangeAccountRequest()
+        request.CopyFrom(intention.request)
+        deadline = self._bank.loop.time() + seconds
+        answer = await Shards(self._directory).call(request.account_number, "ChangeAccount", request, deadline)
+        if answer.is_reused:
+            return REUSED
+        if answer.refusal:
+            return Answer(Outcome.REFUSED, Refusal(answer.refusal).name)
+        return Answer(Outcome.POSTED)
+
+
+def _for_ever(error: errors.BankError) -> Answer | errors.BankError:
+    """Read an error as an outcome where it is one."""
+    if isinstance(error, errors.Conflict):
+        return REUSED
+    if isinstance(error, errors.Refused | errors.NotFound):
+        if error.metadata.get("state") == "RETURNED":
+            return Answer(Outcome.RETURNED, error.reason)
+        if error.metadata.get("state") == "REFUSED" or "request_id" in error.metadata:
+            return Answer(Outcome.REFUSED, error.reason)
+    return error
+
+
+def _result(result: bank_pb2.TransferResult) -> Answer | errors.BankError:
+    """Read one result of many."""
+    if result.HasField("error"):
+        error = status.from_status(status_pb2.Status.FromString(result.error.SerializeToString()))
+        assert error is not None
+        return _for_ever(error)
+    return Answer(Outcome(result.state), result.reason)

@@ -1,0 +1,76 @@
+"""What one seed simulates: which faults and operations there are, how often, on how large a bank.
+
+Swarm testing: most seeds lack most kinds of fault, so that those they have meet each other in every mixture and
+none of them hides another. Never here: doing any of it.
+"""
+
+from dataclasses import dataclass, field
+from random import Random
+
+OPERATIONS = ("transfer", "crossing", "legs", "fee", "hold", "increase", "capture", "release", "reverse", "limits",
+              "cap", "state", "reuse", "batch", "open")  # fmt: skip
+FAULTS = ("kill ledger", "pause ledger", "stop ledger", "kill gateway", "kill caller", "crash postgres",
+          "pause postgres", "partition", "half partition", "clock jump", "disk full", "lossy", "resets", "doubles",
+          "slow network", "cuts", "slow disk", "account service away", "move slots")  # fmt: skip
+
+
+@dataclass
+class Plan:
+    """One simulation."""
+
+    seed: int
+    shards: int = 2
+    standbys: int = 1
+    gateways: int = 2
+    callers: int = 4
+    intentions: int = 150
+    weights: dict[str, float] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+    fault_seconds: float = 1.0
+    """Mean time between two faults."""
+    start_us: int = 0
+    """When it begins, after midnight."""
+    lease_seconds: float = 3.0
+    ids_max: int = 100_000
+    accounts_max: int = 500_000
+    call_seconds: tuple[float, float] = (0.5, 5.0)
+    think_seconds: float = 0.2
+    is_tight: bool = False
+    """Whether accounts hold little, so that most transfers meet a floor or a limit."""
+
+    def __str__(self) -> str:
+        return (
+            f"seed {self.seed}: {self.shards} shards, {self.standbys} standbys, {self.gateways} gateways, "
+            f"{self.intentions} intentions of {', '.join(self.weights)}; faults: {', '.join(self.faults) or 'none'}"
+        )
+
+
+def draw(seed: int) -> Plan:
+    """Draw a plan."""
+    chance = Random(f"plan {seed}")
+    weights = {name: chance.uniform(0.2, 2.0) for name in OPERATIONS if chance.random() < 0.6}
+    if not weights.keys() & {"transfer", "crossing"}:
+        weights["crossing"] = 1.0
+    if weights.keys() & {"increase", "capture", "release"}:
+        weights["hold"] = max(weights.get("hold", 0), 1.5)
+    faults = tuple(name for name in FAULTS if chance.random() < 0.3)
+    if chance.random() < 0.05:
+        faults = ()
+    return Plan(
+        seed,
+        shards=chance.choice((1, 2, 2, 3)),
+        standbys=chance.choice((0, 1, 1)),
+        gateways=chance.choice((1, 2)),
+        callers=chance.randint(2, 6),
+        intentions=chance.randint(80, 300),
+        weights=weights,
+        faults=faults,
+        fault_seconds=chance.choice((0.05, 0.2, 0.5, 1.0)),
+        start_us=chance.choice((0, 12 * 3_600_000_000, 86_395_000_000)),
+        lease_seconds=chance.choice((0.5, 1.0, 3.0)),
+        ids_max=chance.choice((4, 100, 100_000)),
+        accounts_max=chance.choice((8, 500_000)),
+        call_seconds=chance.choice(((0.05, 0.5), (0.5, 5.0), (2.0, 15.0))),
+        think_seconds=chance.choice((0.0, 0.1, 0.3, 1.0)),
+        is_tight=chance.random() < 0.5,
+    )

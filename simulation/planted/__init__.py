@@ -1,0 +1,10 @@
+"""Bugs that are planted to prove that the simulation finds them, armed one at a time and only here.
+
+Each replaces something at a seam of the services; the services themselves have no switches. Never here: real bugs
+(`docs/reliability.md` lists those that were found).
+"""
+
+from simulation.planted import crossing, meaning, ruling, writing
+from simulation.planted.bug import BUGS, Bug
+
+__all__ = ["BUGS", "Bug", "crossing", "meaning", "ruling", "writing"]

@@ -1,0 +1,139 @@
+"""Bugs in writing: the fence, the commit and its doubt, memory, sequences.
+
+Each docstring says what is wrong.
+"""
+
+from dataclasses import replace
+from typing import Any
+from unittest.mock import patch
+
+from services.ledger.batching import Writer
+from services.ledger.draft import Draft
+from services.ledger.memory import Memory
+from services.ledger.store import Head
+from simulation import statements
+from simulation.planted.bug import Patches, bug
+
+
+@bug
+def skip_the_fence() -> Patches:
+    """The head advances without comparing sequence and epoch."""
+
+    def advance(session: Any, _sequence: int, _epoch: int, last_sequence: int, time_us: int) -> Any:
+        head = session.database.head
+        session.update(lambda: head.update(last_sequence=last_sequence, booking_time=time_us))
+        return statements.one(bool=True)
+
+    yield patch.dict(statements.RUN, advance_head=advance)
+    yield patch.dict(statements.CONDITIONS, advance_head=lambda *_: True)
+
+
+@bug
+def no_new_epoch() -> Patches:
+    """A standby takes the lease without raising the epoch."""
+
+    def same_epoch(session: Any) -> Any:
+        head = session.database.head
+        return statements.records(("last_sequence", "writer_epoch", "booking_time"), [head])
+
+    yield patch.dict(statements.RUN, next_epoch=same_epoch)
+
+
+@bug
+def answer_before_commit() -> Patches:
+    """Callers are answered before the commit."""
+    decide = Writer._decide
+
+    async def early(self: Writer, batch: Any, facts: Any) -> Any:
+        draft, answers = await decide(self, batch, facts)
+        for job, answer in zip(batch, answers, strict=True):
+            if not job.future.done():
+                job.future.set_result(answer)
+        return draft, answers
+
+    yield patch.object(Writer, "_decide", early)
+
+
+@bug
+def doubt_is_failure() -> Patches:
+    """A commit whose answer got lost is taken as failed."""
+
+    async def failed(self: Writer, draft: Draft, lost: Exception) -> None:
+        await self._insist(self._store.connect)
+
+    yield patch.object(Writer, "_confirm", failed)
+
+
+@bug
+def doubt_is_success() -> Patches:
+    """A commit whose answer got lost is taken as done."""
+
+    async def done(self: Writer, draft: Draft, lost: Exception) -> Head:
+        await self._insist(self._store.connect)
+        return Head(draft.sequence, self.head.epoch, draft.booking_time_us)
+
+    yield patch.object(Writer, "_confirm", done)
+
+
+@bug
+def cache_of_failed_commit() -> Patches:
+    """Memory keeps what a batch decided although its commit failed."""
+    decide = Writer._decide
+
+    async def hasty(self: Writer, batch: Any, facts: Any) -> Any:
+        draft, answers = await decide(self, batch, facts)
+        self.memory.take(draft)
+        return draft, answers
+
+    yield patch.object(Writer, "_decide", hasty)
+
+
+@bug
+def step_down_with_certainty() -> Patches:
+    """A writer that loses the fence while in doubt says that nothing was written."""
+    confirm = Writer._confirm
+
+    async def certain(self: Writer, draft: Draft, lost: Exception) -> Any:
+        try:
+            return await confirm(self, draft, lost)
+        finally:
+            self._in_doubt = False
+
+    yield patch.object(Writer, "_confirm", certain)
+
+
+@bug
+def clock_goes_back() -> Patches:
+    """Booking times follow the clock, also when it goes back."""
+    draft = Memory.draft
+
+    def timed(self: Memory, head: Head, now_us: int, facts: Any) -> Draft:
+        made = draft(self, replace(head, booking_time_us=0), now_us, facts)
+        made.begins_day = False if head.sequence else made.begins_day
+        return made
+
+    yield patch.object(Memory, "draft", timed)
+
+
+@bug
+def reuse_a_sequence() -> Patches:
+    """Further legs do not use up their sequences."""
+
+    def forgetful(self: Draft, sequence: int, further: Any) -> None:
+        self.further_legs.extend((number, sequence, leg) for number, leg in enumerate(further, sequence + 1))
+
+    yield patch.object(Draft, "take_further_legs", forgetful)
+
+
+@bug
+def drop_one_leg() -> Patches:
+    """One credit in eleven is not written."""
+    move = Draft.move
+
+    def lossy(self: Draft, debit: Any, credit: Any, amount_minor: int, sequence: int) -> None:
+        move(self, debit, credit, amount_minor, sequence)
+        if sequence % 11 == 0:
+            credit.version, credit.balance_minor = credit.version - 1, credit.balance_minor - amount_minor
+            self.entries.pop()
+
+    yield patch.object(Draft, "move", lossy)

@@ -1,0 +1,249 @@
+"""One simulation from its first second to its last proof.
+
+Open a bank, want things of it while it suffers, heal it, ask about everything again, check everything. Never here:
+how many of them (`__main__.py`).
+"""
+
+import asyncio
+import gc
+from collections import Counter
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from hivecore.ledger.v1 import ledger_pb2
+
+from services.chassis.directory_cache import DirectoryCache
+from services.domain import chart, errors
+from services.domain.identifiers import account_number, customer_number
+from simulation.bank import ACCOUNT_SERVICE, SLOTS_PER_SHARD, Bank
+from simulation.callers import CallerHost, Desk
+from simulation.checker import Checker
+from simulation.faults import Faults
+from simulation.journal import claim
+from simulation.loop import Process
+from simulation.oracle import Oracle
+from simulation.plan import Plan, draw
+from simulation.wishes import CZK, EUR, Account, Wishes
+
+SUFFERING_SECONDS_MAX = 120.0
+"""Faults end at the latest then, whether or not callers are done."""
+
+OPENING_SECONDS_MAX = 60.0
+RECOVERY_SECONDS_MAX = 60.0
+"""After everything healed, every outcome has to be there within this time."""
+
+SEEDS_PER_COLLECTION = 8
+
+FLOOR_OF_CASH = -9 * 10**18
+
+
+@dataclass
+class Result:
+    """What became of a simulation."""
+
+    plan: Plan
+    digest: str = ""
+    """The same for every run of a seed."""
+    error: BaseException | None = None
+    transfers: int = 0
+    commits: int = 0
+    intentions: int = 0
+    told: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    virtual_seconds: float = 0.0
+    recovery_seconds: float = 0.0
+    lines: list[str] = field(default_factory=list)
+
+    def kinds(self) -> dict[str, int]:
+        """Count faults by kind, without their figures."""
+        found: dict[str, int] = {}
+        for fault, count in self.faults.items():
+            kind = fault.split(" by ")[0].split(": ")[-1].rstrip("0123456789. ").removesuffix(" True")
+            found[kind] = found.get(kind, 0) + count
+        return found
+
+    def check(self) -> str:
+        """Name what noticed the error, without its particulars."""
+        error = self.error
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        return f"{type(error).__name__}: {str(error).split(':')[0][:90]}"
+
+    def story(self, last: int = 200) -> str:
+        """Tell it: the plan, the last events, what is wrong."""
+        return "\n".join([str(self.plan), *self.lines[-last:], f"=> {self.error!r}" if self.error else "=> sound"])
+
+
+def simulate(seed: int, plan: Plan | None = None) -> Result:
+    """Simulate one seed. What is wrong stands in the result's `error`."""
+    plan = plan or draw(seed)
+    gc.disable()  # Nothing may be finalised at a moment that the seed does not choose.
+    try:
+        return Simulation(plan).run()
+    finally:
+        gc.enable()
+        if seed % SEEDS_PER_COLLECTION == 0:
+            gc.collect()
+
+
+class Simulation:
+    """Everything that one seed needs."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.bank = Bank(plan)
+        self.oracle = Oracle(self.bank.databases, self.bank.story)
+        self.checker = Checker(self.bank.databases, self.oracle.asked)
+        self.wishes = Wishes(plan, self.oracle)
+        self.callers = [CallerHost(self.bank, self.oracle, self.wishes, n) for n in range(1, plan.callers + 1)]
+        self.faults = Faults(self.bank, self.callers)
+        self.chance = Random(f"run {plan.seed}")
+        self.serial = 0
+
+    def run(self) -> Result:
+        bank = self.bank
+        result = Result(bank.plan)
+        with bank.installed():
+            try:
+                bank.loop.run(self._run(result), until=100_000)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is this seed's result
+                result.error = error
+            bank.network.is_over = True
+            result.digest = bank.story.digest
+            failure, bank.loop.failure = bank.loop.failure, None
+            result.error = result.error or failure
+            bank.loop.bury()
+        result.transfers, result.commits = self.checker.replay.transfers, self.checker.commits
+        result.intentions = sum(map(len, self.oracle.by_id.values()))
+        result.told, result.faults = self.oracle.told, bank.story.faults
+        result.virtual_seconds, result.lines = bank.loop.time(), bank.story.lines
+        return result
+
+    async def _run(self, result: Result) -> None:
+        bank = self.bank
+        for host in bank.hosts:
+            host.start()
+        clerk = bank.loop.process("clerk")
+        try:
+            async with asyncio.timeout(OPENING_SECONDS_MAX):
+                await clerk.start(self._open_bank(clerk))
+        except TimeoutError:
+            claim(False, "the bank does not open")
+        for caller in self.callers:
+            caller.start()
+        suffering = asyncio.create_task(self.faults.run())
+        opening = clerk.start(self._open_more(clerk))
+        until = bank.loop.time() + SUFFERING_SECONDS_MAX
+        while bank.loop.time() < until and not all(caller.is_done for caller in self.callers):
+            await asyncio.sleep(0.1)
+        suffering.cancel()
+        self.faults.heal()
+        healed = bank.loop.time()
+        desk = bank.loop.process("final desk")
+        try:
+            async with asyncio.timeout(RECOVERY_SECONDS_MAX):
+                await desk.start(self._settle(desk))
+        except TimeoutError:
+            claim(False, "not everything is resolved in time", [one.short for one in self.oracle.unresolved()])
+        opening.cancel()
+        result.recovery_seconds = bank.loop.time() - healed
+        await desk.start(self._ask_again(desk))
+        self.checker.finish()
+
+    async def _settle(self, process: Process) -> None:
+        """Ask about everything that has no outcome yet, then wait until nothing is on its way."""
+        desk = Desk(self.bank, self.oracle, self.chance)
+        await asyncio.gather(*(desk.settle_all([one]) for one in self.oracle.unresolved()))
+        while any(self.checker.replay.in_flight.values()) or self._holds_are_due():
+            await asyncio.sleep(0.1)
+
+    def _holds_are_due(self) -> bool:
+        return any(
+            hold["state"] == 1 and hold["expire_time"] + 5_000_000 < database.process.now_us()
+            for database in self.bank.databases.values()
+            for hold in database.tables["hold"].rows
+        )
+
+    async def _ask_again(self, process: Process) -> None:
+        """Ask about everything once more: the same answers, for ever."""
+        desk = Desk(self.bank, self.oracle, self.chance)
+        settled = [one for ones in self.oracle.by_id.values() for one in ones if one.final is not None]
+        for start in range(0, len(settled), 16):
+            await asyncio.gather(*(desk.settle_all([one], attempts_max=3) for one in settled[start : start + 16]))
+
+    # Opening.
+
+    async def _open_bank(self, process: Process) -> None:
+        directory = DirectoryCache(ACCOUNT_SERVICE)
+        await directory.start()
+        for shard_id in self.bank.shard_ids:
+            cash = [chart.internal_account(shard_id, chart.Code.CASH, currency) for currency in (CZK, EUR)]
+            await self._open(directory, shard_id, cash, [CZK, EUR], [0, 0], FLOOR_OF_CASH)
+            for _ in range(self.chance.randint(1, 4)):
+                await self._open_customer(directory, shard_id, shard_id * 100 + self.chance.randrange(SLOTS_PER_SHARD))
+        desk = Desk(self.bank, self.oracle, self.chance)
+        await asyncio.gather(*(desk.settle_all([self.wishes.fund(account)]) for account in self.wishes.accounts))
+
+    async def _open_customer(self, directory: DirectoryCache, shard_id: int, slot: int) -> list[Account]:
+        self.serial += 1
+        customer = customer_number(slot, self.serial)
+        currencies = [CZK, CZK, EUR][: self.chance.randint(1, 3)]
+        numbers = [account_number(slot, self.serial * 10 + place) for place in range(len(currencies))]
+        await self._open(directory, shard_id, numbers, currencies, [customer] * len(numbers), 0)
+        opened = [Account(number, shard_id, currency) for number, currency in zip(numbers, currencies, strict=True)]
+        for account in opened:
+            self.oracle.opened[account.number] = self.bank.loop.time()
+        self.wishes.accounts += opened
+        return opened
+
+    async def _open(
+        self, directory: DirectoryCache, shard_id: int, numbers: list[Any], currencies: list[int],
+        customers: list[Any], floor: int,
+    ) -> None:  # fmt: skip
+        request = ledger_pb2.OpenAccountsRequest(
+            shard_id=shard_id,
+            account_numbers=numbers,
+            currencies=currencies,
+            floors_minor=[floor] * len(numbers),
+            customer_numbers=customers,
+        )
+        while True:
+            try:
+                answer = await directory.ledger(shard_id).call("OpenAccounts", request, deadline_seconds=2.0)
+            except errors.BankError:
+                await asyncio.sleep(0.1)
+                continue
+            claim(all(each == ledger_pb2.OpenAccountsResponse.RESULT_OPEN for each in answer.results), "not opened")
+            return
+
+    async def _open_more(self, process: Process) -> None:
+        """Open accounts while the bank suffers, some of them in slots that are new or have just been moved."""
+        directory = DirectoryCache(ACCOUNT_SERVICE)
+        await directory.start()
+        desk = Desk(self.bank, self.oracle, self.chance)
+        spare = SLOTS_PER_SHARD
+        while True:
+            await asyncio.sleep(0.2)
+            if not self.wishes.openings_wanted:
+                continue
+            self.wishes.openings_wanted -= 1
+            shard_id = self.chance.choice(self.bank.shard_ids)
+            slot = shard_id * 100 + self.chance.randrange(SLOTS_PER_SHARD)
+            if spare < 99 and self.chance.random() < 0.5:
+                slot, spare = 100 + spare, spare + 1
+                if "move slots" in self.bank.plan.faults:
+                    self.bank.assign(slot, self.chance.choice(self.bank.shard_ids))
+                    await asyncio.sleep(self.chance.uniform(0, 6))
+                self.bank.assign(slot, shard_id)
+                await self._wait_until_ledgers_know()
+            for account in await self._open_customer(directory, shard_id, slot):
+                await desk.settle_all([self.wishes.fund(account)], attempts_max=20)
+
+    async def _wait_until_ledgers_know(self) -> None:
+        """A slot is given over only when every ledger knows."""
+        version = self.bank.directory.version
+        while True:
+            caches = [ledger.directory for ledger in self.bank.ledgers if ledger.directory is not None]
+            if all(cache._version() >= version for cache in caches):
+                return
+            await asyncio.sleep(0.2)

@@ -1,0 +1,69 @@
+"""The queries that are known, by name, and what they have in common.
+
+Never here: the queries.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from services.chassis import queries
+from simulation.tables import Record, Row
+
+if TYPE_CHECKING:
+    from simulation.database import Session
+
+_NAMES = {sql: name for name, sql in queries.load("services.ledger").items()}
+RUN: dict[str, Callable[..., Any]] = {}
+
+CONDITIONS: dict[str, Callable[..., bool]] = {}
+"""What must hold for a locking statement to find its row; asked again once it has the lock."""
+
+LOCKS = {
+    "take_lease": "lease",
+    "renew_lease": "lease",
+    "release_lease": "lease",
+    "next_epoch": "head",
+    "advance_head": "head",
+    "lock_head": "head",
+}
+"""Row locks that statements take, until their transaction ends."""
+
+ACCOUNT = ("account_number", "currency", "floor_minor", "restrictions", "version", "balance_minor", "held_minor",
+            "customer_number", "balance_minor_max", "transfer_minor_max", "day_minor_max", "day_count_max", "is_capped",
+            "spent_date", "spent_minor", "spent_count")  # fmt: skip
+HOLD = ("hold_id", "account_number", "currency", "amount_minor", "expire_time", "payee_account", "place_date", "state",
+         "captured_minor")  # fmt: skip
+LIMITS = ("balance_minor_max", "transfer_minor_max", "day_minor_max", "day_count_max")
+
+
+def name_of(query: str) -> str:
+    """Tell which query of `queries.sql` a text is."""
+    return _NAMES[query]
+
+
+def run(session: "Session", name: str, arguments: Sequence[Any]) -> list[Record]:
+    """Answer a query."""
+    if name not in RUN:
+        raise NotImplementedError(
+            f"the simulated PostgreSQL does not know {name!r} yet: teach it in simulation/statements/"
+        )
+    answer: list[Record] | None = RUN[name](session, *arguments)
+    return answer or []
+
+
+def known() -> frozenset[str]:
+    """Name all queries that are known."""
+    return frozenset(RUN)
+
+
+def statement(function: Callable[..., Any]) -> Callable[..., Any]:
+    RUN[function.__name__] = function
+    return function
+
+
+def records(names: Sequence[str], rows: Sequence[Row]) -> list[Record]:
+    return [Record(tuple(names), [row[name] for name in names]) for row in rows]
+
+
+def one(**values: Any) -> list[Record]:
+    return [Record(tuple(values), values.values())]

@@ -1,0 +1,97 @@
+"""What a batch changes besides the rows it copies: days, holds, slow facts, caps, changes, watermarks.
+
+Never here: whether it commits.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from simulation.statements.registry import HOLD, LIMITS, statement
+from simulation.tables import Row
+
+if TYPE_CHECKING:
+    from simulation.database import Session
+
+
+@statement
+def begin_day(session: "Session", business_date: int, first_sequence: int) -> None:
+    session.insert("day", {"business_date": business_date, "first_sequence": first_sequence})
+
+
+def _put(session: "Session", name: str, key: tuple[Any, ...], fresh: Row, changing: Sequence[str]) -> None:
+    """Insert a row, or change some columns of the one that is there."""
+    table = session.table(name)
+    known = table.get(*key)
+    if known is None:
+        session.insert(name, fresh)
+        return
+    changes = {column: fresh[column] for column in changing}
+    table.check(known | changes)
+    session.update(lambda: known.update(changes))
+
+
+@statement
+def write_holds(session: "Session", *columns: Sequence[Any]) -> None:
+    for values in zip(*columns, strict=True):
+        hold = dict(zip(HOLD, values, strict=True))
+        _put(session, "hold", (hold["hold_id"],), hold, ("amount_minor", "expire_time", "state", "captured_minor"))
+
+
+@statement
+def write_account_facts(session: "Session", *columns: Sequence[Any]) -> None:
+    names = ("restrictions", "floor_minor", *LIMITS)
+    for number, *values in zip(*columns, strict=True):
+        changes = dict(zip(names, values, strict=True))
+        account = session.table("account").get(number)
+        if account is None:  # Opened by this very transaction.
+            account = next(row for name, row in session.transaction.changes  # type: ignore[union-attr]
+                           if name == "account" and row["account_number"] == number)  # fmt: skip
+        session.table("account").check(account | changes)
+        session.update(lambda account=account, changes=changes: account.update(changes))  # type: ignore[misc]
+
+
+@statement
+def write_caps(session: "Session", *columns: Sequence[Any]) -> None:
+    for customer, currency, day_max in zip(*columns, strict=True):
+        cap = {"customer_number": customer, "currency": currency, "day_minor_max": day_max}
+        _put(session, "customer_cap", (customer, currency), cap, ("day_minor_max",))
+
+
+@statement
+def lift_caps(session: "Session", customers: Sequence[int], currencies: Sequence[int]) -> None:
+    table = session.table("customer_cap")
+    for key in zip(customers, currencies, strict=True):
+        cap = table.get(*key)
+        if cap is not None:
+            session.update(lambda cap=cap: table.delete(cap))  # type: ignore[misc]
+
+
+@statement
+def add_value_sums(session: "Session", *columns: Sequence[Any]) -> None:
+    table = session.table("value_sum")
+    for number, first_day, width, amount in zip(*columns, strict=True):
+        known = table.get(number, width, first_day)
+        if known is None:
+            row = {"account_number": number, "first_day": first_day, "width_days": width, "amount_minor": amount}
+            session.insert("value_sum", row)
+        else:
+            total = known["amount_minor"] + amount
+            session.update(lambda known=known, total=total: known.update(amount_minor=total))  # type: ignore[misc]
+
+
+@statement
+def write_change(session: "Session", *values: Any) -> None:
+    names = (
+        "sequence", "change_id", "account_number", "change_time", "fingerprint", "restrictions_before", "restrictions",
+        "floor_before_minor", "floor_minor", "sets_allowance", *LIMITS, "customer_day_minor_max", "actor_id", "refusal",
+        "reason", "balance_before_minor_max", "transfer_before_minor_max", "day_before_minor_max",
+        "day_before_count_max",
+    )  # fmt: skip
+    session.insert("account_change", dict(zip(names, values, strict=True)))
+
+
+@statement
+def write_peers(session: "Session", *columns: Sequence[Any]) -> None:
+    names = ("peer_id", "sent_through", "acknowledged_through", "landed_through")
+    for values in zip(*columns, strict=True):
+        _put(session, "peer", (values[0],), dict(zip(names, values, strict=True)), names[1:])
