@@ -30,6 +30,7 @@ SCOPES: Final = (
     "gl.read",
     "fees.waive",
     "operator",
+    "audit.read",
 )
 """Everything a token can allow."""
 

@@ -34,6 +34,7 @@ from services.gateway.reversing import Reversals
 from services.gateway.searching import Searches
 from services.gateway.service import BankService
 from services.gateway.settings import GatewaySettings
+from services.gateway.trail import AuditTrail
 from services.gateway.transfers import Posting
 
 
@@ -75,6 +76,7 @@ async def main() -> None:
         Management(directory, customers),
         Quotes(directory, posting),
         Cataloguing(account_service, products, customers),
+        AuditTrail(directory, page_tokens),
     )
     bank_pb2_grpc.add_BankServicer_to_server(service, server.server)
     try:

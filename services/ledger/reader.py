@@ -159,6 +159,23 @@ class Reader:
         """Return the transfers that stand at sequences, newest first."""
         return [_record(row) for row in await self._ask("transfers", [], sequences)]
 
+    async def trail(
+        self,
+        stretch: tuple[int, int],
+        account_number: int,
+        subject: str,
+        channel: str,
+        times_us: tuple[int, int],
+        limit: int,
+    ) -> list[Any]:
+        """Return who asked for what after one sequence, up to another, within times; 0 and empty texts leave nothing out."""
+        return await self._ask("list_trail", *stretch, account_number, subject, channel, *times_us, limit)
+
+    async def transfer_after(self, sequence: int) -> int | None:
+        """Return the sequence of the first transfer after a sequence."""
+        found: int | None = (await self._ask("transfer_after", sequence))[0][0]
+        return found
+
     async def due_holds(self, limit: int) -> list[bytes]:
         """Return open holds whose time has come, the oldest first."""
         return [row[0] for row in await self._ask("due_holds", limit)]

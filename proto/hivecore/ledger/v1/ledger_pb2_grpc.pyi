@@ -76,6 +76,10 @@ class LedgerStub:
     """Returns what an account held before and after some business days, and where their entries lie."""
     SearchTransfers: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.SearchTransfersRequest, _ledger_pb2.SearchTransfersResponse]
     """Finds transfers, newest first, looking at a bounded number of them."""
+    ListTrail: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListTrailRequest, _ledger_pb2.ListTrailResponse]
+    """Lists who asked for what and what came of it, in order of the journal. Looks at a bounded stretch of it
+    per call, so that a page may be short, or empty, and still not be the last.
+    """
     GetTrialBalance: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetTrialBalanceRequest, _ledger_pb2.TrialBalance]
     """Sums all balances by chart code and currency, as they were after one sequence of the journal."""
     CheckPayees: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.CheckPayeesRequest, _ledger_pb2.CheckPayeesResponse]
@@ -128,6 +132,10 @@ class LedgerAsyncStub(LedgerStub):
     """Returns what an account held before and after some business days, and where their entries lie."""
     SearchTransfers: _aio.UnaryUnaryMultiCallable[_ledger_pb2.SearchTransfersRequest, _ledger_pb2.SearchTransfersResponse]  # type: ignore[assignment]
     """Finds transfers, newest first, looking at a bounded number of them."""
+    ListTrail: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListTrailRequest, _ledger_pb2.ListTrailResponse]  # type: ignore[assignment]
+    """Lists who asked for what and what came of it, in order of the journal. Looks at a bounded stretch of it
+    per call, so that a page may be short, or empty, and still not be the last.
+    """
     GetTrialBalance: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetTrialBalanceRequest, _ledger_pb2.TrialBalance]  # type: ignore[assignment]
     """Sums all balances by chart code and currency, as they were after one sequence of the journal."""
     CheckPayees: _aio.UnaryUnaryMultiCallable[_ledger_pb2.CheckPayeesRequest, _ledger_pb2.CheckPayeesResponse]  # type: ignore[assignment]
@@ -261,6 +269,16 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.SearchTransfersResponse, _abc.Awaitable[_ledger_pb2.SearchTransfersResponse]]:
         """Finds transfers, newest first, looking at a bounded number of them."""
+
+    @_abc_1.abstractmethod
+    def ListTrail(
+        self,
+        request: _ledger_pb2.ListTrailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ListTrailResponse, _abc.Awaitable[_ledger_pb2.ListTrailResponse]]:
+        """Lists who asked for what and what came of it, in order of the journal. Looks at a bounded stretch of it
+        per call, so that a page may be short, or empty, and still not be the last.
+        """
 
     @_abc_1.abstractmethod
     def GetTrialBalance(
