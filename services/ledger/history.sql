@@ -79,7 +79,7 @@ SELECT (SELECT currency FROM ledger.account WHERE account_number = $1) AS curren
        least(coalesce(nullif($4::bigint, 0), h.last_sequence),
              (SELECT first_sequence - 1 FROM ledger.day WHERE business_date > $3::date ORDER BY business_date LIMIT 1))
            AS cut_sequence,
-       EXISTS (SELECT FROM ledger.day WHERE business_date > $3::date) AS is_final
+       coalesce((SELECT max(business_date) FROM ledger.day) > $3::date, false) AS is_final
   FROM ledger.journal_head h;
 
 -- entries --
