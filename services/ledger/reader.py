@@ -116,16 +116,20 @@ class Reader:
 
     async def fetch(self, sql: str, *arguments: Any, seconds: float = READ_SECONDS_MAX) -> list[Any]:
         """Fetch the rows of a query of this room. Raises `Unavailable` when the database does not answer in time."""
-        async with self.connection() as connection:
-            rows: list[Any] = await connection.fetch(sql, *arguments, timeout=seconds)
+        async with self._answering():
+            rows: list[Any] = await self._pool.fetch(sql, *arguments, timeout=seconds)
         return rows
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Any]:
-        """Lend a connection. A database that fails leaves as `Unavailable`, one that gives up as `DeadlinePassed`."""
+        """Lend a connection; raises as `fetch`, and `DeadlinePassed` (QUERY_TOO_SLOW) when PostgreSQL gives up."""
+        async with self._answering(), self._pool.acquire(timeout=READ_SECONDS_MAX) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _answering(self) -> AsyncIterator[None]:
         try:
-            async with self._pool.acquire(timeout=READ_SECONDS_MAX) as connection:
-                yield connection
+            yield
         except asyncpg.QueryCanceledError:
             raise errors.DeadlinePassed("QUERY_TOO_SLOW", "the database gave the question up; ask for less") from None
         except postgres.ERRORS as error:

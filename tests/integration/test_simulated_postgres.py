@@ -61,7 +61,6 @@ def questions(tables: dict[str, list[Row]]) -> dict[str, list[tuple[Any, ...]]]:
         "transfers": [(ids, []), ([], sequences[::3])],
         "get_hold": [(each,) for each in column("hold", "hold_id")],
         "open_holds": [(number, 100) for number in numbers],
-        "account_facts": [(number,) for number in numbers],
         "state_at": [(number, sequence) for number in numbers for sequence in sequences[::20]],
         "shard_status": [()],
         "due_holds": [(1_000,)],
