@@ -7,7 +7,18 @@ import os
 
 import typer
 
-from services.cli.commands import files, holds, managing, money, payment_files, products, records, running, watching
+from services.cli.commands import (
+    files,
+    holds,
+    managing,
+    money,
+    payment_files,
+    payroll,
+    products,
+    records,
+    running,
+    watching,
+)
 
 app = typer.Typer(
     name="hivecore",
@@ -32,6 +43,7 @@ app.command("balance")(money.balance)
 app.command("statement")(money.statement)
 app.command("import")(files.import_)
 app.command("pay")(files.pay)
+app.command("payroll")(payroll.payroll)
 app.command("payment-file")(payment_files.payment_file)
 app.command("shards")(running.shards)
 app.command("top")(watching.top)

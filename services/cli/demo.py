@@ -83,6 +83,7 @@ async def _walk(bank: Bank, stack: AsyncExitStack, *, as_json: bool) -> Walk:
             episodes.limits,
             episodes.freeze,
             episodes.reversals,
+            episodes.several_shards,
             filing_episode.payment_file,
         ):
             await episode(done, *done.pair())
