@@ -27,7 +27,7 @@ from services.account.settings import AccountSettings
 from services.account.store import ControlStore
 from services.account.sweeper import Sweeper
 from services.account.territory import Territory
-from services.chassis import logs, metrics, process, settings
+from services.chassis import logs, metrics, process, settings, tracing
 from services.chassis.clients import LedgerClient
 from services.chassis.server import Server
 
@@ -42,6 +42,7 @@ async def main() -> None:
     options = settings.read(AccountSettings, os.environ)
     logs.configure(options.log_level, "account", options.instance)
     metrics.name_process("account")
+    tracing.configure(options.traces, "account", options.instance, options.traces_file)
     server = Server(options)
     service = AccountService()
     account_pb2_grpc.add_AccountsServicer_to_server(service, server.server)

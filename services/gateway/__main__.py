@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hivecore.gateway.v1 import bank_pb2_grpc
 
-from services.chassis import logs, metrics, process, settings
+from services.chassis import logs, metrics, process, settings, tracing
 from services.chassis.directory_cache import DirectoryCache
 from services.chassis.server import Server
 from services.chassis.settings import SettingsError
@@ -38,6 +38,7 @@ async def main() -> None:
     options = settings.read(GatewaySettings, os.environ)
     logs.configure(options.log_level, "gateway", options.instance)
     metrics.name_process("gateway")
+    tracing.configure(options.traces, "gateway", options.instance, options.traces_file)
     authenticator = _authenticator(options)
     page_tokens = PageTokens(_page_token_secret(options))
     bounds = Bounds(
@@ -47,7 +48,7 @@ async def main() -> None:
         options.calls_in_flight_max,
     )
 
-    server = Server(options)
+    server = Server(options, names_requests=True)
     directory = DirectoryCache(options.account_address)
     account_service = AccountService(options.account_address)
     ownership = Ownership(account_service, options.owners_cached_max)

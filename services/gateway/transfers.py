@@ -14,8 +14,9 @@ from typing import Final, TypeAlias
 from hivecore.gateway.v1 import bank_pb2
 from hivecore.ledger.v1 import ledger_pb2
 
+from services.chassis import logs
 from services.chassis.directory_cache import DirectoryCache
-from services.domain import errors, limits
+from services.domain import errors, identifiers, limits
 from services.domain.directory import Directory
 from services.domain.outcomes import Outcome
 from services.gateway import authentication, columns, commands, metrics, peers, routing, validation, wire
@@ -29,6 +30,8 @@ from services.gateway.statuses import Statuses
 
 SLICE_TRANSFERS: Final = 500
 """Read or worded without letting other calls in between: about a millisecond when all are in order."""
+
+_log = logs.get(__name__)
 
 _TRANSFERS_BY_OUTCOME = {outcome.value: metrics.TRANSFERS.labels(outcome.name) for outcome in Outcome}
 Charge: TypeAlias = Callable[[Transfers, Collection[int], float], Awaitable[dict[int, errors.BankError]]]
@@ -90,6 +93,12 @@ class Posting:
             raise decided.errors[0]
         transfers = decided.parts[0].transfers
         outcome = decided.outcomes[0]
+        if logs.shows_calls():
+            _log.debug(
+                "transfer_decided",
+                transfer_id=identifiers.uuid_text(transfers.transfer_ids[:16]),
+                outcome=Outcome(outcome).name,
+            )
         if outcome not in _DONE:
             leg = decided.refused_legs.get(0)
             raise wire.refusal_error(transfers.transfer_ids, outcome, decided.refusals[0], leg)

@@ -3,7 +3,9 @@
 isort:skip_file
 The bank's only public door: customers, accounts, transfers and statements.
 
-Every call needs a bearer token in the metadata key `authorization` and should carry a deadline.
+Every call needs a bearer token in the metadata key `authorization` and should carry a deadline. It
+may name itself in `x-request-id` (letters, digits and ._:+/=,-, up to 640): the name is logged by all
+services and comes back in an error's google.rpc.RequestInfo; what comes without is given one.
 Every error carries one google.rpc.ErrorInfo whose `domain` is "hivecore" and whose `reason` is
 stable; malformed requests carry google.rpc.BadRequest, overload carries google.rpc.RetryInfo. One
 exception is gRPC's own: a message of more than 4 MiB is RESOURCE_EXHAUSTED without details.
