@@ -17,6 +17,8 @@ from test_several_shards import leg, post
 from services.chassis.embedded_postgres import EmbeddedPostgres
 from services.domain.outcomes import Outcome
 from services.ledger.audit import audit
+from services.ledger.audit_chain import prove_chains
+from services.ledger.sealing import Sealer
 
 A, B, C = (customer_account(shard, 1) for shard in (1, 2, 3))
 C2, NOBODY = customer_account(3, 2), customer_account(3, 9)
@@ -85,6 +87,30 @@ async def test_an_open_promise_is_sound_until_it_waits_too_long(dsns: Mapping[in
     impatient = await audit(None, dsns, in_flight_seconds_max=0)
     assert broken_checks(impatient) == {"promised_too_long"}
     assert "1 promises wait for shard 1" in all_evidence(impatient)
+
+
+@pytest.mark.parametrize(
+    ("shard_id", "change"),
+    [
+        (1, "UPDATE ledger.leg_route SET debit_peer = 2 WHERE debit_peer = 3"),
+        (1, "UPDATE ledger.decision_out SET account_number = account_number + 1 WHERE sequence <> 0"),
+        (2, "UPDATE ledger.decision_landed SET refusal = refusal + 1 WHERE refusal <> 0"),
+        (1, "UPDATE ledger.refused_leg SET leg = 0"),
+        (2, "UPDATE ledger.entry SET amount_minor = amount_minor + 1"),
+    ],
+)
+async def test_what_is_kept_of_transfers_over_several_shards_is_sealed(
+    dsns: Mapping[int, str], plant: Plant, shard_id: int, change: str
+) -> None:
+    sealer = Sealer(shard_id, dsns[shard_id])
+    try:
+        while await sealer.seal_block():
+            pass
+    finally:
+        sealer._drop()
+    assert (await prove_chains({shard_id: dsns[shard_id]})).clean
+    await plant(shard_id, change)
+    assert not (await prove_chains({shard_id: dsns[shard_id]})).clean
 
 
 @pytest.mark.parametrize("case", PROMISE_DAMAGES, ids=lambda case: case.what)
