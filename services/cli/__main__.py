@@ -14,6 +14,7 @@ from services.cli.commands import (
     money,
     payment_files,
     payroll,
+    planning,
     products,
     records,
     running,
@@ -48,6 +49,7 @@ app.command("payment-file")(payment_files.payment_file)
 app.command("shards")(running.shards)
 app.command("top")(watching.top)
 app.command("audit")(running.audit)
+app.command("plan")(planning.plan)
 app.command("migrate")(running.migrate)
 
 
