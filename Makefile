@@ -50,6 +50,7 @@ manifests: $(VENV)/.complete  ## make what depends on the shards in deploy/k8s a
 
 pages: $(VENV)/.complete  ## write the generated pages of docs/ again
 	$(BIN)/python -m tools.metrics_page
+	$(BIN)/python -m tools.reasons_page
 	$(BIN)/python -m tools.dashboards.grafana
 
 load: $(VENV)/.complete  ## let locust users use a new bank for a minute; build/load.html tells how they fared

@@ -31,6 +31,7 @@ from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
 from services.gateway.service import BankService
 from services.gateway.settings import GatewaySettings
+from services.gateway.trail import AuditTrail
 from services.gateway.transfers import Posting
 
 
@@ -69,6 +70,7 @@ async def main() -> None:
         Management(directory, customers),
         Quotes(directory, posting),
         Cataloguing(account_service, products, customers),
+        AuditTrail(directory, page_tokens),
     )
     bank_pb2_grpc.add_BankServicer_to_server(service, server.server)
     try:
