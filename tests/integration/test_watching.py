@@ -18,6 +18,13 @@ LOOK_SECONDS = 0.02
 FIRST, SECOND = (customer_account(1, serial) for serial in (1, 2))
 
 
+@pytest.fixture(autouse=True)
+def _short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the watch look more often than a bank would, also on a busy machine."""
+    monkeypatch.setattr(watching, "LOOK_SHARE_MAX", 0.8)
+    monkeypatch.setattr(watching, "SWEEP_SHARE_MAX", 0.8)
+
+
 def shown(name: str, **labels: str) -> float | None:
     """Read a gauge of shard 1."""
     return REGISTRY.get_sample_value(f"hivecore_ledger_{name}", {"shard": "1", **labels})
