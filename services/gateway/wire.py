@@ -54,6 +54,7 @@ _SENTENCES: Final = {
     Refusal.DAY_COUNT_LIMIT: "more often than the debit account may pay in a business day",
     Refusal.CUSTOMER_DAY_LIMIT: "more than the customer may pay in a business day over all accounts of the currency",
     Refusal.CREDIT_BALANCE_LIMIT: "the credit account would rise above the highest balance that it may have",
+    Refusal.CUSTOMER_MISSING: "the account has no customer whose cap could be set",
     Refusal.STATE_MAY_NOT_FOLLOW: "the account's state does not allow that one next",
     Refusal.ACCOUNT_NOT_EMPTY: "the account has a balance, a hold, or money on its way to another shard",
     Refusal.TRANSFER_ID_TAKEN: "the payee's shard knows the id for another transfer",
