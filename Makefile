@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint venv generate bench bench-quick load load-k6 profile outage manifests pages prometheus simulate planted-bugs clean
+.PHONY: help up demo test lint venv generate bench bench-quick load load-k6 profile bench-fees outage manifests pages prometheus simulate planted-bugs clean
 .DELETE_ON_ERROR:
 
 help:  ## what can be made
@@ -42,11 +42,15 @@ bench: $(VENV)/.complete  ## measure the bank beside pgbench, with proof: a tabl
 bench-quick: $(VENV)/.complete  ## the short form of it, in under 3 minutes
 	@$(BIN)/python -m loadtest.bench --quick $(ARGS)
 
+bench-fees: $(VENV)/.complete  ## what fees cost: processor time per transfer with and without, in one run
+	@$(BIN)/python -m loadtest.fee_cost --data build/bench-fees $(ARGS)
+
 manifests: $(VENV)/.complete  ## make what depends on the shards in deploy/k8s again from shards.toml
 	@$(BIN)/python tools/manifests.py
 
 pages: $(VENV)/.complete  ## write the generated pages of docs/ again
 	$(BIN)/python -m tools.metrics_page
+	$(BIN)/python -m tools.reasons_page
 	$(BIN)/python -m tools.dashboards.grafana
 
 load: $(VENV)/.complete  ## let locust users use a new bank for a minute; build/load.html tells how they fared

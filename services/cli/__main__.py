@@ -17,6 +17,7 @@ from services.cli.commands import (
     products,
     records,
     running,
+    trail,
     watching,
 )
 
@@ -47,6 +48,7 @@ app.command("payment-file")(payment_files.payment_file)
 app.command("shards")(running.shards)
 app.command("top")(watching.top)
 app.command("audit")(running.audit)
+app.command("trail")(trail.trail)
 app.command("plan")(planning.plan)
 app.command("migrate")(running.migrate)
 
