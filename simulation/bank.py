@@ -34,7 +34,7 @@ from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
 from services.gateway.service import BankService
 from services.gateway.transfers import Posting
-from services.ledger import batching, crossings, memory, shard, store
+from services.ledger import batching, crossings, memory, shard, small_batches, store
 from services.ledger.service import LedgerService
 from services.ledger.shard import Shard
 from simulation.connections import Connection, Pool
@@ -102,7 +102,12 @@ class LedgerHost(Host):
         bank = self.bank
         self.directory = directory = DirectoryCache(ACCOUNT_SERVICE)
         self.shard = Shard(
-            self.shard_id, f"simulated {self.shard_id}", process.name, bank.plan.lease_seconds, directory.ledger
+            self.shard_id,
+            f"simulated {self.shard_id}",
+            process.name,
+            bank.plan.lease_seconds,
+            directory.ledger,
+            seal_seconds=0,
         )
         service = LedgerService({self.shard_id: self.shard}, lambda: directory.current, directory.refresh)
         ledger_pb2_grpc.add_LedgerServicer_to_server(service, SimulatedServer(bank.network, process, self.address))
@@ -250,6 +255,7 @@ class Bank:
             (shard, "time", SimpleNamespace(monotonic=loop.time)),
             (memory, "IDS_MAX", self.plan.ids_max),
             (memory, "ACCOUNTS_MAX", self.plan.accounts_max),
+            (small_batches, "TRANSFERS_MAX", self.plan.small_batch_max or -1),
             *((module, "perf_counter", loop.time) for module in (batching, coalescing, interceptors, store)),
         ]
         patches = [patch.object(module, name, value) for module, name, value in seams]

@@ -25,7 +25,8 @@ def skip_the_fence() -> Patches:
         return statements.one(bool=True)
 
     yield patch.dict(statements.RUN, advance_head=advance)
-    yield patch.dict(statements.CONDITIONS, advance_head=lambda *_: True)
+    yield patch.object(statements.writing, "advance_head", advance)
+    yield patch.dict(statements.CONDITIONS, advance_head=lambda *_: True, write_small_batch=lambda *_: True)
 
 
 @bug
@@ -58,8 +59,9 @@ def answer_before_commit() -> Patches:
 def doubt_is_failure() -> Patches:
     """A commit whose answer got lost is taken as failed."""
 
-    async def failed(self: Writer, draft: Draft, lost: Exception) -> None:
+    async def failed(self: Writer, draft: Draft, lost: Exception) -> Head:
         await self._insist(self._store.connect)
+        return self.head
 
     yield patch.object(Writer, "_confirm", failed)
 
@@ -137,3 +139,15 @@ def drop_one_leg() -> Patches:
             self.entries.pop()
 
     yield patch.object(Draft, "move", lossy)
+
+
+@bug
+def no_epoch_in_doubt() -> Patches:
+    """Whoever asks about a lost answer does not shut out what is still on its way."""
+
+    def asked(session: Any, epoch: int) -> Any:
+        head = session.database.head
+        names = ("last_sequence", "writer_epoch", "booking_time")
+        return statements.records(names, [head] if head["writer_epoch"] == epoch else [])
+
+    yield patch.dict(statements.RUN, raise_own_epoch=asked)
