@@ -73,5 +73,5 @@ $(VENV)/.runtime: pyproject.toml $(VENV)/.made
 
 $(VENV)/.complete: pyproject.toml $(VENV)/.made
 	@echo "Installing what the bank and its tests need ..."
-	@$(PIP) install --editable '.[dev,loadtest]'
+	@$(PIP) install --editable '.[dev,loadtest,otel]'
 	@touch $(VENV)/.runtime $@

@@ -16,15 +16,18 @@ from services.account.books import Books
 from services.account.database import Database
 from services.account.lifecycle import Lifecycle
 from services.account.lookups import Lookups
+from services.account.moves import Moves
+from services.account.moving import Mover
 from services.account.partners import Partners
 from services.account.payment_files import PaymentFiles
+from services.account.product_store import ProductStore
 from services.account.records import Records
 from services.account.service import AccountService, Office
 from services.account.settings import AccountSettings
 from services.account.store import ControlStore
 from services.account.sweeper import Sweeper
 from services.account.territory import Territory
-from services.chassis import logs, metrics, process, settings
+from services.chassis import logs, metrics, process, settings, tracing
 from services.chassis.clients import LedgerClient
 from services.chassis.server import Server
 
@@ -39,6 +42,7 @@ async def main() -> None:
     options = settings.read(AccountSettings, os.environ)
     logs.configure(options.log_level, "account", options.instance)
     metrics.name_process("account")
+    tracing.configure(options.traces, "account", options.instance, options.traces_file)
     server = Server(options)
     service = AccountService()
     account_pb2_grpc.add_AccountsServicer_to_server(service, server.server)
@@ -46,7 +50,7 @@ async def main() -> None:
         background: list[asyncio.Task[None]] = []
 
         async def prepare() -> None:
-            control = ControlStore(await _control_database(options, opened))
+            control = await _control_database(options, opened)
             shards = {shard_id: _shard_database(options, shard_id, opened) for shard_id in options.shards}
             opening = [group.create_task(shard.open(), name=f"shard {n}") for n, shard in shards.items()]
             background.extend(opening)
@@ -78,9 +82,10 @@ def _shard_database(options: AccountSettings, shard_id: int, opened: AsyncExitSt
 
 
 async def _office(
-    options: AccountSettings, control: ControlStore, shards: Mapping[int, Database], opened: AsyncExitStack
+    options: AccountSettings, database: Database, shards: Mapping[int, Database], opened: AsyncExitStack
 ) -> Office:
     """Make the directory say what the operator says, and put everything together."""
+    control, products = ControlStore(database), ProductStore(database)
     plans = {shard_id: shard.plan for shard_id, shard in options.shards.items()}
     for shard_id in await control.register(plans, options.currencies):
         _log.warning("shard_without_slots", shard=shard_id)
@@ -92,9 +97,11 @@ async def _office(
         control=control,
         territory=territory,
         lookups=Lookups(territory),
-        lifecycle=Lifecycle(control, territory, books),
+        lifecycle=Lifecycle(control, territory, books, products),
         partners=Partners(control, territory, books),
         payment_files=PaymentFiles(territory),
+        products=products,
+        mover=Mover(products, territory, {shard_id: Moves(shards[shard_id]) for shard_id in shards}, books),
     )
 
 
@@ -104,6 +111,7 @@ def _sweeper(options: AccountSettings, office: Office) -> Sweeper:
         office.territory,
         office.lifecycle,
         office.partners,
+        office.mover,
         interval_seconds=options.sweep_seconds,
         age_seconds=options.sweep_age_seconds,
     )

@@ -15,9 +15,10 @@ from services.chassis import logs
 from services.chassis.clients import LedgerClient
 from services.domain import limits
 from services.domain.directory import Directory
+from services.domain.products import Standard
 
-CUSTOMER_FLOOR_MINOR: Final = 0
-INTERNAL_FLOOR_MINOR: Final = -limits.BALANCE_MINOR_MAX
+_OWN: Final = Standard(floor_minor=-limits.BALANCE_MINOR_MAX)
+"""What the bank's own accounts may do."""
 
 _log = logs.get(__name__)
 
@@ -32,9 +33,15 @@ class Books:
         """Shard -> version of the directory whose internal accounts it has."""
 
     async def open_customer_accounts(
-        self, shard_id: int, accounts: Collection[Account], directory: Directory, *, deadline_seconds: float
+        self,
+        shard_id: int,
+        accounts: Collection[Account],
+        standards: Mapping[int, Standard],
+        directory: Directory,
+        *,
+        deadline_seconds: float,
     ) -> set[int]:
-        """Open customers' accounts on their shard and return the numbers that are open.
+        """Open customers' accounts on their shard with their products' limits; return the numbers that are open.
 
         The others are in the books with other facts: a bug or a damage, logged. Raises `BankError`
         when the ledger does not answer.
@@ -49,9 +56,43 @@ class Books:
             [account.account_number for account in accounts],
             [account.currency for account in accounts],
             [account.customer_number for account in accounts],
-            CUSTOMER_FLOOR_MINOR,
+            [standards[account.account_number] for account in accounts],
             deadline_seconds,
         )
+
+    async def replace_standard(
+        self,
+        shard_id: int,
+        account_number: int,
+        change_id: bytes,
+        before: Standard,
+        after: Standard,
+        *,
+        reason: str,
+        actor: tuple[str, str],
+        deadline_seconds: float,
+    ) -> int:
+        """Replace an account's limits where they are still as `before` says; return the books' refusal, or 0.
+
+        `actor` is channel and subject. Idempotent by `change_id`, 16 bytes. Raises `BankError` when the
+        ledger does not answer.
+        """
+        request = ledger_pb2.ChangeAccountRequest(
+            shard_id=shard_id,
+            account_number=account_number,
+            change_id=change_id,
+            floor_minor=after.floor_minor,
+            allowance=_allowance(after),
+            replaced=ledger_pb2.StandardLimits(floor_minor=before.floor_minor, allowance=_allowance(before)),
+            reason=reason,
+            actor=ledger_pb2.Actor(channel=actor[0], subject=actor[1]),
+        )
+        ledger = self._ledgers[shard_id]
+        answer: ledger_pb2.ChangeAccountResponse = await ledger.call(
+            "ChangeAccount", request, deadline_seconds=deadline_seconds
+        )
+        assert not answer.is_reused, "nobody else makes change ids of this form"
+        return answer.refusal
 
     async def open_internal_accounts(
         self, shard_id: int, currencies: Sequence[int], partner_numbers: Collection[int], *, deadline_seconds: float
@@ -69,7 +110,7 @@ class Books:
                 [account.account_number for account in part],
                 [account.currency for account in part],
                 [0] * len(part),
-                INTERNAL_FLOOR_MINOR,
+                [_OWN] * len(part),
                 deadline_seconds,
             )
 
@@ -84,15 +125,18 @@ class Books:
         numbers: Sequence[int],
         currencies: Sequence[int],
         customer_numbers: Sequence[int],
-        floor_minor: int,
+        standards: Sequence[Standard],
         deadline_seconds: float,
     ) -> set[int]:
         request = ledger_pb2.OpenAccountsRequest(
             shard_id=shard_id,
             account_numbers=numbers,
             currencies=currencies,
-            floors_minor=[floor_minor] * len(numbers),
+            floors_minor=[standard.floor_minor for standard in standards],
             customer_numbers=customer_numbers,
+            allowances=[
+                _allowance(standard, place) for place, standard in enumerate(standards) if any(_ceilings(standard))
+            ],
         )
         answer = await self._ledgers[shard_id].call("OpenAccounts", request, deadline_seconds=deadline_seconds)
         is_open = ledger_pb2.OpenAccountsResponse.RESULT_OPEN
@@ -101,3 +145,15 @@ class Books:
             conflicts = sorted(set(numbers) - opened)
             _log.error("books_conflict", shard=shard_id, accounts=conflicts[:10], account_count=len(conflicts))
         return opened
+
+
+def _ceilings(standard: Standard) -> list[bool]:
+    return [limit is not None for limit in standard[1:]]
+
+
+def _allowance(standard: Standard, place: int = 0) -> ledger_pb2.Allowance:
+    message = ledger_pb2.Allowance(place=place)
+    for name, limit in standard._asdict().items():
+        if name != "floor_minor" and limit is not None:
+            setattr(message, name, limit)
+    return message

@@ -7,6 +7,8 @@ REVOKE ALL ON ALL TABLES IN SCHEMA control FROM PUBLIC, hivecore_ledger, hivecor
 GRANT USAGE ON SCHEMA control TO hivecore_account, hivecore_audit;
 GRANT SELECT ON ALL TABLES IN SCHEMA control TO hivecore_account, hivecore_audit;
 GRANT INSERT, UPDATE ON ALL TABLES IN SCHEMA control TO hivecore_account;
-REVOKE INSERT ON control.bank FROM hivecore_account;
+REVOKE INSERT ON control.bank, control.catalogue FROM hivecore_account;
+-- A published version of a product stays as it is.
+REVOKE UPDATE ON control.product FROM hivecore_account;
 
 GRANT SELECT ON public.schema_migration TO hivecore_account, hivecore_audit;

@@ -26,12 +26,14 @@ from services.account.opening import (
     Wanted,
 )
 from services.account.placing import Kind
+from services.account.product_store import ProductStore
 from services.account.records import Name, Records
 from services.account.store import ControlStore
 from services.account.territory import Territory, each_shard
 from services.chassis import status
 from services.domain import errors
 from services.domain.identifiers import slot_of_account, slot_of_customer
+from services.domain.products import NONE, Catalogue
 
 W = TypeVar("W", CustomerWanted, AccountWanted)
 R = TypeVar("R", Customer, Account)
@@ -85,12 +87,14 @@ class Lifecycle:
         control: ControlStore,
         territory: Territory,
         books: Books,
+        products: ProductStore,
         *,
         before_part: Callable[[str], None] = lambda _step: None,
     ) -> None:
         self._control = control
         self._territory = territory
         self._books = books
+        self._products = products
         self._before_part = before_part
 
     async def open_customers(self, wants: Sequence[CustomerWanted]) -> list[Customer | Refusal]:
@@ -113,10 +117,14 @@ class Lifecycle:
     ) -> list[Account | Refusal]:
         """Open accounts down to the books, each on its own; one result per place. Raises as above."""
         until = _now() + deadline_seconds
+        catalogue = await self._products.current()
+        wants = [want.with_product(catalogue) for want in wants]
         sheet = Sheet(wants)
         owners = await self._look_up(_ACCOUNTS, sheet)
         known = await self._find_customers({wants[place].customer_number for place in sheet.places_without_number()})
         sheet.refuse_unless(lambda want: want.customer_number in known, Refusal.CUSTOMER_NOT_FOUND)
+        sheet.refuse_unless(lambda want: want.product is not None, Refusal.PRODUCT_NOT_FOUND)
+        sheet.refuse_unless(lambda want: _fits(want, catalogue), Refusal.PRODUCT_CURRENCY_MISMATCH)
         sheet.read_references(owners)
         places = sheet.places_without_number()
         if places:
@@ -139,11 +147,13 @@ class Lifecycle:
         """
         until = _now() + deadline_seconds
         winners = await self._claim_references(_ACCOUNTS, half_open)
+        catalogue = await self._products.current()
+        standards = {number: catalogue.standard(account.product) for number, account in winners.items()}
 
         async def enter(shard_id: int, numbers: list[int]) -> set[int]:
             accounts = [winners[number] for number in numbers]
             return await self._books.open_customer_accounts(
-                shard_id, accounts, self._territory.directory, deadline_seconds=until - _now()
+                shard_id, accounts, standards, self._territory.directory, deadline_seconds=until - _now()
             )
 
         entered = set[int]().union(
@@ -277,6 +287,10 @@ class Lifecycle:
 
         with metrics.STEP_SECONDS.labels(what, step).time():
             return await each_shard(parts, part)
+
+
+def _fits(want: AccountWanted, catalogue: Catalogue) -> bool:
+    return want.product is None or want.product == NONE or catalogue.products[want.product].currency == want.currency
 
 
 def _key(named: Wanted | Customer | Account) -> bytes:

@@ -13,6 +13,8 @@ from enum import IntEnum, StrEnum
 from hashlib import blake2b
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
+from services.domain.products import NONE, Catalogue, Reference
+
 
 class State(IntEnum):
     """Where a record is in its life. The numbers are stored and travel."""
@@ -27,6 +29,8 @@ class Refusal(StrEnum):
 
     REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
     CUSTOMER_NOT_FOUND = "CUSTOMER_NOT_FOUND"
+    PRODUCT_NOT_FOUND = "PRODUCT_NOT_FOUND"
+    PRODUCT_CURRENCY_MISMATCH = "PRODUCT_CURRENCY_MISMATCH"
     EXTERNAL_REFERENCE_TAKEN = "EXTERNAL_REFERENCE_TAKEN"
     BANK_FULL = "BANK_FULL"
 
@@ -34,6 +38,8 @@ class Refusal(StrEnum):
 MESSAGES = {
     Refusal.REQUEST_ID_REUSED: "this request id opened something else before",
     Refusal.CUSTOMER_NOT_FOUND: "there is no such customer",
+    Refusal.PRODUCT_NOT_FOUND: "no such product is published",
+    Refusal.PRODUCT_CURRENCY_MISMATCH: "the product is for accounts in another currency",
     Refusal.EXTERNAL_REFERENCE_TAKEN: "this external reference already stands for another one",
     Refusal.BANK_FULL: "no shard has room for another customer",
 }
@@ -71,6 +77,8 @@ class Account(NamedTuple):
     external_reference: str
     state: int
     create_time_us: int
+    product: Reference = NONE
+    """The version that it keeps until it is moved."""
 
     @property
     def number(self) -> int:
@@ -98,11 +106,23 @@ class AccountWanted(NamedTuple):
     customer_number: int
     currency: int
     external_reference: str
+    product_code: str = ""
+    """As asked for; empty for the default."""
+    product: Reference | None = NONE
+    """What that means now; None when there is no such product."""
 
     @property
     def fingerprint(self) -> int:
-        """The body as a number, without the id."""
-        return _fingerprint(self.external_reference, f"{self.customer_number:014d}{self.currency:03d}")
+        """The body as a number, without the id and what the product means now."""
+        return _fingerprint(
+            self.external_reference, f"{self.customer_number:014d}{self.currency:03d}{self.product_code}"
+        )
+
+    def with_product(self, catalogue: Catalogue) -> "AccountWanted":
+        """Find the version that an account gets which is opened now."""
+        code = self.product_code or catalogue.defaults.get(self.currency, "")
+        newest = catalogue.newest(code) if code else None
+        return self._replace(product=newest.reference if newest is not None else None if code else NONE)
 
 
 def _fingerprint(external_reference: str, rest: str) -> int:

@@ -112,26 +112,26 @@ RETURNING customer_number, external_reference, display_name, state, create_time;
 
 -- put_accounts --
 -- Returns what was new; records that are there already stay as they are.
-INSERT INTO account.account (account_number, customer_number, currency, external_reference)
-SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::text[])
-                AS wanted (account_number, customer_number, currency, external_reference)
+INSERT INTO account.account (account_number, customer_number, currency, external_reference, product_code, product_version)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::text[], $5::text[], $6::integer[])
+                AS wanted (account_number, customer_number, currency, external_reference, product_code, product_version)
  ORDER BY account_number
     ON CONFLICT (account_number) DO NOTHING
-RETURNING account_number, customer_number, currency, external_reference, state, create_time;
+RETURNING account_number, customer_number, currency, external_reference, state, create_time, product_code, product_version;
 
 -- get_customers --
 SELECT customer_number, external_reference, display_name, state, create_time
   FROM account.customer WHERE customer_number = ANY ($1::bigint[]);
 
 -- get_accounts --
-SELECT account_number, customer_number, currency, external_reference, state, create_time
+SELECT account_number, customer_number, currency, external_reference, state, create_time, product_code, product_version
   FROM account.account WHERE account_number = ANY ($1::bigint[]);
 
 -- active_customers --
 SELECT customer_number FROM account.customer WHERE customer_number = ANY ($1::bigint[]) AND state = 2;
 
 -- list_accounts --
-SELECT account_number, customer_number, currency, external_reference, state, create_time
+SELECT account_number, customer_number, currency, external_reference, state, create_time, product_code, product_version
   FROM account.account WHERE customer_number = $1 AND account_number > $2 ORDER BY account_number LIMIT $3;
 
 -- activate_customers --
@@ -156,7 +156,7 @@ SELECT customer_number, external_reference, display_name, state, create_time
 
 -- stale_accounts --
 -- Accounts left half-opened for longer than $1 seconds, oldest first.
-SELECT account_number, customer_number, currency, external_reference, state, create_time
+SELECT account_number, customer_number, currency, external_reference, state, create_time, product_code, product_version
   FROM account.account WHERE state = 1 AND create_time < now() - make_interval(secs => $1)
  ORDER BY create_time LIMIT $2;
 
@@ -169,3 +169,73 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 -- get_payment_file --
 SELECT digest, create_time
   FROM account.payment_file WHERE customer_number = $1 AND initiating_party = $2 AND message_id = $3;
+
+-- The catalogue (`product_store.py`), in the control database.
+
+-- lock_catalogue --
+SELECT version FROM control.catalogue FOR UPDATE;
+
+-- catalogue_version --
+SELECT version FROM control.catalogue;
+
+-- read_products --
+SELECT body FROM control.product ORDER BY code, version;
+
+-- read_default_products --
+SELECT currency, code FROM control.default_product WHERE code <> '' ORDER BY currency;
+
+-- put_products --
+INSERT INTO control.product (code, version, currency, kind, body)
+SELECT * FROM unnest($1::text[], $2::integer[], $3::smallint[], $4::smallint[], $5::jsonb[]);
+
+-- put_default_products --
+INSERT INTO control.default_product (currency, code) SELECT * FROM unnest($1::smallint[], $2::text[])
+    ON CONFLICT (currency) DO UPDATE SET code = excluded.code;
+
+-- raise_catalogue --
+UPDATE control.catalogue SET version = version + 1 RETURNING version;
+
+-- Moves of accounts (`moves.py`), on the account's shard.
+
+-- find_move --
+SELECT request_id, account_number, fingerprint, from_code, from_version, to_code, to_version, state, refusal, reason,
+       channel, subject
+  FROM account.product_move WHERE request_id = $1;
+
+-- begin_move --
+-- From whatever product the account has now; nothing when the id is known or another move is under way.
+INSERT INTO account.product_move (request_id, account_number, fingerprint, from_code, from_version, to_code, to_version,
+                                  reason, channel, subject)
+SELECT $1, account_number, $3, product_code, product_version, $4, $5, $6, $7, $8
+  FROM account.account WHERE account_number = $2
+    ON CONFLICT DO NOTHING;
+
+-- lock_moves --
+-- One at a time gets its place in the order, so that whoever reads on from a place misses none.
+SELECT pg_advisory_xact_lock(hashtext('hivecore account.product_move'));
+
+-- finish_move --
+WITH done AS (
+    UPDATE account.product_move
+       SET state = 2, done_sequence = (SELECT coalesce(max(done_sequence), 0) + 1 FROM account.product_move)
+     WHERE request_id = $1 AND state = 1
+    RETURNING account_number, to_code, to_version
+)
+UPDATE account.account a SET product_code = done.to_code, product_version = done.to_version
+  FROM done WHERE a.account_number = done.account_number;
+
+-- refuse_move --
+UPDATE account.product_move SET state = 3, refusal = $2 WHERE request_id = $1 AND state = 1;
+
+-- stale_moves --
+SELECT request_id, account_number, fingerprint, from_code, from_version, to_code, to_version, state, refusal, reason,
+       channel, subject
+  FROM account.product_move WHERE state = 1 AND create_time < now() - make_interval(secs => $1)
+ ORDER BY create_time LIMIT $2;
+
+-- moves_through --
+SELECT coalesce(max(done_sequence), 0) FROM account.product_move;
+
+-- moves_after --
+SELECT done_sequence, account_number FROM account.product_move
+ WHERE done_sequence > $1 ORDER BY done_sequence LIMIT $2;

@@ -14,6 +14,7 @@ from services.account.database import Database
 from services.account.opening import Account, AccountWanted, Claim, Customer, CustomerWanted
 from services.account.placing import Kind
 from services.domain import identifiers
+from services.domain.products import NONE, Reference
 
 MIGRATIONS: Final = "migrations/shard"
 
@@ -84,9 +85,10 @@ class Records:
     async def put_accounts(self, wants: Mapping[int, AccountWanted]) -> dict[int, Account]:
         """Write accounts by number, unless they are there, and return them as they are there."""
         rows = [
-            (number, want.customer_number, want.currency, want.external_reference) for number, want in wants.items()
+            (number, want.customer_number, want.currency, want.external_reference, *(want.product or NONE))
+            for number, want in wants.items()
         ]
-        put = _accounts(await self._database.fetch("put_accounts", *_columns(rows, 4)))
+        put = _accounts(await self._database.fetch("put_accounts", *_columns(rows, 6)))
         there = wants.keys() - put.keys()
         return put | await self.accounts(list(there)) if there else put
 
@@ -147,5 +149,7 @@ def _customers(rows: Iterable[Any]) -> dict[int, Customer]:
 
 
 def _accounts(rows: Iterable[Any]) -> dict[int, Account]:
-    accounts = starmap(Account, ((*facts, _microseconds(time)) for *facts, time in rows))
+    accounts = starmap(
+        Account, ((*facts, _microseconds(time), Reference(code, version)) for *facts, time, code, version in rows)
+    )
     return {account.account_number: account for account in accounts}

@@ -11,14 +11,16 @@ from typing import Any, Final
 
 from hivecore.account.v1 import account_pb2, account_pb2_grpc
 
-from services.account import wire
+from services.account import product_wire, wire
 from services.account.lifecycle import Lifecycle
 from services.account.lookups import Lookups
+from services.account.moving import Mover
 from services.account.partners import Partners
 from services.account.payment_files import PaymentFiles
+from services.account.product_store import ProductStore
 from services.account.store import ControlStore
 from services.account.territory import Territory
-from services.chassis import status
+from services.chassis import catalogue_wire, status
 from services.domain import errors, limits
 
 ANSWER_SECONDS: Final = 0.1
@@ -35,6 +37,8 @@ class Office:
     lifecycle: Lifecycle
     partners: Partners
     payment_files: PaymentFiles
+    products: ProductStore
+    mover: Mover
 
 
 class AccountService(account_pb2_grpc.AccountsServicer):
@@ -133,6 +137,37 @@ class AccountService(account_pb2_grpc.AccountsServicer):
         async with _in_time(context):
             is_same, create_time_us = await self._office.payment_files.register(file)
         return account_pb2.RegisterPaymentFileResponse(is_same=is_same, create_time_us=create_time_us)
+
+    async def GetCatalogue(self, request: account_pb2.GetCatalogueRequest, context: Any) -> account_pb2.Catalogue:
+        """Return the catalogue, or only its version."""
+        catalogue = await self._office.products.current()
+        if request.known_version and request.known_version == catalogue.version:
+            return account_pb2.Catalogue(version=catalogue.version, unchanged=True)
+        return catalogue_wire.catalogue(catalogue)
+
+    async def LoadProducts(
+        self, request: account_pb2.LoadProductsRequest, context: Any
+    ) -> account_pb2.LoadProductsResponse:
+        """Publish products."""
+        wanted, defaults = product_wire.loading(request)
+        published, version = await self._office.products.load(wanted, defaults)
+        names = [catalogue_wire.product_name(product.reference) for product in published]
+        return account_pb2.LoadProductsResponse(published=names, version=version)
+
+    async def MoveAccount(
+        self, request: account_pb2.MoveAccountRequest, context: Any
+    ) -> account_pb2.MoveAccountResponse:
+        """Move an account to another product."""
+        asked = product_wire.move(request)
+        async with _in_time(context) as seconds:
+            mover = self._office.mover
+            return product_wire.moved(await mover.move(asked, deadline_seconds=seconds - ANSWER_SECONDS))
+
+    async def ListMovedAccounts(
+        self, request: account_pb2.ListMovedAccountsRequest, context: Any
+    ) -> account_pb2.ListMovedAccountsResponse:
+        """Tell which accounts were moved."""
+        return product_wire.moves(await self._office.mover.moved(product_wire.marks(request)))
 
 
 @asynccontextmanager

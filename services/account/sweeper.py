@@ -1,4 +1,4 @@
-"""In the background: finishes half-opened customers and accounts, opens the bank's own accounts.
+"""In the background: finishes half-opened customers and accounts and moves, opens the bank's own accounts.
 
 Any number of processes may sweep at once, also what a caller is just opening: every step may be
 repeated.
@@ -9,6 +9,7 @@ from typing import Final
 
 from services.account import metrics
 from services.account.lifecycle import Lifecycle
+from services.account.moving import Mover
 from services.account.partners import Partners
 from services.account.store import ControlStore
 from services.account.territory import Territory, each_shard
@@ -19,6 +20,8 @@ from services.domain.errors import BankError
 
 LEDGER_SECONDS_MAX: Final = 5.0
 """A ledger that does not answer is left until the next sweep after this."""
+
+MOVES_PER_SWEEP_MAX: Final = 1_000
 
 _log = logs.get(__name__)
 
@@ -32,6 +35,7 @@ class Sweeper:
         territory: Territory,
         lifecycle: Lifecycle,
         partners: Partners,
+        mover: Mover,
         *,
         interval_seconds: float,
         age_seconds: float,
@@ -40,6 +44,7 @@ class Sweeper:
         self._territory = territory
         self._lifecycle = lifecycle
         self._partners = partners
+        self._mover = mover
         self._interval_seconds = interval_seconds
         self._age_seconds = age_seconds
 
@@ -83,3 +88,9 @@ class Sweeper:
             await self._lifecycle.finish_accounts(list(accounts.values()), deadline_seconds=LEDGER_SECONDS_MAX)
             metrics.SWEPT.labels("account", shard_id).inc(len(accounts))
             _log.info("accounts_swept", shard=shard_id, account_count=len(accounts))
+        finished = await self._mover.finish_stale(
+            shard_id, self._age_seconds, MOVES_PER_SWEEP_MAX, deadline_seconds=LEDGER_SECONDS_MAX
+        )
+        if finished:
+            metrics.SWEPT.labels("move", shard_id).inc(finished)
+            _log.info("moves_swept", shard=shard_id, move_count=finished)

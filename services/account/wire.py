@@ -33,8 +33,8 @@ def customers_wanted(request: account_pb2.OpenCustomersRequest) -> list[Customer
     wants = [CustomerWanted(item.request_id, item.external_reference, item.display_name) for item in request.items]
     for place, want in enumerate(wants):
         _check_request_id(place, want.request_id)
-        _check_text(f"items[{place}].external_reference", want.external_reference)
-        _check_text(f"items[{place}].display_name", want.display_name)
+        check_text(f"items[{place}].external_reference", want.external_reference)
+        check_text(f"items[{place}].display_name", want.display_name)
     return wants
 
 
@@ -42,12 +42,13 @@ def accounts_wanted(request: account_pb2.OpenAccountsRequest) -> list[AccountWan
     """Read the accounts to open. Raises `Malformed`."""
     check_count("items", len(request.items))
     wants = [
-        AccountWanted(item.request_id, item.customer_number, item.currency, item.external_reference)
+        AccountWanted(item.request_id, item.customer_number, item.currency, item.external_reference, item.product_code)
         for item in request.items
     ]
     for place, want in enumerate(wants):
         _check_request_id(place, want.request_id)
-        _check_text(f"items[{place}].external_reference", want.external_reference)
+        check_text(f"items[{place}].external_reference", want.external_reference)
+        check_text(f"items[{place}].product_code", want.product_code)
         if want.currency not in currencies.CODE_BY_NUMBER:
             raise errors.Malformed("CURRENCY_UNKNOWN", f"items[{place}].currency", "not an ISO 4217 number")
     return wants
@@ -64,7 +65,7 @@ def reference_kind(request: account_pb2.FindReferencesRequest) -> Kind:
 def bank_codes(request: account_pb2.RegisterPartnerBanksRequest) -> list[str]:
     """Read the partner banks to register. Raises `Malformed` (BANK_CODE_INVALID)."""
     for place, code in enumerate(request.bank_codes):
-        _check_text(f"bank_codes[{place}]", code)
+        check_text(f"bank_codes[{place}]", code)
         if not 1 <= len(code) <= limits.BANK_CODE_CHARACTERS_MAX:
             raise errors.Malformed(
                 "BANK_CODE_INVALID", f"bank_codes[{place}]", f"1 to {limits.BANK_CODE_CHARACTERS_MAX} characters"
@@ -102,7 +103,7 @@ def directory(value: Directory) -> account_pb2.Directory:
 def payment_file(request: account_pb2.RegisterPaymentFileRequest) -> PaymentFile:
     """Read a payment file to be registered. Raises `Malformed`."""
     for name in ("initiating_party", "message_id", "channel", "subject"):
-        _check_text(name, getattr(request, name))
+        check_text(name, getattr(request, name))
     if not request.message_id or len(request.digest) != 32 or request.transfer_count < 0:
         raise errors.Malformed("PAYMENT_FILE_INVALID", "digest", "a message id, 32 bytes of digest, a count from 0 on")
     return PaymentFile(
@@ -135,6 +136,8 @@ def account(record: Account) -> account_pb2.Account:
         external_reference=record.external_reference,
         state=record.state,
         create_time_us=record.create_time_us,
+        product_code=record.product.code,
+        product_version=record.product.version,
     )
 
 
@@ -196,6 +199,7 @@ def _check_request_id(place: int, request_id: bytes) -> None:
         raise errors.Malformed("UUID_INVALID", f"items[{place}].request_id", "not 16 bytes")
 
 
-def _check_text(field: str, text: str) -> None:
+def check_text(field: str, text: str) -> None:
+    """Raise `Malformed` (TEXT_INVALID) for what PostgreSQL cannot store."""
     if "\0" in text:
         raise errors.Malformed("TEXT_INVALID", field, "has a NUL character")

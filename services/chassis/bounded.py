@@ -3,6 +3,7 @@
 Never here: what is kept in it.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Generic, TypeVar
 
 K = TypeVar("K")
@@ -28,6 +29,19 @@ class Bounded(Generic[K, V]):
             if value is not None:
                 self._young[key] = value
         return value
+
+    def pick(self, keys: Sequence[K]) -> list[V | None]:
+        """Return the values of many keys, as `get` does."""
+        values = list(map(self._young.get, keys))
+        if None in values:
+            return [self.get(key) if value is None else value for key, value in zip(keys, values, strict=True)]
+        return values
+
+    def forget(self, keys: Iterable[K]) -> None:
+        """Drop values that are true no longer."""
+        for key in keys:
+            self._young.pop(key, None)
+            self._old.pop(key, None)
 
     def update(self, fresh: dict[K, V]) -> None:
         """Take values in; when half of the room is full of them, forget the other half."""

@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 import grpc
 from hivecore.ledger.v1 import ledger_pb2_grpc
 
-from services.chassis import status
+from services.chassis import requests, status
 from services.domain import errors, limits
 from services.domain.errors import BankError
 
@@ -107,7 +107,9 @@ class InsistentClient:
             for peer in self._peers:
                 if await peer.is_connected(attempts.remaining()):
                     try:
-                        answer = await peer.method(method)(request, timeout=attempts.remaining())
+                        answer = await peer.method(method)(
+                            request, timeout=attempts.remaining(), metadata=requests.outgoing()
+                        )
                     except grpc.aio.AioRpcError as failure:
                         attempts.judge(failure)
                     else:

@@ -1,4 +1,4 @@
-"""What happens around every unary call: counted, timed, bounded, and its errors put into words.
+"""What happens around every unary call: named, counted, timed, bounded, and its errors put into words.
 
 Servicers only raise `BankError`; here it becomes its status with google.rpc details. Anything else
 is a bug: INTERNAL with nothing inside, and a traceback in the log. A handler always sees a deadline
@@ -15,7 +15,7 @@ import grpc
 from google.rpc import status_pb2
 from prometheus_client import Counter
 
-from services.chassis import logs, metrics, status
+from services.chassis import logs, metrics, requests, status, tracing
 from services.domain import errors, limits
 from services.domain.errors import BankError
 
@@ -60,9 +60,13 @@ class _DeadlineContext:
 
 
 class Observe(grpc.aio.ServerInterceptor):
-    """The outermost interceptor of every server; `server.Server` puts it there."""
+    """The outermost interceptor of every server; `server.Server` puts it there.
 
-    def __init__(self) -> None:
+    `names_requests` says that this is the public door: requests without a name get one here.
+    """
+
+    def __init__(self, *, names_requests: bool = False) -> None:
+        self._names_requests = names_requests
         self._watched: dict[str, tuple[Any, Any]] = {}
         self._watchers: dict[str, _Watcher] = {}
 
@@ -73,6 +77,7 @@ class Observe(grpc.aio.ServerInterceptor):
     ) -> Any:
         """Wrap the handler of a call; the wrapping is kept for as long as the handler stays the same."""
         method = handler_call_details.method
+        requests.begin(handler_call_details.invocation_metadata, mints=self._names_requests)
         try:
             handler = await continuation(handler_call_details)
         except BankError as error:
@@ -105,7 +110,11 @@ class _Watcher:
         self._handled["OK"].inc(0)
 
     def around(self, behaviour: Behaviour) -> Behaviour:
-        """Wrap the servicer's method."""
+        """Wrap the servicer's method; what is not turned on is not wrapped and costs nothing."""
+        if logs.shows_calls():
+            behaviour = _logged(self._method, behaviour)
+        if tracing.is_on():
+            behaviour = _traced(self._method, behaviour)
         started, seconds, handled = self._started.inc, self._seconds.observe, self._handled
 
         async def watched(request: Any, context: Any) -> Any:
@@ -119,7 +128,7 @@ class _Watcher:
                 return await _bounded(behaviour, request, context, remaining)
             except BankError as error:
                 code_label = CODE_LABELS[status.CODE_BY_ERROR[type(error)]]
-                await _abort(context, status.CODE_BY_ERROR[type(error)], status.to_status(error))
+                await _abort(context, status.CODE_BY_ERROR[type(error)], status.to_status(error, requests.current()))
             except grpc.aio.AbortError:
                 code_label = CODE_LABELS.get(context.code(), "Unknown")
                 raise
@@ -129,12 +138,40 @@ class _Watcher:
             except Exception:  # noqa: BLE001
                 code_label = "Internal"
                 _log.exception("call_failed", method=self._method)
-                await _abort(context, grpc.StatusCode.INTERNAL, status.INTERNAL_STATUS)
+                await _abort(context, grpc.StatusCode.INTERNAL, status.internal_status(requests.current()))
             finally:
                 handled[code_label].inc()
                 seconds(perf_counter() - began)
 
         return watched
+
+
+def _logged(method: str, behaviour: Behaviour) -> Behaviour:
+    """Log every call when it ends, at DEBUG."""
+
+    async def logged(request: Any, context: Any) -> Any:
+        began = perf_counter()
+        reason = ""
+        try:
+            return await behaviour(request, context)
+        except BankError as error:
+            reason = error.reason
+            raise
+        finally:
+            _log.debug("call", method=method, reason=reason, seconds=round(perf_counter() - began, 6))
+
+    return logged
+
+
+def _traced(method: str, behaviour: Behaviour) -> Behaviour:
+    """Make every call a span of its caller's trace."""
+
+    async def traced(request: Any, context: Any) -> Any:
+        facts = {"hivecore.request_id": requests.current()}
+        with tracing.server_span(method, context.invocation_metadata() or (), facts):
+            return await behaviour(request, context)
+
+    return traced
 
 
 async def _bounded(behaviour: Behaviour, request: Any, context: Any, remaining: float | None) -> Any:

@@ -10,11 +10,13 @@ from typing import Any
 
 import structlog
 
+from services.chassis import requests
+
 
 def configure(level: str, service: str, instance: str) -> None:
     """Send every logger of the process to standard error as JSON, from `level` (INFO, ...) up."""
     shared: list[structlog.typing.Processor] = [
-        structlog.contextvars.merge_contextvars,
+        _naming_request,
         structlog.stdlib.add_logger_name,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -50,6 +52,18 @@ def get(name: str) -> structlog.stdlib.BoundLogger:
     """Return the logger of a module."""
     logger: structlog.stdlib.BoundLogger = structlog.stdlib.get_logger(name)
     return logger
+
+
+def shows_calls() -> bool:
+    """Tell whether every single call is logged: at DEBUG only."""
+    return logging.getLogger().isEnabledFor(logging.DEBUG)
+
+
+def _naming_request(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Put the name of the request being worked on into a line."""
+    if name := requests.current():
+        event["request_id"] = name
+    return event
 
 
 def _naming(service: str, instance: str) -> structlog.typing.Processor:

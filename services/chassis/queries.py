@@ -7,6 +7,7 @@ belong to it. Never here: building SQL from strings.
 import re
 from collections.abc import Mapping
 from importlib import resources
+from itertools import dropwhile
 
 _NAME_LINE = re.compile(r"^-- ([a-z][a-z0-9_]*) --$")
 
@@ -46,5 +47,7 @@ def parse(package: str, text: str) -> Queries:
     for name, lines in blocks.items():
         if not any(line.strip() and not line.lstrip().startswith("--") for line in lines):
             raise ValueError(f"queries.sql of {package}: {name} has no SQL")
-        queries[name] = "\n".join(lines).strip()
+        # Without the words before it, a statement's first word is its verb: so traces and PostgreSQL's own lists name it.
+        statement = dropwhile(lambda line: not line.strip() or line.lstrip().startswith("--"), lines)
+        queries[name] = "\n".join(statement).strip()
     return queries

@@ -64,8 +64,16 @@ _log = logs.get(__name__)
 class Server:
     """A service's one door. Made inside the running event loop."""
 
-    def __init__(self, settings: ServiceSettings, *, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> None:
-        self.server = grpc.aio.server(interceptors=(Observe(), *interceptors), options=SERVER_OPTIONS)
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        *,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        names_requests: bool = False,
+    ) -> None:
+        """`names_requests`: this is the public door, where requests without a name get one."""
+        observe = Observe(names_requests=names_requests)
+        self.server = grpc.aio.server(interceptors=(observe, *interceptors), options=SERVER_OPTIONS)
         """Servicers are added to this, before `serve`."""
         self._settings = settings
         self._started = asyncio.Event()

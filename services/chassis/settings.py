@@ -44,6 +44,10 @@ class ServiceSettings(BaseSettings):
     instance: str = "1"
     """Tells processes of one service apart, in logs and in leases."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    traces: Literal["off", "file", "otlp"] = "off"
+    """Whether requests are traced, and where to: a file of JSON lines, or OTLP as OpenTelemetry's own OTEL_ variables say."""
+    traces_file: Path | None = None
+    """Where spans are appended with `traces` file."""
     endpoint_file: Path | None = None
     """Written once the process listens: JSON with `grpc`, `metrics` (host:port) and `pid`."""
     drain_seconds: float = Field(default=0.0, ge=0, le=60)

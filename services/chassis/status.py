@@ -73,11 +73,26 @@ def _details(error: BankError) -> list[Message]:
     return found
 
 
-def to_status(error: BankError) -> status_pb2.Status:
-    """Say an error as google.rpc.Status, with ErrorInfo and, where they help, BadRequest and RetryInfo."""
+def to_status(error: BankError, request_id: str = "") -> status_pb2.Status:
+    """Say an error as google.rpc.Status, with ErrorInfo and, where they help, BadRequest, RetryInfo and RequestInfo."""
     assert isinstance(error, errors.OutcomeUnknown) == (error.reason == DOUBT_REASON), "doubt has one reason"
     code = CODE_BY_ERROR[type(error)]
-    return status_pb2.Status(code=_number(code), message=error.message, details=_packed(_details(error)))
+    details = [*_details(error), *_request_info(request_id)]
+    return status_pb2.Status(code=_number(code), message=error.message, details=_packed(details))
+
+
+def internal_status(request_id: str) -> status_pb2.Status:
+    """Say that there is a bug, and under which name its traceback stands in the log."""
+    if not request_id:
+        return INTERNAL_STATUS
+    described = status_pb2.Status()
+    described.CopyFrom(INTERNAL_STATUS)
+    described.details.extend(_packed(_request_info(request_id)))
+    return described
+
+
+def _request_info(request_id: str) -> list[Message]:
+    return [error_details_pb2.RequestInfo(request_id=request_id)] if request_id else []
 
 
 INTERNAL_STATUS: Final = status_pb2.Status(

@@ -7,7 +7,7 @@ import os
 
 import typer
 
-from services.cli.commands import files, holds, managing, money, payment_files, records, running, watching
+from services.cli.commands import files, holds, managing, money, payment_files, products, records, running, watching
 
 app = typer.Typer(
     name="hivecore",
@@ -23,8 +23,10 @@ app.add_typer(records.customer, name="customer")
 app.add_typer(records.account, name="account")
 records.account.command("state")(managing.state)
 records.account.command("limits")(managing.limits)
+app.add_typer(products.product, name="product")
 app.add_typer(holds.hold, name="hold")
 app.command("transfer")(money.transfer)
+app.command("quote")(products.quote)
 app.command("reverse")(money.reverse)
 app.command("balance")(money.balance)
 app.command("statement")(money.statement)

@@ -27,6 +27,7 @@ SCOPES: Final = (
     "transfers.reverse",
     "limits.override",
     "overdraft.force",
+    "fees.waive",
     "operator",
 )
 """Everything a token can allow."""

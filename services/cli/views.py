@@ -44,6 +44,7 @@ def account_view(account: bank_pb2.Account) -> View:
         "currency_code": account.currency_code,
         "external_reference": account.external_reference,
         "state": bank_pb2.Account.State.Name(account.state),
+        "product": account.product.removeprefix("products/").replace("/versions/", " version "),
         "create_time": time_text(account.create_time),
     }
 
@@ -73,6 +74,7 @@ def transfer_view(transfer: bank_pb2.Transfer) -> View:
             "amount": format_amount(leg.amount_minor, leg.currency_code),
             "amount_minor": leg.amount_minor,
             "currency_code": leg.currency_code,
+            "is_fee": leg.is_fee,
         }
         for leg in transfer.legs
     ]
@@ -95,6 +97,8 @@ def transfer_view(transfer: bank_pb2.Transfer) -> View:
         "captured_hold_id": transfer.captured_hold.rpartition("/")[2],
         "reversed_transfer_id": transfer.reversed_transfer.rpartition("/")[2],
         "override_limits": transfer.override_limits,
+        "fee_minor": transfer.fee_minor,
+        "waive_fees": transfer.waive_fees,
         "actor": transfer.actor,
         "channel": transfer.channel,
     }
@@ -158,6 +162,7 @@ def entry_view(entry: bank_pb2.Entry) -> View:
         "transfer_id": entry.transfer.rpartition("/")[2],
         "reference": entry.reference,
         "is_return": entry.is_return,
+        "is_fee": entry.is_fee,
     }
 
 

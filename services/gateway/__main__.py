@@ -11,11 +11,12 @@ from pathlib import Path
 
 from hivecore.gateway.v1 import bank_pb2_grpc
 
-from services.chassis import logs, metrics, process, settings
+from services.chassis import logs, metrics, process, settings, tracing
 from services.chassis.directory_cache import DirectoryCache
 from services.chassis.server import Server
 from services.chassis.settings import SettingsError
 from services.gateway.authentication import Authenticator, Keys
+from services.gateway.cataloguing import Cataloguing
 from services.gateway.coalescing import Bounds
 from services.gateway.customers import Customers
 from services.gateway.holding import Holds
@@ -23,6 +24,8 @@ from services.gateway.managing import Management
 from services.gateway.ownership import Ownership
 from services.gateway.pages import PageTokens
 from services.gateway.peers import AccountService
+from services.gateway.products import Products
+from services.gateway.quoting import Quotes
 from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
 from services.gateway.service import BankService
@@ -35,6 +38,7 @@ async def main() -> None:
     options = settings.read(GatewaySettings, os.environ)
     logs.configure(options.log_level, "gateway", options.instance)
     metrics.name_process("gateway")
+    tracing.configure(options.traces, "gateway", options.instance, options.traces_file)
     authenticator = _authenticator(options)
     page_tokens = PageTokens(_page_token_secret(options))
     bounds = Bounds(
@@ -44,11 +48,12 @@ async def main() -> None:
         options.calls_in_flight_max,
     )
 
-    server = Server(options)
+    server = Server(options, names_requests=True)
     directory = DirectoryCache(options.account_address)
     account_service = AccountService(options.account_address)
     ownership = Ownership(account_service, options.owners_cached_max)
-    posting = Posting(directory, ownership, bounds)
+    products = Products(directory, account_service, options.products_cached_max)
+    posting = Posting(directory, ownership, products.charge, bounds)
     books = Books(directory, account_service, ownership, page_tokens, bounds)
     customers = Customers(account_service, directory, page_tokens, books.restrictions)
     service = BankService(
@@ -60,13 +65,16 @@ async def main() -> None:
         Holds(directory, ownership, books),
         Reversals(directory, books, posting),
         Management(directory, customers),
+        Quotes(directory, posting),
+        Cataloguing(account_service, products, customers),
     )
     bank_pb2_grpc.add_BankServicer_to_server(service, server.server)
     try:
-        await server.serve(["hivecore.gateway.v1.Bank"], prepare=directory.start)
+        await server.serve(["hivecore.gateway.v1.Bank"], prepare=products.start)
     finally:
         await posting.close()
         await books.close()
+        await products.close()
         await account_service.close()
         await directory.close()
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Final, Generic, TypeVar
 
+from services.chassis import requests, tracing
 from services.domain import errors
 from services.gateway import metrics
 
@@ -46,7 +47,7 @@ class Bounds:
 class _Parcel(Generic[Load, Answer]):
     """One caller's load, waiting or under way."""
 
-    __slots__ = ("deadline", "is_sent", "load", "size", "waiter")
+    __slots__ = ("deadline", "is_sent", "load", "origin", "request_id", "size", "waiter")
 
     def __init__(self, load: Load, size: int, deadline: float, waiter: "asyncio.Future[Answer | Exception]") -> None:
         self.load = load
@@ -54,6 +55,8 @@ class _Parcel(Generic[Load, Answer]):
         self.deadline = deadline
         self.waiter = waiter
         self.is_sent = False
+        self.request_id = requests.current()
+        self.origin = tracing.origin()
 
     def settle(self, answer: Answer | Exception) -> None:
         if not self.waiter.done():
@@ -203,9 +206,11 @@ class Coalescer(Generic[Load, Answer]):
         began = perf_counter()
         answers: Sequence[Answer | Exception] = ()
         try:
-            answers = await self._send(
-                shard.shard_id, [parcel.load for parcel in parcels], max(parcel.deadline for parcel in parcels)
-            )
+            requests.become(parcel.request_id for parcel in parcels)
+            with tracing.span(self._method, (parcel.origin for parcel in parcels)):
+                answers = await self._send(
+                    shard.shard_id, [parcel.load for parcel in parcels], max(parcel.deadline for parcel in parcels)
+                )
             assert len(answers) == len(parcels)
         except asyncio.CancelledError:
             answers = [self._late() for _ in parcels]

@@ -45,6 +45,8 @@ class FurtherLeg(NamedTuple):
     credit_account: int
     amount_minor: int
     currency: int
+    is_fee: bool = False
+    """Whether the bank adds it; fees come last."""
 
 
 class Actor(NamedTuple):
@@ -62,12 +64,16 @@ class Special(NamedTuple):
     original_id: bytes = b""
     """The transfer that it reverses."""
     flags: int = 0
+    fee_minor_max: int | None = None
+    """The most that the caller agrees to be charged; None for any."""
 
 
 LIMITS_OVERRIDDEN: Final = 1
 """Flag: the payer's limits are set aside."""
 OVERDRAW: Final = 2
 """Flag, for reversals only: the payer's floor is set aside."""
+FEES_WAIVED: Final = 4
+"""Flag: no fee is charged."""
 
 
 @dataclass(slots=True)
@@ -110,6 +116,8 @@ class Outcomes:
     booking_times_us: Sequence[int]
     errors: Sequence[int]
     """None at all or one per transfer; 0 where there is an outcome."""
+    repeats: Sequence[int] = field(default_factory=list)
+    """Places that had their outcome before, where there is or was a fee."""
 
 
 def transfer_id(transfers: Transfers, place: int) -> bytes:
@@ -202,6 +210,7 @@ def cut(outcomes: Outcomes, sizes: Iterable[int]) -> list[Outcomes]:
                 outcomes.refusals[first:after],
                 outcomes.booking_times_us[first:after],
                 outcomes.errors[first:after],
+                [place - first for place in outcomes.repeats if first <= place < after],
             )
         )
         first = after

@@ -96,8 +96,7 @@ def capture_fault(
         findings.add("DEBIT_ACCOUNT_MISMATCH", "transfer.legs[0].debit_account", "must be the hold's account")
     found = findings.error() or fault
     if found is None:
-        flags = transfers.specials.get(0, Special()).flags
-        transfers.specials[0] = Special(hold_id=hold_id, flags=flags)
+        transfers.specials[0] = transfers.specials.get(0, Special())._replace(hold_id=hold_id)
     return found
 
 
@@ -134,16 +133,17 @@ def read_reversal(request: bank_pb2.ReverseTransferRequest) -> Reversal:
 def reversing(asked: Reversal, original: ledger_pb2.TransferRecord, *, is_crossing: bool) -> Transfers:
     """Write the transfer that gives a posted one back: its legs the other way round, in the same order.
 
-    Of a crossing only the first leg comes back; the others lie on the payer's shard and stay. Raises
+    Fees stay; of a crossing only the first leg comes back, the others on the payer's shard stay. Raises
     `Refused`: ORIGINAL_NOT_POSTED, and REVERSAL_MISMATCH for a part of several legs.
     """
     metadata = {"transfer_id": identifiers.uuid_text(asked.transfer_id)}
     if original.outcome != ledger_pb2.OUTCOME_POSTED:
         raise wire.refused(Refusal.ORIGINAL_NOT_POSTED, metadata)
-    first, *further = original.legs
+    asked_for = [leg for leg in original.legs if not leg.is_fee]
+    first, *further = asked_for
     if is_crossing:
         further = []
-    if further and asked.amount_minor not in {0, sum(leg.amount_minor for leg in original.legs)}:
+    if further and asked.amount_minor not in {0, sum(leg.amount_minor for leg in asked_for)}:
         raise wire.refused(Refusal.REVERSAL_MISMATCH, metadata)
     return Transfers(
         asked.transfer_id,

@@ -15,6 +15,7 @@ from services.gateway import fields, ownership, routing, validation, wire
 from services.gateway.authentication import Caller
 from services.gateway.pages import PageTokens
 from services.gateway.peers import AccountService
+from services.gateway.statuses import Statuses
 
 Record = TypeVar("Record")
 Item = TypeVar("Item")
@@ -243,7 +244,7 @@ async def _each(
 def customers_opened(results: Sequence[bank_pb2.Customer | errors.BankError]) -> bank_pb2.OpenCustomersResponse:
     """Write what became of many customers to open."""
     result = bank_pb2.OpenCustomersResponse.Result
-    statuses = wire.Statuses()
+    statuses = Statuses()
     return bank_pb2.OpenCustomersResponse(
         results=[
             result(error=statuses.of(each)) if isinstance(each, errors.BankError) else result(customer=each)
@@ -255,7 +256,7 @@ def customers_opened(results: Sequence[bank_pb2.Customer | errors.BankError]) ->
 def accounts_opened(results: Sequence[bank_pb2.Account | errors.BankError]) -> bank_pb2.OpenAccountsResponse:
     """Write what became of many accounts to open."""
     result = bank_pb2.OpenAccountsResponse.Result
-    statuses = wire.Statuses()
+    statuses = Statuses()
     return bank_pb2.OpenAccountsResponse(
         results=[
             result(error=statuses.of(each)) if isinstance(each, errors.BankError) else result(account=each)

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from google.type.date_pb2 import Date
 
-from services.domain import currencies, errors, identifiers, limits
+from services.domain import currencies, errors, identifiers, limits, products
 
 T = TypeVar("T")
 
@@ -130,6 +130,25 @@ def parse_hold_name(name: str, field: str = "name") -> tuple[int, bytes]:
     """Read `accounts/{account_number}/holds/{hold_id}`. Raises also UUID_INVALID."""
     number, hold_id = _inside(name, ("accounts", "", "holds", ""), field)
     return identifiers.parse_account_number(number, field), identifiers.parse_uuid(hold_id, field)
+
+
+def parse_product_name(name: str, field: str = "product") -> tuple[str, int]:
+    """Read `products/{code}` or `products/{code}/versions/{version}` into code and version.
+
+    Without a version that is 0; an empty name is no product. Raises `Malformed` (NAME_INVALID,
+    PRODUCT_CODE_INVALID, PRODUCT_VERSION_INVALID).
+    """
+    if not name:
+        return "", 0
+    if name.count("/") > 1:
+        code, version = _inside(name, ("products", "", "versions", ""), field)
+    else:
+        (code,), version = _inside(name, ("products", ""), field), ""
+    if products.CODE.fullmatch(code) is None:
+        raise errors.Malformed("PRODUCT_CODE_INVALID", field, "1 to 32 characters of A to Z, 0 to 9 and -")
+    if version and not (version.isascii() and version.isdigit() and 1 <= int(version[:9]) <= products.VERSION_MAX):
+        raise errors.Malformed("PRODUCT_VERSION_INVALID", field, f"from 1 to {products.VERSION_MAX}")
+    return code, int(version or 0)
 
 
 def parse_value_date(message: Date, field: str) -> int:

@@ -22,7 +22,9 @@ ANSWER_SECONDS: Final = 0.010
 ANSWER_SHARE_MAX: Final = 0.1
 """Of a very short deadline, at most this share is left."""
 
-_WRITING_METHODS: Final = frozenset({"OpenCustomers", "OpenAccounts", "RegisterPartnerBanks", "RegisterPaymentFile"})
+_WRITING_METHODS: Final = frozenset(
+    {"OpenCustomers", "OpenAccounts", "RegisterPartnerBanks", "RegisterPaymentFile", "LoadProducts", "MoveAccount"}
+)
 
 
 def less_margin(seconds: float) -> float:

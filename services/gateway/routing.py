@@ -12,7 +12,7 @@ from typing import Final
 from services.domain import chart, errors, identifiers
 from services.domain.directory import Directory
 from services.gateway import wire
-from services.gateway.columns import FurtherLeg, Transfers, code_of_chart_side, pick
+from services.gateway.columns import Transfers, code_of_chart_side, pick
 
 LANE_MIXED: Final = 0
 """The lane of a part whose payees lie on several shards."""
@@ -158,7 +158,7 @@ def _further_leg_faults(
         if debit == credit:
             found[place] = _same_account()
             continue
-        transfers.further_legs[row] = FurtherLeg(place, debit, credit, leg.amount_minor, leg.currency)
+        transfers.further_legs[row] = leg._replace(debit_account=debit, credit_account=credit)
         home = shard_of(transfers.debit_accounts[place])
         if home and {shard_of(debit), shard_of(credit)} - {home}:
             found[place] = wire.legs_on_several_shards()

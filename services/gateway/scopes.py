@@ -14,6 +14,7 @@ LIMITS_OVERRIDE: Final = "limits.override"
 TRANSFERS_REVERSE: Final = "transfers.reverse"
 OVERDRAFT_FORCE: Final = "overdraft.force"
 ACCOUNTS_MANAGE: Final = "accounts.manage"
+FEES_WAIVE: Final = "fees.waive"
 
 SCOPE_BY_CALL: Final = {
     "OpenCustomer": CUSTOMERS_WRITE,
@@ -27,6 +28,7 @@ SCOPE_BY_CALL: Final = {
     "GetBalance": ACCOUNTS_READ,
     "PostTransfer": TRANSFERS_WRITE,
     "PostTransfers": TRANSFERS_WRITE,
+    "QuoteTransfer": TRANSFERS_WRITE,
     "GetTransfer": ACCOUNTS_READ,
     "ListEntries": ACCOUNTS_READ,
     "PlaceHold": TRANSFERS_WRITE,
@@ -38,12 +40,19 @@ SCOPE_BY_CALL: Final = {
     "ReverseTransfer": TRANSFERS_REVERSE,
     "ChangeAccountState": ACCOUNTS_MANAGE,
     "ChangeAccountLimits": ACCOUNTS_MANAGE,
+    "LoadProducts": OPERATOR,
+    "ListProducts": ACCOUNTS_READ,
+    "MoveAccountProduct": ACCOUNTS_MANAGE,
     "RegisterPartnerBanks": OPERATOR,
     "RegisterPaymentFile": TRANSFERS_WRITE,
     "ListShards": OPERATOR,
 }
 
-SCOPE_BY_DISPENSATION: Final = {"override_limits": LIMITS_OVERRIDE, "OVERDRAW": OVERDRAFT_FORCE}
+SCOPE_BY_DISPENSATION: Final = {
+    "override_limits": LIMITS_OVERRIDE,
+    "OVERDRAW": OVERDRAFT_FORCE,
+    "waive_fees": FEES_WAIVE,
+}
 """What asking to be let off a rule needs besides the call's own scope."""
 
 BANK_WIDE_CALLS: Final = frozenset(
@@ -54,6 +63,8 @@ BANK_WIDE_CALLS: Final = frozenset(
         "ReverseTransfer",
         "ChangeAccountState",
         "ChangeAccountLimits",
+        "LoadProducts",
+        "MoveAccountProduct",
         "RegisterPartnerBanks",
         "ListShards",
     }

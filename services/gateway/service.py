@@ -13,10 +13,12 @@ from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
 from services.domain import errors, limits
 from services.gateway import authentication, customers, fields, metrics, peers, validation
 from services.gateway.authentication import Authenticator, Caller
+from services.gateway.cataloguing import Cataloguing
 from services.gateway.customers import Customers
 from services.gateway.holding import Holds
 from services.gateway.managing import Management
 from services.gateway.ownership import Ownership
+from services.gateway.quoting import Quotes
 from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
 from services.gateway.transfers import Posting
@@ -35,6 +37,8 @@ class BankService(bank_pb2_grpc.BankServicer):
         holds: Holds,
         reversals: Reversals,
         management: Management,
+        quotes: Quotes,
+        cataloguing: Cataloguing,
     ) -> None:
         self._authenticator = authenticator
         self._ownership = ownership
@@ -44,6 +48,8 @@ class BankService(bank_pb2_grpc.BankServicer):
         self._holds = holds
         self._reversals = reversals
         self._management = management
+        self._quotes = quotes
+        self._cataloguing = cataloguing
 
     def _admit(self, call: str, context: Any) -> Caller:
         """Tell who calls. Raises `Unauthenticated` or `Forbidden` when they may not."""
@@ -124,6 +130,11 @@ class BankService(bank_pb2_grpc.BankServicer):
         caller = self._admit("PostTransfers", context)
         return await self._posting.post_many(caller, request.transfers, _deadline(context))
 
+    async def QuoteTransfer(self, request: bank_pb2.QuoteTransferRequest, context: Any) -> bank_pb2.Quote:
+        """Quote a transfer."""
+        caller = self._admit("QuoteTransfer", context)
+        return await self._quotes.quote(caller, request, _deadline(context))
+
     async def GetTransfer(self, request: bank_pb2.GetTransferRequest, context: Any) -> bank_pb2.Transfer:
         """Return a transfer."""
         caller = self._admit("GetTransfer", context)
@@ -180,6 +191,21 @@ class BankService(bank_pb2_grpc.BankServicer):
         """Change what an account may do."""
         caller = self._admit("ChangeAccountLimits", context)
         return await self._management.change_limits(caller, request, _deadline(context))
+
+    async def LoadProducts(self, request: bank_pb2.LoadProductsRequest, context: Any) -> bank_pb2.LoadProductsResponse:
+        """Publish products."""
+        self._admit("LoadProducts", context)
+        return await self._cataloguing.load(request, _deadline(context))
+
+    async def ListProducts(self, request: bank_pb2.ListProductsRequest, context: Any) -> bank_pb2.ListProductsResponse:
+        """List products."""
+        self._admit("ListProducts", context)
+        return await self._cataloguing.list(_deadline(context))
+
+    async def MoveAccountProduct(self, request: bank_pb2.MoveAccountProductRequest, context: Any) -> bank_pb2.Account:
+        """Move an account to another product."""
+        caller = self._admit("MoveAccountProduct", context)
+        return await self._cataloguing.move(caller, request, _deadline(context))
 
     async def RegisterPartnerBanks(
         self, request: bank_pb2.RegisterPartnerBanksRequest, context: Any

@@ -54,6 +54,8 @@ class GatewaySettings(ServiceSettings):
     """Calls to a ledger at the same time, for each shard and lane."""
     owners_cached_max: int = Field(default=200_000, ge=1, le=10_000_000)
     """Accounts whose owner is remembered."""
+    products_cached_max: int = Field(default=1_000_000, ge=1, le=100_000_000)
+    """Accounts whose product is remembered, about 100 bytes each; only in a bank that charges fees."""
 
     @model_validator(mode="after")
     def _has_one_kind_of_key(self) -> Self:

@@ -6,29 +6,37 @@ join the answers. A part that fails leaves the others alone. Never here: how any
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Final
+from typing import Final, TypeAlias
 
 from hivecore.gateway.v1 import bank_pb2
 from hivecore.ledger.v1 import ledger_pb2
 
+from services.chassis import logs
 from services.chassis.directory_cache import DirectoryCache
-from services.domain import errors, limits
+from services.domain import errors, identifiers, limits
 from services.domain.directory import Directory
 from services.domain.outcomes import Outcome
 from services.gateway import authentication, columns, commands, metrics, peers, routing, validation, wire
 from services.gateway.authentication import Caller
 from services.gateway.coalescing import Bounds, Coalescer
-from services.gateway.columns import LIMITS_OVERRIDDEN, Actor, Outcomes, Transfers
+from services.gateway.columns import FEES_WAIVED, LIMITS_OVERRIDDEN, Actor, Outcomes, Transfers
 from services.gateway.ownership import Ownership
+from services.gateway.peers import Shards
 from services.gateway.routing import Part
+from services.gateway.statuses import Statuses
 
 SLICE_TRANSFERS: Final = 500
 """Read or worded without letting other calls in between: about a millisecond when all are in order."""
 
+_log = logs.get(__name__)
+
 _TRANSFERS_BY_OUTCOME = {outcome.value: metrics.TRANSFERS.labels(outcome.name) for outcome in Outcome}
+Charge: TypeAlias = Callable[[Transfers, Collection[int], float], Awaitable[dict[int, errors.BankError]]]
+"""Adds the fee legs of transfers that are not refused, by a deadline; tells which cannot be priced."""
+
 _DONE = frozenset({Outcome.POSTED, Outcome.IN_TRANSIT})
 
 
@@ -40,6 +48,8 @@ class Decided:
     refusals: list[int]
     booking_times_us: list[int]
     errors: dict[int, errors.BankError]
+    repeats: set[int] = field(default_factory=set)
+    """Places that had their outcome before, where there is or was a fee."""
     parts: list[Part] = field(default_factory=list)
     """As routed last."""
 
@@ -47,21 +57,23 @@ class Decided:
 class Posting:
     """Posts transfers. Made inside the running event loop."""
 
-    def __init__(self, directory: DirectoryCache, ownership: Ownership, bounds: Bounds) -> None:
+    def __init__(self, directory: DirectoryCache, ownership: Ownership, charge: Charge, bounds: Bounds) -> None:
         self._directory = directory
+        self._shards = Shards(directory)
         self._ownership = ownership
+        self._charge = charge
         self._coalescer: Coalescer[Transfers, Outcomes] = Coalescer(
             "PostTransfers", self._send, bounds, peers.outcome_unknown
         )
 
     async def post_one(self, caller: Caller, asked: bank_pb2.Transfer, deadline: float) -> bank_pb2.Transfer:
         """Post one transfer by `deadline` (loop time). Raises `BankError`, also when it is refused."""
-        transfers, faults = await self._read((asked,), lambda _: "transfer")
+        transfers, faults = await self.read((asked,), lambda _: "transfer")
         return await self.post_read(caller, asked, transfers, faults.get(0), deadline)
 
     async def capture(self, caller: Caller, request: bank_pb2.CaptureHoldRequest, deadline: float) -> bank_pb2.Transfer:
         """Post a transfer out of a hold; otherwise as `post_one`."""
-        transfers, faults = await self._read((request.transfer,), lambda _: "transfer")
+        transfers, faults = await self.read((request.transfer,), lambda _: "transfer")
         fault = commands.capture_fault(request, transfers, faults.get(0))
         return await self.post_read(caller, request.transfer, transfers, fault, deadline)
 
@@ -79,8 +91,24 @@ class Posting:
             raise decided.errors[0]
         transfers = decided.parts[0].transfers
         outcome = decided.outcomes[0]
+        if logs.shows_calls():
+            _log.debug(
+                "transfer_decided",
+                transfer_id=identifiers.uuid_text(transfers.transfer_ids[:16]),
+                outcome=Outcome(outcome).name,
+            )
         if outcome not in _DONE:
             raise wire.refusal_error(transfers.transfer_ids, outcome, decided.refusals[0])
+        if 0 in decided.repeats:
+            # The fee may have been another when it was posted; only the books know.
+            record = await self._shards.call(
+                transfers.debit_accounts[0],
+                "GetTransfer",
+                ledger_pb2.GetTransferRequest(transfer_id=transfers.transfer_ids),
+                deadline,
+            )
+            record.outcome = outcome
+            return wire.transfer_of_record(record)
         return wire.posted_transfer(asked, transfers, outcome, decided.booking_times_us[0])
 
     async def post_many(
@@ -88,10 +116,10 @@ class Posting:
     ) -> bank_pb2.PostTransfersResponse:
         """Post transfers, each on its own, by `deadline` (loop time)."""
         validation.check_count(len(asked), limits.TRANSFERS_PER_CALL_MAX, "TRANSFERS_COUNT_INVALID", "transfers")
-        transfers, faults = await self._read(asked, lambda place: f"transfers[{place}]")
+        transfers, faults = await self.read(asked, lambda place: f"transfers[{place}]")
         decided = await self._post(caller, transfers, faults, deadline)
         results = list(map(_result, decided.outcomes, decided.refusals))
-        statuses = wire.Statuses()
+        statuses = Statuses()
         for count, (place, error) in enumerate(decided.errors.items(), start=1):
             results[place] = bank_pb2.TransferResult(error=statuses.of(error))
             if not count % SLICE_TRANSFERS:
@@ -107,10 +135,7 @@ class Posting:
     ) -> Decided:
         """Post what has been read; `faults` are the places that must not be."""
         count = len(transfers)
-        transfers.actors = [Actor(caller.channel, caller.subject)]
-        faults |= _dispensation_faults(caller, transfers)
-        if caller.customer_number is not None and len(faults) < count:
-            faults |= await self._ownership.transfer_faults(caller, transfers, faults, deadline)
+        await self.prepare(caller, transfers, faults, deadline)
         decided = Decided([0] * count, [0] * count, [0] * count, faults)
         if len(faults) < count:
             await self._decide(transfers, decided, deadline)
@@ -122,7 +147,18 @@ class Posting:
             metrics.REJECTED_TRANSFERS.labels(type(error).__name__).inc()
         return decided
 
-    async def _read(
+    async def prepare(
+        self, caller: Caller, transfers: Transfers, faults: dict[int, errors.BankError], deadline: float
+    ) -> None:
+        """Let those through that the caller may ask for, and add their fees; add the others to `faults`."""
+        transfers.actors = [Actor(caller.channel, caller.subject)]
+        faults |= _dispensation_faults(caller, transfers)
+        if caller.customer_number is not None and len(faults) < len(transfers):
+            faults |= await self._ownership.transfer_faults(caller, transfers, faults, deadline)
+        if len(faults) < len(transfers):
+            faults |= await self._charge(transfers, faults, deadline)
+
+    async def read(
         self, asked: Sequence[bank_pb2.Transfer], path: Callable[[int], str]
     ) -> tuple[Transfers, dict[int, errors.BankError]]:
         """Read transfers slice by slice, so that a call of thousands does not hold up the others."""
@@ -204,13 +240,15 @@ class Posting:
 
 def _dispensation_faults(caller: Caller, transfers: Transfers) -> dict[int, errors.BankError]:
     """Tell, by place, what the caller may not override."""
-    places = [place for place, special in transfers.specials.items() if special.flags & LIMITS_OVERRIDDEN]
-    try:
-        if places:
-            authentication.check_dispensation(caller, "override_limits")
-    except errors.Forbidden as error:
-        return dict.fromkeys(places, error)
-    return {}
+    faults: dict[int, errors.BankError] = {}
+    for flag, dispensation in ((LIMITS_OVERRIDDEN, "override_limits"), (FEES_WAIVED, "waive_fees")):
+        places = [place for place, special in transfers.specials.items() if special.flags & flag]
+        try:
+            if places:
+                authentication.check_dispensation(caller, dispensation)
+        except errors.Forbidden as error:
+            faults = dict.fromkeys(places, error) | faults
+    return faults
 
 
 def _join(decided: Decided, part: Part, answer: Outcomes) -> list[int]:
@@ -222,6 +260,7 @@ def _join(decided: Decided, part: Part, answer: Outcomes) -> list[int]:
         decided.outcomes[place] = outcome
         decided.refusals[place] = refusal
         decided.booking_times_us[place] = booking_time_us
+    decided.repeats.update(part.places[index] for index in answer.repeats)
     for index, error in enumerate(answer.errors):
         if error == ledger_pb2.PLACE_ERROR_WRONG_SHARD:
             astray.append(part.places[index])

@@ -16,7 +16,15 @@ from hivecore.gateway.v1 import bank_pb2
 
 from services.domain import chart, currencies, errors, identifiers, limits, metadata
 from services.gateway import fields
-from services.gateway.columns import LIMITS_OVERRIDDEN, Creditor, FurtherLeg, Special, Transfers, chart_side
+from services.gateway.columns import (
+    FEES_WAIVED,
+    LIMITS_OVERRIDDEN,
+    Creditor,
+    FurtherLeg,
+    Special,
+    Transfers,
+    chart_side,
+)
 from services.gateway.fields import Findings
 
 PARTNER_BANKS_PER_CALL_MAX: Final = 100
@@ -48,7 +56,7 @@ def read_transfers(
 ) -> tuple[Transfers, dict[int, errors.BankError]]:
     """Read transfers; also tell, by place, what is wrong with those that are to be refused.
 
-    The columns of a refused place hold junk, except that its wish to override limits is noted. `path` names the field of a place.
+    The columns of a refused place hold junk, except that its wish to be let off limits or fees is noted. `path` names the field of a place.
     """
     suspects: set[int] = set()
     legs_by_place = [message.legs for message in messages]
@@ -67,8 +75,13 @@ def read_transfers(
         _read_references([message.reference for message in messages], suspects),
     )
     suspects.update([place for place, legs in enumerate(legs_by_place) if len(legs) != 1])
-    overrides = [place for place, message in enumerate(messages) if message.override_limits]
-    transfers.specials = dict.fromkeys(overrides, Special(flags=LIMITS_OVERRIDDEN))
+    wishful = [
+        place
+        for place, message in enumerate(messages)
+        if message.override_limits or message.waive_fees or message.HasField("fee_minor_max")
+    ]
+    transfers.specials = {place: _read_wishes(messages[place]) for place in wishful}
+    suspects.update(place for place in wishful if not 0 <= messages[place].fee_minor_max <= limits.AMOUNT_MINOR_MAX)
     special = [
         place
         for place, message in enumerate(messages)
@@ -84,6 +97,12 @@ def read_transfers(
             _add_further_legs(transfers, place, legs_by_place[place][1:], partners)
     _add_rarities(transfers, messages, [place for place in special if place not in faults])
     return transfers, faults
+
+
+def _read_wishes(message: bank_pb2.Transfer) -> Special:
+    """Read what a transfer asks to be let off, and what it agrees to be charged."""
+    flags = (LIMITS_OVERRIDDEN if message.override_limits else 0) | (FEES_WAIVED if message.waive_fees else 0)
+    return Special(flags=flags, fee_minor_max=message.fee_minor_max if message.HasField("fee_minor_max") else None)
 
 
 def _read_sides(texts: list[str], partners: Partners, suspects: set[int]) -> list[int]:
@@ -183,6 +202,8 @@ def _fault(message: bank_pb2.Transfer, partners: Partners, path: str) -> errors.
         for number, leg in enumerate(message.legs):
             _check_leg(leg, f"legs[{number}]", findings)
     findings.text(message.reference, "reference", limits.REFERENCE_CHARACTERS_MAX)
+    if not 0 <= message.fee_minor_max <= limits.AMOUNT_MINOR_MAX:
+        findings.add("AMOUNT_INVALID", "fee_minor_max", f"from 0 to {limits.AMOUNT_MINOR_MAX}")
     if message.HasField("creditor"):
         _check_creditor(message, findings)
     if message.HasField("value_date"):
@@ -291,7 +312,11 @@ def read_account_opening(
     """Read one account to open, or tell everything that is wrong with it."""
     findings = Findings(path)
     account = message.account
+    code, version = findings.take(fields.parse_product_name, account.product, "account.product", ("", 0))
+    if version:
+        findings.add("PRODUCT_VERSION_GIVEN", "account.product", "an account is opened with the highest version")
     item = account_pb2.OpenAccountsRequest.Item(
+        product_code=code,
         request_id=findings.take(identifiers.parse_uuid, message.request_id, "request_id", _NO_ID),
         customer_number=findings.take(fields.parse_customer_name, account.customer, "account.customer", 0),
         currency=findings.take(fields.parse_currency, account.currency_code, "account.currency_code", 0),

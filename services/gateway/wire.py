@@ -10,20 +10,17 @@ from itertools import chain
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import status_pb2
 from google.type.date_pb2 import Date
 from hivecore.account.v1 import account_pb2
 from hivecore.gateway.v1 import bank_pb2
 from hivecore.ledger.v1 import ledger_pb2
 
-from services.chassis import status
+from services.chassis import catalogue_wire
 from services.domain import currencies, errors, identifiers
 from services.domain.outcomes import NOT_THERE, Outcome, Refusal
+from services.domain.products import Reference
 from services.gateway.authentication import Caller
-from services.gateway.columns import LIMITS_OVERRIDDEN, Outcomes, Special, Transfers
-
-FURTHER_VIOLATIONS_MAX: Final = 5_000
-"""Told in the answer to one call of thousands, besides each place's first: the answer must fit a message."""
+from services.gateway.columns import FEES_WAIVED, LIMITS_OVERRIDDEN, Outcomes, Special, Transfers
 
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 
@@ -108,7 +105,8 @@ def post_request(shard_id: int, transfers: Transfers, directory_version: int) ->
 
 def outcomes(response: ledger_pb2.PostTransfersResponse) -> Outcomes:
     """Read a ledger's answer."""
-    return Outcomes(response.outcomes, response.refusals, response.booking_times_us, response.errors)
+    columns = (response.outcomes, response.refusals, response.booking_times_us, response.errors)
+    return Outcomes(*columns, response.repeats)
 
 
 def place_error(number: int, transfer_id: bytes) -> errors.BankError:
@@ -185,6 +183,9 @@ def posted_transfer(
         captured_hold=hold_name(payer, special.hold_id) if special.hold_id else "",
         reversed_transfer=transfer_name(payee, special.original_id) if special.original_id else "",
         override_limits=bool(special.flags & LIMITS_OVERRIDDEN),
+        fee_minor_max=special.fee_minor_max,
+        waive_fees=bool(special.flags & FEES_WAIVED),
+        fee_minor=sum(leg.amount_minor for leg in transfers.further_legs if leg.is_fee),
         actor=actor.subject,
         channel=actor.channel,
         metadata=asked.metadata,
@@ -223,7 +224,7 @@ def transfer_of_record(record: ledger_pb2.TransferRecord) -> bank_pb2.Transfer:
     return bank_pb2.Transfer(
         name=transfer_name(first.debit_account, record.transfer_id),
         transfer_id=transfer_id,
-        legs=[_leg(leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency) for leg in legs],
+        legs=[_leg(leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency, leg.is_fee) for leg in legs],
         reference=record.reference,
         creditor=creditor,
         value_date=day(record.value_date),
@@ -234,6 +235,8 @@ def transfer_of_record(record: ledger_pb2.TransferRecord) -> bank_pb2.Transfer:
         captured_hold=hold_name(first.debit_account, record.hold_id) if record.hold_id else "",
         reversed_transfer=transfer_name(first.credit_account, record.original_id) if record.original_id else "",
         override_limits=bool(record.flags & LIMITS_OVERRIDDEN),
+        waive_fees=bool(record.flags & FEES_WAIVED),
+        fee_minor=sum(leg.amount_minor for leg in legs if leg.is_fee),
         actor=record.actor.subject,
         channel=record.actor.channel,
         metadata=record.metadata,
@@ -266,12 +269,15 @@ def hold(record: ledger_pb2.Hold) -> bank_pb2.Hold:
     )
 
 
-def _leg(debit_account: int, credit_account: int, amount_minor: int, currency: int) -> bank_pb2.Leg:
+def _leg(
+    debit_account: int, credit_account: int, amount_minor: int, currency: int, is_fee: int = False
+) -> bank_pb2.Leg:
     return bank_pb2.Leg(
         debit_account=f"{debit_account:016d}",
         credit_account=f"{credit_account:016d}",
         amount_minor=amount_minor,
         currency_code=currencies.CODE_BY_NUMBER[currency],
+        is_fee=bool(is_fee),
     )
 
 
@@ -293,6 +299,7 @@ def entry(account_number: int, currency: int, row: ledger_pb2.ListEntriesRespons
         business_date=day(row.business_date),
         value_date=day(row.value_date),
         kind=row.kind,  # type: ignore[arg-type]
+        is_fee=row.is_fee,
     )
 
 
@@ -336,6 +343,7 @@ def account(record: account_pb2.Account, restrictions: int | None = None) -> ban
         external_reference=record.external_reference,
         state=state,  # type: ignore[arg-type]
         create_time=timestamp(record.create_time_us),
+        product=catalogue_wire.product_name(Reference(record.product_code, record.product_version)),
     )
 
 
@@ -344,6 +352,8 @@ _KIND_BY_REASON: Final = {
     "EXTERNAL_REFERENCE_TAKEN": errors.Conflict,
     "BANK_FULL": errors.Refused,
     "CUSTOMER_NOT_FOUND": errors.NotFound,
+    "PRODUCT_NOT_FOUND": errors.NotFound,
+    "PRODUCT_CURRENCY_MISMATCH": errors.Refused,
 }
 
 
@@ -351,29 +361,6 @@ def opening_error(error: account_pb2.PlaceError) -> errors.BankError:
     """Say why the account service did not open a customer or an account."""
     kind = _KIND_BY_REASON.get(error.reason, errors.Unavailable)
     return kind(error.reason, error.message)
-
-
-class Statuses:
-    """Says the errors of one call's places; places that share an error share the work."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[errors.BankError, status_pb2.Status]] = {}
-        self._further_left = FURTHER_VIOLATIONS_MAX
-
-    def of(self, error: errors.BankError) -> status_pb2.Status:
-        """Say one error."""
-        known = self._known.get(id(error))
-        if known is None:
-            known = self._known[id(error)] = (error, status.to_status(self._shortened(error)))
-        return known[1]
-
-    def _shortened(self, error: errors.BankError) -> errors.BankError:
-        if not isinstance(error, errors.Malformed) or not error.further:
-            return error
-        self._further_left -= len(error.further)
-        if self._further_left >= 0:
-            return error
-        return errors.Malformed(error.reason, error.field, error.description)
 
 
 def timestamp(microseconds: int) -> Timestamp:

@@ -8,7 +8,7 @@ import os
 
 from hivecore.ledger.v1 import ledger_pb2_grpc
 
-from services.chassis import logs, metrics, migrations, process, settings
+from services.chassis import logs, metrics, migrations, process, settings, tracing
 from services.chassis.directory_cache import DirectoryCache
 from services.chassis.server import Server
 from services.ledger.service import LedgerService
@@ -21,6 +21,7 @@ async def main() -> None:
     options = settings.read(LedgerSettings, os.environ)
     logs.configure(options.log_level, "ledger", options.instance)
     metrics.name_process("ledger")
+    tracing.configure(options.traces, "ledger", options.instance, options.traces_file)
     directory = DirectoryCache(options.account_address)
     shards: dict[int, Shard] = {
         shard_id: Shard(

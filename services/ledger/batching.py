@@ -13,11 +13,12 @@ writer has taken (stop). Never here: rules about money, SQL, gRPC.
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from time import perf_counter
 from typing import Any, Final, TypeVar
 
-from services.chassis import logs, postgres
-from services.domain import currencies, errors, limits
+from services.chassis import logs, postgres, tracing
+from services.domain import currencies, errors, identifiers, limits
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import metrics
 from services.ledger.books import Decision
@@ -33,6 +34,9 @@ RECONNECT_SECONDS: Final = 0.2
 
 PASSING_SECONDS: Final = 0.05
 """How long what nobody waits for may wait for somebody else's batch."""
+
+IDS_LOGGED_MAX: Final = 100
+"""Of a batch's transfers, in a line at DEBUG."""
 
 _log = logs.get(__name__)
 
@@ -127,7 +131,8 @@ class Writer:
         try:
             while True:
                 batch = await self._next_batch()
-                await self._settle(batch)
+                with tracing.span("batch", (job.origin for job in batch)):
+                    await self._settle(batch)
         except FenceLost:
             if not self._in_doubt:
                 fate = not_the_writer(self.shard_id)
@@ -258,6 +263,9 @@ class Writer:
         if not draft.is_empty():
             self.memory.take(draft)
             self._on_commit(draft)
+        if logs.shows_calls() and draft.decisions:
+            ids = [identifiers.uuid_text(transfer_id) for transfer_id in islice(draft.decisions, IDS_LOGGED_MAX)]
+            _log.debug("batch_written", shard=self.shard_id, sequence=draft.sequence, transfer_ids=ids)
         self._meters.cached.set(self.memory.account_count)
         self._meters.count(draft, sum(len(job.transfer_ids()) for job in batch))
         for job, answer in zip(batch, answers, strict=True):

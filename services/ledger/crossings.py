@@ -19,7 +19,7 @@ from typing import Any, Final, Protocol
 
 from hivecore.ledger.v1 import ledger_pb2
 
-from services.chassis import logs
+from services.chassis import logs, requests
 from services.chassis.bounded import Bounded
 from services.domain import errors, limits
 from services.domain.outcomes import Outcome
@@ -105,6 +105,7 @@ class Courier:
 
     async def run(self, writer: Writer) -> None:
         """Hand crossings over for ever."""
+        requests.become(())  # Whoever's crossing was the first: what follows is everybody's.
         pause = RETRY_SECONDS_MIN
         while True:
             while not self._pending:

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
+from services.chassis import tracing
 from services.ledger import posting
 from services.ledger.books import (
     AccountState,
@@ -27,12 +28,14 @@ T = TypeVar("T")
 class Job(ABC, Generic[T]):
     """One caller's request to the writer, and the future of its answer."""
 
-    __slots__ = ("deadline", "future", "queued_at", "started", "weight")
+    __slots__ = ("deadline", "future", "origin", "queued_at", "started", "weight")
 
     def __init__(self, weight: int, deadline: float) -> None:
         self.weight = weight
         self.deadline = deadline
         """Loop time; a job that is still waiting then is dropped with nothing written."""
+        self.origin = tracing.origin()
+        """The call's span, when calls are traced."""
         self.queued_at = 0.0
         """When it began to wait for the writer, by `perf_counter`."""
         self.started = False

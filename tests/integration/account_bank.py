@@ -9,6 +9,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 import grpc
@@ -22,7 +23,10 @@ from services.account import records, store
 from services.account.books import Books
 from services.account.database import Database
 from services.account.lifecycle import Lifecycle
+from services.account.moves import Moves
+from services.account.moving import Mover
 from services.account.opening import AccountWanted, CustomerWanted
+from services.account.product_store import ProductStore
 from services.account.records import Records
 from services.account.store import ControlStore, ShardPlan
 from services.account.territory import Territory
@@ -72,6 +76,14 @@ class Stores:
         self.control = control
         self.shards = shards
         self._databases = databases
+
+    @property
+    def products(self) -> ProductStore:
+        return ProductStore(self._databases[0])
+
+    def mover(self, territory: Territory, books: Books) -> Mover:
+        moves = {shard_id: Moves(self._databases[shard_id]) for shard_id in self.shards}
+        return Mover(self.products, territory, moves, books)
 
     async def territory(self) -> Territory:
         return Territory(self.control, self.shards, await self.control.directory())
@@ -185,7 +197,9 @@ class Bank:
     async def lifecycle(self, stores: Stores, before_part: CrashAt | None = None) -> Lifecycle:
         """Make a second account process's inside, to be crashed at will."""
         books = Books(self.ledgers)
-        return Lifecycle(stores.control, await stores.territory(), books, before_part=before_part or CrashAt(10**9))
+        return Lifecycle(
+            stores.control, await stores.territory(), books, stores.products, before_part=before_part or CrashAt(10**9)
+        )
 
     def _start(self, name: str, settings: dict[str, str]) -> None:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("HIVECORE_")}
@@ -229,8 +243,13 @@ async def open_customers(bank: Bank, wants: Sequence[CustomerWanted]) -> list[pb
     return [result.customer if result.HasField("customer") else result.error.reason for result in answer.results]
 
 
+def asked_for(want: AccountWanted) -> dict[str, Any]:
+    """Leave out what a product means now: callers name it."""
+    return {name: value for name, value in want._asdict().items() if name != "product"}
+
+
 async def open_accounts(bank: Bank, wants: Sequence[AccountWanted]) -> list[pb.Account | str]:
-    items = [pb.OpenAccountsRequest.Item(**want._asdict()) for want in wants]
+    items = [pb.OpenAccountsRequest.Item(**asked_for(want)) for want in wants]
     answer = await bank.accounts.OpenAccounts(pb.OpenAccountsRequest(items=items), timeout=SECONDS, wait_for_ready=True)
     return [result.account if result.HasField("account") else result.error.reason for result in answer.results]
 

@@ -21,6 +21,7 @@ from account_bank import (
     CrashAt,
     Stores,
     accounts,
+    asked_for,
     books_of,
     customers,
     new_customers,
@@ -61,7 +62,9 @@ async def opens_accounts(bank: Bank, stores: Stores, wants: Sequence[AccountWant
 async def sweep(bank: Bank, stores: Stores) -> None:
     lifecycle, territory = await bank.lifecycle(stores), await stores.territory()
     partners = Partners(stores.control, territory, Books(bank.ledgers))
-    await Sweeper(stores.control, territory, lifecycle, partners, interval_seconds=SECONDS, age_seconds=-1.0).sweep()
+    mover = stores.mover(territory, Books(bank.ledgers))
+    sweeper = Sweeper(stores.control, territory, lifecycle, partners, mover, interval_seconds=SECONDS, age_seconds=-1.0)
+    await sweeper.sweep()
 
 
 async def crashes(bank: Bank, stores: Stores, opens, new_wants) -> AsyncIterator[tuple[list, str]]:
@@ -149,7 +152,7 @@ async def test_without_the_ledger_an_account_is_in_doubt_until_the_sweeper_finis
 ) -> None:
     wanted = accounts(await new_customers(bank, 6))
     bank.kill("ledger")
-    items = [pb.OpenAccountsRequest.Item(**want._asdict()) for want in wanted]
+    items = [pb.OpenAccountsRequest.Item(**asked_for(want)) for want in wanted]
     call = bank.accounts.OpenAccounts(pb.OpenAccountsRequest(items=items), timeout=1)
     assert await reason_of(call) == (grpc.StatusCode.UNAVAILABLE, "OUTCOME_UNKNOWN")
     assert len(await stores.half_open()) == 6

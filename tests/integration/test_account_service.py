@@ -67,7 +67,7 @@ async def test_customers_and_accounts_are_opened_down_to_the_books(bank: Bank, s
     wanted = accounts(numbers * 2)
     made = await open_accounts(bank, wanted)
     assert len({account.account_number for account in made}) == 14
-    assert [(a.customer_number, a.currency, a.external_reference) for a in made] == [tuple(w[1:]) for w in wanted]
+    assert [(a.customer_number, a.currency, a.external_reference) for a in made] == [tuple(w[1:4]) for w in wanted]
     assert {account.state for account in made} == {State.ACTIVE}
     assert all(a.account_number // 10**12 == a.customer_number // 10**10 for a in made)
     assert await books_of(bank, [account.account_number for account in made]) == [(True, CZK, 0)] * 14
@@ -257,7 +257,7 @@ async def test_a_request_that_is_being_opened_elsewhere_keeps_its_reference(bank
 
     want = next(want for want in customers(1_000) if homes(want) == [1, 2])
     shards = {1: stores.records(1, Before), 2: stores.records(2, After), 3: stores.shards[3]}
-    slow = Lifecycle(stores.control, Territory(stores.control, shards, territory.directory), Books({}))
+    slow = Lifecycle(stores.control, Territory(stores.control, shards, territory.directory), Books({}), stores.products)
     opening = asyncio.ensure_future(slow.open_customers([want]))
     await read.wait()
     (quick,) = await (await bank.lifecycle(stores)).open_customers([want])

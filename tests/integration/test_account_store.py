@@ -252,7 +252,7 @@ async def test_in_a_full_bank_the_first_places_of_a_call_are_opened_and_the_same
     stores: Stores,
 ) -> None:
     await stores.control.register(plans(quota=2), [CZK])
-    lifecycle = Lifecycle(stores.control, await stores.territory(), Books({}))
+    lifecycle = Lifecycle(stores.control, await stores.territory(), Books({}), stores.products)
     wants = customers(8)
     results = await lifecycle.open_customers(wants)
     assert [isinstance(result, Customer) for result in results] == [True] * 6 + [False] * 2

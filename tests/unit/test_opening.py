@@ -110,14 +110,18 @@ def test_every_refusal_is_shown_in_order() -> None:
     reused = Claim(7, want(ONE, "R", "another body").fingerprint)
     shown = []
     for claims, known, owners, room in (
-        ({ONE: reused}, False, {"R": 9}, []),
-        ({}, False, {"R": 9}, []),
-        ({}, True, {"R": 9}, []),
-        ({}, True, {}, []),
+        ({ONE: reused}, 0, {"R": 9}, []),
+        ({}, 0, {"R": 9}, []),
+        ({}, 1, {"R": 9}, []),
+        ({}, 2, {"R": 9}, []),
+        ({}, 3, {"R": 9}, []),
+        ({}, 3, {}, []),
     ):
         sheet = Sheet([want(ONE, "R")])
         sheet.read_requests(claims)
-        sheet.refuse_unless(lambda _want, known=known: known, Refusal.CUSTOMER_NOT_FOUND)
+        sheet.refuse_unless(lambda _want, known=known: known > 0, Refusal.CUSTOMER_NOT_FOUND)
+        sheet.refuse_unless(lambda _want, known=known: known > 1, Refusal.PRODUCT_NOT_FOUND)
+        sheet.refuse_unless(lambda _want, known=known: known > 2, Refusal.PRODUCT_CURRENCY_MISMATCH)
         sheet.read_references(owners)
         sheet.give(sheet.places_without_number(), room)
         shown += ends(sheet)

@@ -16,9 +16,9 @@ SELECT 2
 """
 
 
-def test_a_block_runs_from_its_name_to_the_next_and_keeps_its_comments() -> None:
+def test_a_block_runs_from_its_name_to_the_next_and_begins_with_its_verb() -> None:
     found = queries.parse("room", TEXT)
-    assert dict(found) == {"first_one": "-- Says why.\nSELECT 1;", "second": "SELECT 2\n  FROM here;"}
+    assert dict(found) == {"first_one": "SELECT 1;", "second": "SELECT 2\n  FROM here;"}
 
 
 def test_a_missing_name_says_which_file_lacks_it() -> None:

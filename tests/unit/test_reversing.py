@@ -69,8 +69,12 @@ class Shards:
         return self._known
 
 
+async def free_of_charge(*_: Any) -> dict[int, errors.BankError]:
+    return {}
+
+
 async def _reverse(shards: Shards) -> bank_pb2.Transfer:
-    posting = Posting(shards, Ownership(None, 1), Bounds(9, 9, 9, 1))  # type: ignore[arg-type]
+    posting = Posting(shards, Ownership(None, 1), free_of_charge, Bounds(9, 9, 9, 1))  # type: ignore[arg-type]
     name = f"accounts/{PAYER:016d}/transfers/{ORIGINAL}"
     request = bank_pb2.ReverseTransferRequest(name=name, transfer_id=str(UUID(int=8)))
     deadline = asyncio.get_running_loop().time() + 5

@@ -14,7 +14,7 @@ from services.domain import chart, errors, identifiers
 from services.domain.directory import Directory, ShardFacts, SlotRange
 from services.domain.errors import BankError
 from services.domain.outcomes import Outcome, Refusal
-from services.gateway import scopes, wire
+from services.gateway import scopes, statuses
 from services.gateway.authentication import Caller
 from services.gateway.coalescing import Bounds
 from services.gateway.ownership import Ownership
@@ -93,8 +93,12 @@ def _none(*place_errors: int) -> Answer:
 POSTED = _all(Outcome.POSTED)
 
 
+async def free_of_charge(*_: Any) -> dict[int, BankError]:
+    return {}
+
+
 def _posting(shards: Shards) -> Posting:
-    return Posting(shards, Ownership(None, 1), Bounds(1000, 1000, 1000, 1))  # type: ignore[arg-type]
+    return Posting(shards, Ownership(None, 1), free_of_charge, Bounds(1000, 1000, 1000, 1))  # type: ignore[arg-type]
 
 
 def _account(slot: int, serial: int = 1) -> str:
@@ -272,7 +276,7 @@ async def test_places_are_right_however_a_long_call_is_sliced() -> None:
     count = 2 * SLICE_TRANSFERS + 3
     bad = {0, SLICE_TRANSFERS - 1, SLICE_TRANSFERS, count - 1}
     asked = [_transfer(number, A, B, 0 if number in bad else 1) for number in range(count)]
-    response = await Posting(shards, Ownership(None, 1), Bounds(2000, 2000, 1, 1)).post_many(  # type: ignore[arg-type]
+    response = await Posting(shards, Ownership(None, 1), free_of_charge, Bounds(2000, 2000, 1, 1)).post_many(  # type: ignore[arg-type]
         NOBODY_SPECIAL, asked, _deadline()
     )
     assert {place for place, result in enumerate(response.results) if result.HasField("error")} == bad
@@ -285,11 +289,11 @@ async def test_places_are_right_however_a_long_call_is_sliced() -> None:
 
 def test_the_violations_of_one_answer_are_bounded_but_every_place_keeps_its_first() -> None:
     further = [errors.Malformed("AMOUNT_NOT_POSITIVE", "b", "at least 1")] * 10
-    statuses = wire.Statuses()
+    said = statuses.Statuses()
     told = [
-        status.from_status(statuses.of(errors.Malformed("UUID_INVALID", f"a{place}", "not a UUID", further)))
-        for place in range(wire.FURTHER_VIOLATIONS_MAX // 10 + 2)
+        status.from_status(said.of(errors.Malformed("UUID_INVALID", f"a{place}", "not a UUID", further)))
+        for place in range(statuses.FURTHER_VIOLATIONS_MAX // 10 + 2)
     ]
     lengths = [len(error.further) for error in told if isinstance(error, errors.Malformed)]
-    assert lengths == [10] * (wire.FURTHER_VIOLATIONS_MAX // 10) + [0, 0]
+    assert lengths == [10] * (statuses.FURTHER_VIOLATIONS_MAX // 10) + [0, 0]
     assert [error.field for error in told if isinstance(error, errors.Malformed)][-1] == f"a{len(told) - 1}"

@@ -16,6 +16,7 @@ from services.cli.commands.options import (
     Token,
     amount_of,
     ask_once,
+    limit_of,
     with_bank,
 )
 from services.cli.finding import Where
@@ -44,6 +45,10 @@ def transfer(
     ] = "",
     remittance: Annotated[str, typer.Option("--remittance", help="Words for the payee at the partner bank.")] = "",
     override_limits: OverrideLimits = False,
+    max_fee: Annotated[
+        str | None, typer.Option("--max-fee", help="The most that may be charged for it; more is refused.")
+    ] = None,
+    waive_fees: Annotated[bool, typer.Option("--waive-fees", help="Charge nothing; needs scope fees.waive.")] = False,
     data: Data = None,
     gateway: Gateway = None,
     token: Token = None,
@@ -51,6 +56,7 @@ def transfer(
 ) -> None:
     """Move money from one account to another, once per id."""
     amount_minor = amount_of(amount, currency)
+    fee_minor_max = None if max_fee is None else limit_of(max_fee, currency, "--max-fee")
     chart, _, bank_code = credit.partition(".")
     if (creditor_account or remittance) and not (chart == "NOSTRO" and bank_code and creditor_account):
         raise typer.BadParameter("--creditor-account and --remittance go with --to NOSTRO.<bank>")
@@ -63,7 +69,12 @@ def transfer(
             debit_account=debit, credit_account=credit, amount_minor=amount_minor, currency_code=currency
         )
         wanted = bank_pb2.Transfer(
-            transfer_id=chosen_id, legs=[leg], reference=reference, override_limits=override_limits
+            transfer_id=chosen_id,
+            legs=[leg],
+            reference=reference,
+            override_limits=override_limits,
+            waive_fees=waive_fees,
+            fee_minor_max=fee_minor_max,
         )
         if creditor_account:
             wanted.creditor.bank_code = bank_code
@@ -120,7 +131,7 @@ def show_transfer(posted: "bank_pb2.Transfer", *, as_json: bool) -> None:
     if as_json:
         show_json(view)
         return
-    leg, *further = posted.legs
+    leg, *further = [each for each in posted.legs if not each.is_fee]
     shown = {
         "transfer": posted.transfer_id,
         "state": view["state"],
@@ -130,6 +141,8 @@ def show_transfer(posted: "bank_pb2.Transfer", *, as_json: bool) -> None:
         "reference": posted.reference,
         "booked": view["booking_time"],
     }
+    if posted.fee_minor:
+        shown["fee"] = f"{format_amount(posted.fee_minor, leg.currency_code)} {leg.currency_code}"
     if further:
         shown["further legs"] = len(further)
     show_fields(shown)

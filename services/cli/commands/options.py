@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias, TypeVar
 
 import typer
 
-from services.cli.amounts import AmountInvalid, parse_amount
+from services.cli.amounts import AmountInvalid, parse_amount, parse_limit
 from services.cli.finding import Where, read_bank_file
 from services.cli.output import Failure, fail
 from services.domain.errors import BankError, DeadlinePassed, OutcomeUnknown, Unavailable
@@ -72,6 +72,14 @@ def amount_of(text: str, currency_code: str, option: str = "--amount") -> int:
     """Read an amount into minor units; wrong usage when it is none."""
     try:
         return parse_amount(text, currency_code)
+    except AmountInvalid as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def limit_of(text: str, currency_code: str, option: str) -> int:
+    """Read an amount that may be zero into minor units; wrong usage when it is none."""
+    try:
+        return parse_limit(text, currency_code)
     except AmountInvalid as error:
         raise typer.BadParameter(str(error), param_hint=option) from error
 

@@ -71,6 +71,7 @@ def open_account(
     number: CustomerNumber,
     currency: Annotated[str, typer.Option("--currency", help="ISO 4217 code of the account.")],
     reference: Annotated[str, typer.Option("--reference", help="What another system calls the account.")] = "",
+    product: Annotated[str, typer.Option("--product", help="Code of a product; the currency's default.")] = "",
     request_id: RequestId = None,
     data: Data = None,
     gateway: Gateway = None,
@@ -82,7 +83,12 @@ def open_account(
     async def work(bank: "Session") -> "bank_pb2.Account":
         from hivecore.gateway.v1 import bank_pb2
 
-        wanted = bank_pb2.Account(customer=f"customers/{number}", currency_code=currency, external_reference=reference)
+        wanted = bank_pb2.Account(
+            customer=f"customers/{number}",
+            currency_code=currency,
+            external_reference=reference,
+            product=f"products/{product}" if product else "",
+        )
         request = bank_pb2.OpenAccountRequest(request_id=request_id or new_id(), account=wanted)
         return await bank.call(bank.stub.OpenAccount, request)
 

@@ -10,6 +10,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from hivecore.product.v1 import product_pb2 as _product_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -20,6 +21,330 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+@_typing.final
+class Catalogue(_message.Message):
+    """All published products, small enough to be cached whole by everybody."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Default(_message.Message):
+        """What an account gets when no product is asked for."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CURRENCY_FIELD_NUMBER: _builtins.int
+        CODE_FIELD_NUMBER: _builtins.int
+        currency: _builtins.int
+        """ISO 4217 numeric."""
+        code: _builtins.str
+        """The product's code; its highest version at the time."""
+        def __init__(
+            self,
+            *,
+            currency: _builtins.int = ...,
+            code: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "currency", b"currency"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    UNCHANGED_FIELD_NUMBER: _builtins.int
+    PRODUCTS_FIELD_NUMBER: _builtins.int
+    DEFAULTS_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """Grows with every change."""
+    unchanged: _builtins.bool
+    """Whether the rest is left out because the caller's copy is as new."""
+    @_builtins.property
+    def products(self) -> _containers.RepeatedCompositeFieldContainer[_product_pb2.Product]:
+        """By code and version."""
+
+    @_builtins.property
+    def defaults(self) -> _containers.RepeatedCompositeFieldContainer[Global___Catalogue.Default]:
+        """By currency."""
+
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        unchanged: _builtins.bool = ...,
+        products: _abc.Iterable[_product_pb2.Product] | None = ...,
+        defaults: _abc.Iterable[Global___Catalogue.Default] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "products", b"products", "unchanged", b"unchanged", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Catalogue: _TypeAlias = Catalogue  # noqa: Y015
+
+@_typing.final
+class GetCatalogueRequest(_message.Message):
+    """Asks for the catalogue."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KNOWN_VERSION_FIELD_NUMBER: _builtins.int
+    known_version: _builtins.int
+    """The version the caller has; 0 for none."""
+    def __init__(
+        self,
+        *,
+        known_version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["known_version", b"known_version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCatalogueRequest: _TypeAlias = GetCatalogueRequest  # noqa: Y015
+
+@_typing.final
+class LoadProductsRequest(_message.Message):
+    """Products to publish."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PRODUCTS_FIELD_NUMBER: _builtins.int
+    DEFAULTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def products(self) -> _containers.RepeatedCompositeFieldContainer[_product_pb2.Product]:
+        """At most 1,000."""
+
+    @_builtins.property
+    def defaults(self) -> _containers.RepeatedCompositeFieldContainer[Global___Catalogue.Default]:
+        """Replace the defaults of their currencies; an empty code takes one away."""
+
+    def __init__(
+        self,
+        *,
+        products: _abc.Iterable[_product_pb2.Product] | None = ...,
+        defaults: _abc.Iterable[Global___Catalogue.Default] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["defaults", b"defaults", "products", b"products"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadProductsRequest: _TypeAlias = LoadProductsRequest  # noqa: Y015
+
+@_typing.final
+class LoadProductsResponse(_message.Message):
+    """What was new."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLISHED_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """The catalogue's version from here on."""
+    @_builtins.property
+    def published(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the versions that were not published before."""
+
+    def __init__(
+        self,
+        *,
+        published: _abc.Iterable[_builtins.str] | None = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["published", b"published", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadProductsResponse: _TypeAlias = LoadProductsResponse  # noqa: Y015
+
+@_typing.final
+class MoveAccountRequest(_message.Message):
+    """An account to move."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    PRODUCT_CODE_FIELD_NUMBER: _builtins.int
+    PRODUCT_VERSION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.bytes
+    """16 bytes, minted once per intention."""
+    account_number: _builtins.int
+    """Which account."""
+    product_code: _builtins.str
+    """To which product."""
+    product_version: _builtins.int
+    """To which version; 0 for the highest at the time."""
+    reason: _builtins.str
+    """Why."""
+    channel: _builtins.str
+    """The channel of who asks."""
+    subject: _builtins.str
+    """Who asks."""
+    def __init__(
+        self,
+        *,
+        request_id: _builtins.bytes = ...,
+        account_number: _builtins.int = ...,
+        product_code: _builtins.str = ...,
+        product_version: _builtins.int = ...,
+        reason: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        subject: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "channel", b"channel", "product_code", b"product_code", "product_version", b"product_version", "reason", b"reason", "request_id", b"request_id", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveAccountRequest: _TypeAlias = MoveAccountRequest  # noqa: Y015
+
+@_typing.final
+class MoveAccountResponse(_message.Message):
+    """What became of a move."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def account(self) -> Global___Account:
+        """The account as it is then."""
+
+    @_builtins.property
+    def error(self) -> Global___PlaceError:
+        """REQUEST_ID_REUSED, ACCOUNT_NOT_FOUND, PRODUCT_NOT_FOUND, PRODUCT_CURRENCY_MISMATCH, MOVE_UNDER_WAY,
+        ACCOUNT_NOT_OPEN, or the ledger's refusal.
+        """
+
+    def __init__(
+        self,
+        *,
+        account: Global___Account | None = ...,
+        error: Global___PlaceError | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "error", b"error", "result", b"result"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "error", b"error", "result", b"result"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_result: _TypeAlias = _typing.Literal["account", "error"]  # noqa: Y015
+    _WhichOneofArgType_result: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_result) -> _WhichOneofReturnType_result | None: ...
+
+Global___MoveAccountResponse: _TypeAlias = MoveAccountResponse  # noqa: Y015
+
+@_typing.final
+class ListMovedAccountsRequest(_message.Message):
+    """Asks which accounts were moved."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Mark(_message.Message):
+        """How far the caller knows a shard's moves."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SHARD_ID_FIELD_NUMBER: _builtins.int
+        AFTER_FIELD_NUMBER: _builtins.int
+        shard_id: _builtins.int
+        """Which shard."""
+        after: _builtins.int
+        """The last move known; 0 for none, -1 to learn only which is the last."""
+        def __init__(
+            self,
+            *,
+            shard_id: _builtins.int = ...,
+            after: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "shard_id", b"shard_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MARKS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def marks(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListMovedAccountsRequest.Mark]:
+        """Shards to ask about."""
+
+    def __init__(
+        self,
+        *,
+        marks: _abc.Iterable[Global___ListMovedAccountsRequest.Mark] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["marks", b"marks"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMovedAccountsRequest: _TypeAlias = ListMovedAccountsRequest  # noqa: Y015
+
+@_typing.final
+class ListMovedAccountsResponse(_message.Message):
+    """The accounts moved since."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Moves(_message.Message):
+        """Of one shard; a shard that does not answer is left out."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SHARD_ID_FIELD_NUMBER: _builtins.int
+        THROUGH_FIELD_NUMBER: _builtins.int
+        ACCOUNT_NUMBERS_FIELD_NUMBER: _builtins.int
+        shard_id: _builtins.int
+        """Which shard."""
+        through: _builtins.int
+        """The last move listed."""
+        @_builtins.property
+        def account_numbers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+            """In the order of the moves, at most 1,000; there may be more after a full list."""
+
+        def __init__(
+            self,
+            *,
+            shard_id: _builtins.int = ...,
+            through: _builtins.int = ...,
+            account_numbers: _abc.Iterable[_builtins.int] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["account_numbers", b"account_numbers", "shard_id", b"shard_id", "through", b"through"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MOVES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def moves(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListMovedAccountsResponse.Moves]:
+        """By shard."""
+
+    def __init__(
+        self,
+        *,
+        moves: _abc.Iterable[Global___ListMovedAccountsResponse.Moves] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["moves", b"moves"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListMovedAccountsResponse: _TypeAlias = ListMovedAccountsResponse  # noqa: Y015
 
 @_typing.final
 class Directory(_message.Message):
@@ -229,6 +554,8 @@ class Account(_message.Message):
     EXTERNAL_REFERENCE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_US_FIELD_NUMBER: _builtins.int
+    PRODUCT_CODE_FIELD_NUMBER: _builtins.int
+    PRODUCT_VERSION_FIELD_NUMBER: _builtins.int
     account_number: _builtins.int
     """16 digits as an integer; 0 when the place is empty."""
     customer_number: _builtins.int
@@ -241,6 +568,10 @@ class Account(_message.Message):
     """1 opening, 2 active, 3 closed."""
     create_time_us: _builtins.int
     """Microseconds since 1970-01-01 UTC."""
+    product_code: _builtins.str
+    """Its product; empty for none."""
+    product_version: _builtins.int
+    """The version of it that the account keeps until it is moved; 0 for none."""
     def __init__(
         self,
         *,
@@ -250,10 +581,12 @@ class Account(_message.Message):
         external_reference: _builtins.str = ...,
         state: _builtins.int = ...,
         create_time_us: _builtins.int = ...,
+        product_code: _builtins.str = ...,
+        product_version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "create_time_us", b"create_time_us", "currency", b"currency", "customer_number", b"customer_number", "external_reference", b"external_reference", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "create_time_us", b"create_time_us", "currency", b"currency", "customer_number", b"customer_number", "external_reference", b"external_reference", "product_code", b"product_code", "product_version", b"product_version", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -407,6 +740,7 @@ class OpenAccountsRequest(_message.Message):
         CUSTOMER_NUMBER_FIELD_NUMBER: _builtins.int
         CURRENCY_FIELD_NUMBER: _builtins.int
         EXTERNAL_REFERENCE_FIELD_NUMBER: _builtins.int
+        PRODUCT_CODE_FIELD_NUMBER: _builtins.int
         request_id: _builtins.bytes
         """16 bytes."""
         customer_number: _builtins.int
@@ -415,6 +749,8 @@ class OpenAccountsRequest(_message.Message):
         """ISO 4217 numeric."""
         external_reference: _builtins.str
         """May be empty."""
+        product_code: _builtins.str
+        """Empty for the default of the currency, if there is one."""
         def __init__(
             self,
             *,
@@ -422,10 +758,11 @@ class OpenAccountsRequest(_message.Message):
             customer_number: _builtins.int = ...,
             currency: _builtins.int = ...,
             external_reference: _builtins.str = ...,
+            product_code: _builtins.str = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "customer_number", b"customer_number", "external_reference", b"external_reference", "request_id", b"request_id"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "customer_number", b"customer_number", "external_reference", b"external_reference", "product_code", b"product_code", "request_id", b"request_id"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -467,7 +804,9 @@ class OpenAccountsResponse(_message.Message):
 
         @_builtins.property
         def error(self) -> Global___PlaceError:
-            """REQUEST_ID_REUSED, EXTERNAL_REFERENCE_TAKEN or CUSTOMER_NOT_FOUND."""
+            """REQUEST_ID_REUSED, EXTERNAL_REFERENCE_TAKEN, CUSTOMER_NOT_FOUND, PRODUCT_NOT_FOUND or
+            PRODUCT_CURRENCY_MISMATCH.
+            """
 
         def __init__(
             self,

@@ -80,6 +80,26 @@ class AccountsStub:
                 request_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPaymentFileRequest.SerializeToString,
                 response_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPaymentFileResponse.FromString,
                 _registered_method=True)
+        self.GetCatalogue = channel.unary_unary(
+                '/hivecore.account.v1.Accounts/GetCatalogue',
+                request_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.GetCatalogueRequest.SerializeToString,
+                response_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.Catalogue.FromString,
+                _registered_method=True)
+        self.LoadProducts = channel.unary_unary(
+                '/hivecore.account.v1.Accounts/LoadProducts',
+                request_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.LoadProductsRequest.SerializeToString,
+                response_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.LoadProductsResponse.FromString,
+                _registered_method=True)
+        self.MoveAccount = channel.unary_unary(
+                '/hivecore.account.v1.Accounts/MoveAccount',
+                request_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.MoveAccountRequest.SerializeToString,
+                response_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.MoveAccountResponse.FromString,
+                _registered_method=True)
+        self.ListMovedAccounts = channel.unary_unary(
+                '/hivecore.account.v1.Accounts/ListMovedAccounts',
+                request_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.ListMovedAccountsRequest.SerializeToString,
+                response_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.ListMovedAccountsResponse.FromString,
+                _registered_method=True)
 
 
 class AccountsServicer:
@@ -149,6 +169,37 @@ class AccountsServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCatalogue(self, request, context):
+        """Returns all published products, or only the catalogue's version when the caller's copy is as new.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadProducts(self, request, context):
+        """Publishes products, all of them or none. Idempotent: what is published already stays as it is.
+        FAILED_PRECONDITION with PRODUCT_VERSION_PUBLISHED when it would change, PRODUCT_CURRENCY_CHANGED,
+        TOO_MANY_PRODUCTS, DEFAULT_PRODUCT_UNKNOWN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveAccount(self, request, context):
+        """Moves an account to another version of a product: its standard limits through the ledger's writer,
+        then its record. Idempotent by `request_id`, refusals included.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListMovedAccounts(self, request, context):
+        """Tells which accounts were moved since the marks given, so that caches can forget them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountsServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -196,6 +247,26 @@ def add_AccountsServicer_to_server(servicer, server):
                     servicer.RegisterPaymentFile,
                     request_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPaymentFileRequest.FromString,
                     response_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPaymentFileResponse.SerializeToString,
+            ),
+            'GetCatalogue': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCatalogue,
+                    request_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.GetCatalogueRequest.FromString,
+                    response_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.Catalogue.SerializeToString,
+            ),
+            'LoadProducts': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadProducts,
+                    request_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.LoadProductsRequest.FromString,
+                    response_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.LoadProductsResponse.SerializeToString,
+            ),
+            'MoveAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveAccount,
+                    request_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.MoveAccountRequest.FromString,
+                    response_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.MoveAccountResponse.SerializeToString,
+            ),
+            'ListMovedAccounts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMovedAccounts,
+                    request_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.ListMovedAccountsRequest.FromString,
+                    response_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.ListMovedAccountsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -442,6 +513,114 @@ class Accounts:
             '/hivecore.account.v1.Accounts/RegisterPaymentFile',
             hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPaymentFileRequest.SerializeToString,
             hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPaymentFileResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCatalogue(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.account.v1.Accounts/GetCatalogue',
+            hivecore_dot_account_dot_v1_dot_account__pb2.GetCatalogueRequest.SerializeToString,
+            hivecore_dot_account_dot_v1_dot_account__pb2.Catalogue.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadProducts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.account.v1.Accounts/LoadProducts',
+            hivecore_dot_account_dot_v1_dot_account__pb2.LoadProductsRequest.SerializeToString,
+            hivecore_dot_account_dot_v1_dot_account__pb2.LoadProductsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.account.v1.Accounts/MoveAccount',
+            hivecore_dot_account_dot_v1_dot_account__pb2.MoveAccountRequest.SerializeToString,
+            hivecore_dot_account_dot_v1_dot_account__pb2.MoveAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMovedAccounts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.account.v1.Accounts/ListMovedAccounts',
+            hivecore_dot_account_dot_v1_dot_account__pb2.ListMovedAccountsRequest.SerializeToString,
+            hivecore_dot_account_dot_v1_dot_account__pb2.ListMovedAccountsResponse.FromString,
             options,
             channel_credentials,
             insecure,

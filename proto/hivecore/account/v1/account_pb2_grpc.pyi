@@ -53,6 +53,19 @@ class AccountsStub:
     """Registers partner banks and opens their nostro accounts on every shard. Idempotent."""
     RegisterPaymentFile: _grpc.UnaryUnaryMultiCallable[_account_pb2.RegisterPaymentFileRequest, _account_pb2.RegisterPaymentFileResponse]
     """Claims a payment file's message id for its content, for ever. Idempotent; says who came first."""
+    GetCatalogue: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetCatalogueRequest, _account_pb2.Catalogue]
+    """Returns all published products, or only the catalogue's version when the caller's copy is as new."""
+    LoadProducts: _grpc.UnaryUnaryMultiCallable[_account_pb2.LoadProductsRequest, _account_pb2.LoadProductsResponse]
+    """Publishes products, all of them or none. Idempotent: what is published already stays as it is.
+    FAILED_PRECONDITION with PRODUCT_VERSION_PUBLISHED when it would change, PRODUCT_CURRENCY_CHANGED,
+    TOO_MANY_PRODUCTS, DEFAULT_PRODUCT_UNKNOWN.
+    """
+    MoveAccount: _grpc.UnaryUnaryMultiCallable[_account_pb2.MoveAccountRequest, _account_pb2.MoveAccountResponse]
+    """Moves an account to another version of a product: its standard limits through the ledger's writer,
+    then its record. Idempotent by `request_id`, refusals included.
+    """
+    ListMovedAccounts: _grpc.UnaryUnaryMultiCallable[_account_pb2.ListMovedAccountsRequest, _account_pb2.ListMovedAccountsResponse]
+    """Tells which accounts were moved since the marks given, so that caches can forget them."""
 
 @_typing.type_check_only
 class AccountsAsyncStub(AccountsStub):
@@ -77,6 +90,19 @@ class AccountsAsyncStub(AccountsStub):
     """Registers partner banks and opens their nostro accounts on every shard. Idempotent."""
     RegisterPaymentFile: _aio.UnaryUnaryMultiCallable[_account_pb2.RegisterPaymentFileRequest, _account_pb2.RegisterPaymentFileResponse]  # type: ignore[assignment]
     """Claims a payment file's message id for its content, for ever. Idempotent; says who came first."""
+    GetCatalogue: _aio.UnaryUnaryMultiCallable[_account_pb2.GetCatalogueRequest, _account_pb2.Catalogue]  # type: ignore[assignment]
+    """Returns all published products, or only the catalogue's version when the caller's copy is as new."""
+    LoadProducts: _aio.UnaryUnaryMultiCallable[_account_pb2.LoadProductsRequest, _account_pb2.LoadProductsResponse]  # type: ignore[assignment]
+    """Publishes products, all of them or none. Idempotent: what is published already stays as it is.
+    FAILED_PRECONDITION with PRODUCT_VERSION_PUBLISHED when it would change, PRODUCT_CURRENCY_CHANGED,
+    TOO_MANY_PRODUCTS, DEFAULT_PRODUCT_UNKNOWN.
+    """
+    MoveAccount: _aio.UnaryUnaryMultiCallable[_account_pb2.MoveAccountRequest, _account_pb2.MoveAccountResponse]  # type: ignore[assignment]
+    """Moves an account to another version of a product: its standard limits through the ledger's writer,
+    then its record. Idempotent by `request_id`, refusals included.
+    """
+    ListMovedAccounts: _aio.UnaryUnaryMultiCallable[_account_pb2.ListMovedAccountsRequest, _account_pb2.ListMovedAccountsResponse]  # type: ignore[assignment]
+    """Tells which accounts were moved since the marks given, so that caches can forget them."""
 
 class AccountsServicer(metaclass=_abc_1.ABCMeta):
     """Opens and finds customers and accounts, and tells which shard has which slot."""
@@ -152,5 +178,42 @@ class AccountsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.RegisterPaymentFileResponse, _abc.Awaitable[_account_pb2.RegisterPaymentFileResponse]]:
         """Claims a payment file's message id for its content, for ever. Idempotent; says who came first."""
+
+    @_abc_1.abstractmethod
+    def GetCatalogue(
+        self,
+        request: _account_pb2.GetCatalogueRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.Catalogue, _abc.Awaitable[_account_pb2.Catalogue]]:
+        """Returns all published products, or only the catalogue's version when the caller's copy is as new."""
+
+    @_abc_1.abstractmethod
+    def LoadProducts(
+        self,
+        request: _account_pb2.LoadProductsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.LoadProductsResponse, _abc.Awaitable[_account_pb2.LoadProductsResponse]]:
+        """Publishes products, all of them or none. Idempotent: what is published already stays as it is.
+        FAILED_PRECONDITION with PRODUCT_VERSION_PUBLISHED when it would change, PRODUCT_CURRENCY_CHANGED,
+        TOO_MANY_PRODUCTS, DEFAULT_PRODUCT_UNKNOWN.
+        """
+
+    @_abc_1.abstractmethod
+    def MoveAccount(
+        self,
+        request: _account_pb2.MoveAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.MoveAccountResponse, _abc.Awaitable[_account_pb2.MoveAccountResponse]]:
+        """Moves an account to another version of a product: its standard limits through the ledger's writer,
+        then its record. Idempotent by `request_id`, refusals included.
+        """
+
+    @_abc_1.abstractmethod
+    def ListMovedAccounts(
+        self,
+        request: _account_pb2.ListMovedAccountsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.ListMovedAccountsResponse, _abc.Awaitable[_account_pb2.ListMovedAccountsResponse]]:
+        """Tells which accounts were moved since the marks given, so that caches can forget them."""
 
 def add_AccountsServicer_to_server(servicer: AccountsServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -3,7 +3,9 @@
 isort:skip_file
 The bank's only public door: customers, accounts, transfers and statements.
 
-Every call needs a bearer token in the metadata key `authorization` and should carry a deadline.
+Every call needs a bearer token in the metadata key `authorization` and should carry a deadline. It
+may name itself in `x-request-id` (letters, digits and ._:+/=,-, up to 640): the name is logged by all
+services and comes back in an error's google.rpc.RequestInfo; what comes without is given one.
 Every error carries one google.rpc.ErrorInfo whose `domain` is "hivecore" and whose `reason` is
 stable; malformed requests carry google.rpc.BadRequest, overload carries google.rpc.RetryInfo. One
 exception is gRPC's own: a message of more than 4 MiB is RESOURCE_EXHAUSTED without details.
@@ -17,6 +19,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.rpc import status_pb2 as _status_pb2
 from google.type import date_pb2 as _date_pb2
+from hivecore.product.v1 import product_pb2 as _product_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -128,6 +131,7 @@ class Account(_message.Message):
     EXTERNAL_REFERENCE_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account_number}`."""
     account_number: _builtins.str
@@ -142,6 +146,11 @@ class Account(_message.Message):
     """
     state: Global___Account.State.ValueType
     """Where the account is in its life."""
+    product: _builtins.str
+    """Its product: `products/{code}` when it is opened, for the highest version of it; not given, the default
+    of the currency, if the bank has one. Shown as `products/{code}/versions/{version}`, the version that
+    the account keeps until it is moved; empty for none.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the account was opened."""
@@ -156,10 +165,11 @@ class Account(_message.Message):
         external_reference: _builtins.str = ...,
         state: Global___Account.State.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        product: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "create_time", b"create_time", "currency_code", b"currency_code", "customer", b"customer", "external_reference", b"external_reference", "name", b"name", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "create_time", b"create_time", "currency_code", b"currency_code", "customer", b"customer", "external_reference", b"external_reference", "name", b"name", "product", b"product", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -217,6 +227,7 @@ class Leg(_message.Message):
     CREDIT_ACCOUNT_FIELD_NUMBER: _builtins.int
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
     CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    IS_FEE_FIELD_NUMBER: _builtins.int
     debit_account: _builtins.str
     """Account number that pays, 16 digits; or the bank's own account on the payee's shard by its
     chart name: `CASH`, `FEES`, `SUSPENSE`, or `NOSTRO.{partner bank code}`.
@@ -227,6 +238,8 @@ class Leg(_message.Message):
     """In minor units of `currency_code`, from 1 to 10^15."""
     currency_code: _builtins.str
     """ISO 4217 alphabetic code; must be the currency of both accounts."""
+    is_fee: _builtins.bool
+    """True when the bank added it: the payer's fee, to the fee account of the payer's shard."""
     def __init__(
         self,
         *,
@@ -234,10 +247,11 @@ class Leg(_message.Message):
         credit_account: _builtins.str = ...,
         amount_minor: _builtins.int = ...,
         currency_code: _builtins.str = ...,
+        is_fee: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "credit_account", b"credit_account", "currency_code", b"currency_code", "debit_account", b"debit_account"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "credit_account", b"credit_account", "currency_code", b"currency_code", "debit_account", b"debit_account", "is_fee", b"is_fee"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -349,6 +363,9 @@ class Transfer(_message.Message):
     OVERRIDE_LIMITS_FIELD_NUMBER: _builtins.int
     ACTOR_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
+    FEE_MINOR_MAX_FIELD_NUMBER: _builtins.int
+    WAIVE_FEES_FIELD_NUMBER: _builtins.int
+    FEE_MINOR_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{first leg's debit account}/transfers/{transfer_id}`."""
@@ -372,6 +389,16 @@ class Transfer(_message.Message):
     """Who asked: the subject of the token."""
     channel: _builtins.str
     """Through which channel."""
+    fee_minor_max: _builtins.int
+    """The most that may be charged for it, in minor units; more is refused with FEE_EXCEEDS_MAXIMUM. Not
+    given: whatever the payers' products say. Part of what `transfer_id` stands for.
+    """
+    waive_fees: _builtins.bool
+    """Asks that no fee be charged; needs scope `fees.waive` and is recorded."""
+    fee_minor: _builtins.int
+    """What was charged, in minor units: the sum of the legs that are fees. They come after the legs that
+    were asked for, one for each payer that is charged.
+    """
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leg]:
         """From 1 to 100 legs, applied in the order given."""
@@ -417,13 +444,18 @@ class Transfer(_message.Message):
         override_limits: _builtins.bool = ...,
         actor: _builtins.str = ...,
         channel: _builtins.str = ...,
+        fee_minor_max: _builtins.int | None = ...,
+        waive_fees: _builtins.bool = ...,
+        fee_minor: _builtins.int = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["booking_time", b"booking_time", "business_date", b"business_date", "creditor", b"creditor", "value_date", b"value_date"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max", "booking_time", b"booking_time", "business_date", b"business_date", "creditor", b"creditor", "fee_minor_max", b"fee_minor_max", "value_date", b"value_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "booking_time", b"booking_time", "business_date", b"business_date", "captured_hold", b"captured_hold", "channel", b"channel", "creditor", b"creditor", "legs", b"legs", "metadata", b"metadata", "name", b"name", "override_limits", b"override_limits", "reason", b"reason", "reference", b"reference", "reversed_transfer", b"reversed_transfer", "state", b"state", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max", "actor", b"actor", "booking_time", b"booking_time", "business_date", b"business_date", "captured_hold", b"captured_hold", "channel", b"channel", "creditor", b"creditor", "fee_minor", b"fee_minor", "fee_minor_max", b"fee_minor_max", "legs", b"legs", "metadata", b"metadata", "name", b"name", "override_limits", b"override_limits", "reason", b"reason", "reference", b"reference", "reversed_transfer", b"reversed_transfer", "state", b"state", "transfer_id", b"transfer_id", "value_date", b"value_date", "waive_fees", b"waive_fees"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__fee_minor_max: _TypeAlias = _typing.Literal["fee_minor_max"]  # noqa: Y015
+    _WhichOneofArgType__fee_minor_max: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__fee_minor_max) -> _WhichOneofReturnType__fee_minor_max | None: ...
 
 Global___Transfer: _TypeAlias = Transfer  # noqa: Y015
 
@@ -634,6 +666,7 @@ class Entry(_message.Message):
     BUSINESS_DATE_FIELD_NUMBER: _builtins.int
     VALUE_DATE_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    IS_FEE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account_number}/entries/{version}`."""
     version: _builtins.int
@@ -656,6 +689,8 @@ class Entry(_message.Message):
     """True when the entry gives a returned crossing back to the payer."""
     kind: Global___Entry.Kind.ValueType
     """What wrote it."""
+    is_fee: _builtins.bool
+    """True when it is one side of a fee."""
     @_builtins.property
     def booking_time(self) -> _timestamp_pb2.Timestamp:
         """When this account's ledger wrote it."""
@@ -685,10 +720,11 @@ class Entry(_message.Message):
         business_date: _date_pb2.Date | None = ...,
         value_date: _date_pb2.Date | None = ...,
         kind: Global___Entry.Kind.ValueType = ...,
+        is_fee: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["booking_time", b"booking_time", "business_date", b"business_date", "value_date", b"value_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "balance_after_minor", b"balance_after_minor", "booking_time", b"booking_time", "business_date", b"business_date", "counterparty_account", b"counterparty_account", "currency_code", b"currency_code", "held_after_minor", b"held_after_minor", "is_return", b"is_return", "kind", b"kind", "name", b"name", "reference", b"reference", "transfer", b"transfer", "value_date", b"value_date", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "balance_after_minor", b"balance_after_minor", "booking_time", b"booking_time", "business_date", b"business_date", "counterparty_account", b"counterparty_account", "currency_code", b"currency_code", "held_after_minor", b"held_after_minor", "is_fee", b"is_fee", "is_return", b"is_return", "kind", b"kind", "name", b"name", "reference", b"reference", "transfer", b"transfer", "value_date", b"value_date", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1686,6 +1722,243 @@ class ChangeAccountLimitsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ChangeAccountLimitsResponse: _TypeAlias = ChangeAccountLimitsResponse  # noqa: Y015
+
+@_typing.final
+class QuoteTransferRequest(_message.Message):
+    """Asks what a transfer would cost and whether it would be refused."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    CAPTURED_HOLD_FIELD_NUMBER: _builtins.int
+    captured_hold: _builtins.str
+    """`accounts/{account_number}/holds/{hold_id}` when it would capture a hold; empty for none."""
+    @_builtins.property
+    def transfer(self) -> Global___Transfer:
+        """The transfer; output-only fields are ignored. Its id may be left out: no id is used up."""
+
+    def __init__(
+        self,
+        *,
+        transfer: Global___Transfer | None = ...,
+        captured_hold: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["captured_hold", b"captured_hold", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QuoteTransferRequest: _TypeAlias = QuoteTransferRequest  # noqa: Y015
+
+@_typing.final
+class Quote(_message.Message):
+    """What would become of a transfer now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFER_FIELD_NUMBER: _builtins.int
+    TOTAL_MINOR_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    total_minor: _builtins.int
+    """What the first leg's debit account would pay in all, in minor units: all of its legs and its fee."""
+    reason: _builtins.str
+    """Why it would be refused now; empty when it would not."""
+    @_builtins.property
+    def transfer(self) -> Global___Transfer:
+        """With fee legs, actual account numbers in the place of chart names, and `fee_minor`; without outcome."""
+
+    def __init__(
+        self,
+        *,
+        transfer: Global___Transfer | None = ...,
+        total_minor: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["transfer", b"transfer"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "total_minor", b"total_minor", "transfer", b"transfer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quote: _TypeAlias = Quote  # noqa: Y015
+
+@_typing.final
+class LoadProductsRequest(_message.Message):
+    """Products to publish."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DefaultProductsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PRODUCTS_FIELD_NUMBER: _builtins.int
+    DEFAULT_PRODUCTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def products(self) -> _containers.RepeatedCompositeFieldContainer[_product_pb2.Product]:
+        """From 1 to 1,000; `name` is ignored."""
+
+    @_builtins.property
+    def default_products(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Code of the product that an account gets when none is asked for, by ISO 4217 alphabetic code; an
+        empty one takes the default away, currencies that are not named keep theirs.
+        """
+
+    def __init__(
+        self,
+        *,
+        products: _abc.Iterable[_product_pb2.Product] | None = ...,
+        default_products: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_products", b"default_products", "products", b"products"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadProductsRequest: _TypeAlias = LoadProductsRequest  # noqa: Y015
+
+@_typing.final
+class LoadProductsResponse(_message.Message):
+    """What was new."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PUBLISHED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def published(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of the versions that were not published before."""
+
+    def __init__(
+        self,
+        *,
+        published: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["published", b"published"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadProductsResponse: _TypeAlias = LoadProductsResponse  # noqa: Y015
+
+@_typing.final
+class ListProductsRequest(_message.Message):
+    """Asks for the products."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProductsRequest: _TypeAlias = ListProductsRequest  # noqa: Y015
+
+@_typing.final
+class ListProductsResponse(_message.Message):
+    """All published products."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class DefaultProductsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PRODUCTS_FIELD_NUMBER: _builtins.int
+    DEFAULT_PRODUCTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def products(self) -> _containers.RepeatedCompositeFieldContainer[_product_pb2.Product]:
+        """By code and version."""
+
+    @_builtins.property
+    def default_products(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Code of the product that an account gets when none is asked for, by ISO 4217 alphabetic code."""
+
+    def __init__(
+        self,
+        *,
+        products: _abc.Iterable[_product_pb2.Product] | None = ...,
+        default_products: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_products", b"default_products", "products", b"products"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListProductsResponse: _TypeAlias = ListProductsResponse  # noqa: Y015
+
+@_typing.final
+class MoveAccountProductRequest(_message.Message):
+    """Asks for an account to be moved to another product or version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PRODUCT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account_number}`."""
+    request_id: _builtins.str
+    """A UUID minted once per intention."""
+    product: _builtins.str
+    """`products/{code}` for its highest version, or `products/{code}/versions/{version}`."""
+    reason: _builtins.str
+    """Why: at most 140 characters."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+        product: _builtins.str = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "product", b"product", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MoveAccountProductRequest: _TypeAlias = MoveAccountProductRequest  # noqa: Y015
 
 @_typing.final
 class RegisterPartnerBanksRequest(_message.Message):

@@ -90,6 +90,11 @@ class BankStub:
                 request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.PostTransfersRequest.SerializeToString,
                 response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.PostTransfersResponse.FromString,
                 _registered_method=True)
+        self.QuoteTransfer = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/QuoteTransfer',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.QuoteTransferRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Quote.FromString,
+                _registered_method=True)
         self.GetTransfer = channel.unary_unary(
                 '/hivecore.gateway.v1.Bank/GetTransfer',
                 request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.GetTransferRequest.SerializeToString,
@@ -145,6 +150,21 @@ class BankStub:
                 request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ChangeAccountLimitsRequest.SerializeToString,
                 response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ChangeAccountLimitsResponse.FromString,
                 _registered_method=True)
+        self.LoadProducts = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/LoadProducts',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.LoadProductsRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.LoadProductsResponse.FromString,
+                _registered_method=True)
+        self.ListProducts = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/ListProducts',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListProductsRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListProductsResponse.FromString,
+                _registered_method=True)
+        self.MoveAccountProduct = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/MoveAccountProduct',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.MoveAccountProductRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Account.FromString,
+                _registered_method=True)
         self.RegisterPartnerBanks = channel.unary_unary(
                 '/hivecore.gateway.v1.Bank/RegisterPartnerBanks',
                 request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.RegisterPartnerBanksRequest.SerializeToString,
@@ -193,7 +213,8 @@ class BankServicer:
     def OpenAccount(self, request, context):
         """Opens an account of a customer. Idempotent by `request_id`.
         Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
-        FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency.
+        FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency;
+        NOT_FOUND with PRODUCT_NOT_FOUND, FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -255,6 +276,16 @@ class BankServicer:
         """Posts up to 8,000 transfers. Each is decided on its own: the answer holds one result per
         transfer, in the order given, and one refusal does not stop the others. Not atomic.
         Needs scope `transfers.write`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def QuoteTransfer(self, request, context):
+        """Shows a transfer as it would be posted now: its legs with their fees, what the first payer would pay
+        in all, and whether it would be refused, by the same rules on the same books. Advice only: nothing is
+        written, and the books may change until the transfer is sent. Give `fee_minor_max` with the transfer to
+        be sure of its price. Needs scope `transfers.write`, and dispensations their own.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -330,7 +361,8 @@ class BankServicer:
     def ReverseTransfer(self, request, context):
         """Gives back what a transfer moved, whole or in part, as a new transfer from payee to payer that
         is linked to the original. Several legs are given back whole; of a crossing only the first leg is,
-        the others, such as fees on the payer's shard, stay as they are. All reversals together give back at most the original, however
+        the others on the payer's shard stay as they are. Fees stay with the bank wherever payee and payer
+        lie, and a reversal bears none. All reversals together give back at most the original, however
         often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
         refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
         FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
@@ -354,6 +386,34 @@ class BankServicer:
         """Replaces what an account may do: its floor, its limits, and the daily cap over all accounts of
         its customer in its currency. In force from the next transfer on. Idempotent by `request_id`.
         Needs scope `accounts.manage`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LoadProducts(self, request, context):
+        """Publishes products, all of them or none. Idempotent: what is published already stays as it is; a
+        published version never changes. Needs scope `operator`. FAILED_PRECONDITION with
+        PRODUCT_VERSION_PUBLISHED, PRODUCT_CURRENCY_CHANGED, TOO_MANY_PRODUCTS or DEFAULT_PRODUCT_UNKNOWN.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProducts(self, request, context):
+        """Lists all published products with their prices and limits. Needs scope `accounts.read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MoveAccountProduct(self, request, context):
+        """Moves an account to another version of a product. The version's standard limits replace those of
+        the version before where they were not changed for this account alone; its prices hold at this
+        gateway at once and at every other within seconds. Idempotent by `request_id`, refusals included.
+        Recorded with reason and actor. Needs scope `accounts.manage`. NOT_FOUND with ACCOUNT_NOT_FOUND or
+        PRODUCT_NOT_FOUND; FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH, ACCOUNT_NOT_OPEN,
+        DEBIT_ACCOUNT_CLOSED; UNAVAILABLE with MOVE_UNDER_WAY while another move is being finished.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -442,6 +502,11 @@ def add_BankServicer_to_server(servicer, server):
                     request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.PostTransfersRequest.FromString,
                     response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.PostTransfersResponse.SerializeToString,
             ),
+            'QuoteTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.QuoteTransfer,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.QuoteTransferRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Quote.SerializeToString,
+            ),
             'GetTransfer': grpc.unary_unary_rpc_method_handler(
                     servicer.GetTransfer,
                     request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.GetTransferRequest.FromString,
@@ -496,6 +561,21 @@ def add_BankServicer_to_server(servicer, server):
                     servicer.ChangeAccountLimits,
                     request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ChangeAccountLimitsRequest.FromString,
                     response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ChangeAccountLimitsResponse.SerializeToString,
+            ),
+            'LoadProducts': grpc.unary_unary_rpc_method_handler(
+                    servicer.LoadProducts,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.LoadProductsRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.LoadProductsResponse.SerializeToString,
+            ),
+            'ListProducts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProducts,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListProductsRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListProductsResponse.SerializeToString,
+            ),
+            'MoveAccountProduct': grpc.unary_unary_rpc_method_handler(
+                    servicer.MoveAccountProduct,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.MoveAccountProductRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Account.SerializeToString,
             ),
             'RegisterPartnerBanks': grpc.unary_unary_rpc_method_handler(
                     servicer.RegisterPartnerBanks,
@@ -822,6 +902,33 @@ class Bank:
             _registered_method=True)
 
     @staticmethod
+    def QuoteTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/QuoteTransfer',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.QuoteTransferRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.Quote.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetTransfer(request,
             target,
             options=(),
@@ -1108,6 +1215,87 @@ class Bank:
             '/hivecore.gateway.v1.Bank/ChangeAccountLimits',
             hivecore_dot_gateway_dot_v1_dot_bank__pb2.ChangeAccountLimitsRequest.SerializeToString,
             hivecore_dot_gateway_dot_v1_dot_bank__pb2.ChangeAccountLimitsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LoadProducts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/LoadProducts',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.LoadProductsRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.LoadProductsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProducts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/ListProducts',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListProductsRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListProductsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MoveAccountProduct(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/MoveAccountProduct',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.MoveAccountProductRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.Account.FromString,
             options,
             channel_credentials,
             insecure,

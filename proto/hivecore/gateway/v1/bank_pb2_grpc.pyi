@@ -3,7 +3,9 @@
 isort:skip_file
 The bank's only public door: customers, accounts, transfers and statements.
 
-Every call needs a bearer token in the metadata key `authorization` and should carry a deadline.
+Every call needs a bearer token in the metadata key `authorization` and should carry a deadline. It
+may name itself in `x-request-id` (letters, digits and ._:+/=,-, up to 640): the name is logged by all
+services and comes back in an error's google.rpc.RequestInfo; what comes without is given one.
 Every error carries one google.rpc.ErrorInfo whose `domain` is "hivecore" and whose `reason` is
 stable; malformed requests carry google.rpc.BadRequest, overload carries google.rpc.RetryInfo. One
 exception is gRPC's own: a message of more than 4 MiB is RESOURCE_EXHAUSTED without details.
@@ -53,7 +55,8 @@ class BankStub:
     OpenAccount: _grpc.UnaryUnaryMultiCallable[_bank_pb2.OpenAccountRequest, _bank_pb2.Account]
     """Opens an account of a customer. Idempotent by `request_id`.
     Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
-    FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency.
+    FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency;
+    NOT_FOUND with PRODUCT_NOT_FOUND, FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH.
     """
     OpenAccounts: _grpc.UnaryUnaryMultiCallable[_bank_pb2.OpenAccountsRequest, _bank_pb2.OpenAccountsResponse]
     """Opens up to 8,000 accounts, each on its own: one result each, in the order given.
@@ -84,6 +87,12 @@ class BankStub:
     """Posts up to 8,000 transfers. Each is decided on its own: the answer holds one result per
     transfer, in the order given, and one refusal does not stop the others. Not atomic.
     Needs scope `transfers.write`.
+    """
+    QuoteTransfer: _grpc.UnaryUnaryMultiCallable[_bank_pb2.QuoteTransferRequest, _bank_pb2.Quote]
+    """Shows a transfer as it would be posted now: its legs with their fees, what the first payer would pay
+    in all, and whether it would be refused, by the same rules on the same books. Advice only: nothing is
+    written, and the books may change until the transfer is sent. Give `fee_minor_max` with the transfer to
+    be sure of its price. Needs scope `transfers.write`, and dispensations their own.
     """
     GetTransfer: _grpc.UnaryUnaryMultiCallable[_bank_pb2.GetTransferRequest, _bank_pb2.Transfer]
     """Returns one transfer with its outcome. Needs scope `accounts.read`; tokens limited to one
@@ -122,7 +131,8 @@ class BankStub:
     ReverseTransfer: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ReverseTransferRequest, _bank_pb2.Transfer]
     """Gives back what a transfer moved, whole or in part, as a new transfer from payee to payer that
     is linked to the original. Several legs are given back whole; of a crossing only the first leg is,
-    the others, such as fees on the payer's shard, stay as they are. All reversals together give back at most the original, however
+    the others on the payer's shard stay as they are. Fees stay with the bank wherever payee and payer
+    lie, and a reversal bears none. All reversals together give back at most the original, however
     often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
     refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
     FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
@@ -138,6 +148,21 @@ class BankStub:
     """Replaces what an account may do: its floor, its limits, and the daily cap over all accounts of
     its customer in its currency. In force from the next transfer on. Idempotent by `request_id`.
     Needs scope `accounts.manage`.
+    """
+    LoadProducts: _grpc.UnaryUnaryMultiCallable[_bank_pb2.LoadProductsRequest, _bank_pb2.LoadProductsResponse]
+    """Publishes products, all of them or none. Idempotent: what is published already stays as it is; a
+    published version never changes. Needs scope `operator`. FAILED_PRECONDITION with
+    PRODUCT_VERSION_PUBLISHED, PRODUCT_CURRENCY_CHANGED, TOO_MANY_PRODUCTS or DEFAULT_PRODUCT_UNKNOWN.
+    """
+    ListProducts: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ListProductsRequest, _bank_pb2.ListProductsResponse]
+    """Lists all published products with their prices and limits. Needs scope `accounts.read`."""
+    MoveAccountProduct: _grpc.UnaryUnaryMultiCallable[_bank_pb2.MoveAccountProductRequest, _bank_pb2.Account]
+    """Moves an account to another version of a product. The version's standard limits replace those of
+    the version before where they were not changed for this account alone; its prices hold at this
+    gateway at once and at every other within seconds. Idempotent by `request_id`, refusals included.
+    Recorded with reason and actor. Needs scope `accounts.manage`. NOT_FOUND with ACCOUNT_NOT_FOUND or
+    PRODUCT_NOT_FOUND; FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH, ACCOUNT_NOT_OPEN,
+    DEBIT_ACCOUNT_CLOSED; UNAVAILABLE with MOVE_UNDER_WAY while another move is being finished.
     """
     RegisterPartnerBanks: _grpc.UnaryUnaryMultiCallable[_bank_pb2.RegisterPartnerBanksRequest, _bank_pb2.RegisterPartnerBanksResponse]
     """Opens the settlement (nostro) accounts of partner banks, one in each currency on every shard.
@@ -171,7 +196,8 @@ class BankAsyncStub(BankStub):
     OpenAccount: _aio.UnaryUnaryMultiCallable[_bank_pb2.OpenAccountRequest, _bank_pb2.Account]  # type: ignore[assignment]
     """Opens an account of a customer. Idempotent by `request_id`.
     Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
-    FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency.
+    FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency;
+    NOT_FOUND with PRODUCT_NOT_FOUND, FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH.
     """
     OpenAccounts: _aio.UnaryUnaryMultiCallable[_bank_pb2.OpenAccountsRequest, _bank_pb2.OpenAccountsResponse]  # type: ignore[assignment]
     """Opens up to 8,000 accounts, each on its own: one result each, in the order given.
@@ -202,6 +228,12 @@ class BankAsyncStub(BankStub):
     """Posts up to 8,000 transfers. Each is decided on its own: the answer holds one result per
     transfer, in the order given, and one refusal does not stop the others. Not atomic.
     Needs scope `transfers.write`.
+    """
+    QuoteTransfer: _aio.UnaryUnaryMultiCallable[_bank_pb2.QuoteTransferRequest, _bank_pb2.Quote]  # type: ignore[assignment]
+    """Shows a transfer as it would be posted now: its legs with their fees, what the first payer would pay
+    in all, and whether it would be refused, by the same rules on the same books. Advice only: nothing is
+    written, and the books may change until the transfer is sent. Give `fee_minor_max` with the transfer to
+    be sure of its price. Needs scope `transfers.write`, and dispensations their own.
     """
     GetTransfer: _aio.UnaryUnaryMultiCallable[_bank_pb2.GetTransferRequest, _bank_pb2.Transfer]  # type: ignore[assignment]
     """Returns one transfer with its outcome. Needs scope `accounts.read`; tokens limited to one
@@ -240,7 +272,8 @@ class BankAsyncStub(BankStub):
     ReverseTransfer: _aio.UnaryUnaryMultiCallable[_bank_pb2.ReverseTransferRequest, _bank_pb2.Transfer]  # type: ignore[assignment]
     """Gives back what a transfer moved, whole or in part, as a new transfer from payee to payer that
     is linked to the original. Several legs are given back whole; of a crossing only the first leg is,
-    the others, such as fees on the payer's shard, stay as they are. All reversals together give back at most the original, however
+    the others on the payer's shard stay as they are. Fees stay with the bank wherever payee and payer
+    lie, and a reversal bears none. All reversals together give back at most the original, however
     often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
     refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
     FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
@@ -256,6 +289,21 @@ class BankAsyncStub(BankStub):
     """Replaces what an account may do: its floor, its limits, and the daily cap over all accounts of
     its customer in its currency. In force from the next transfer on. Idempotent by `request_id`.
     Needs scope `accounts.manage`.
+    """
+    LoadProducts: _aio.UnaryUnaryMultiCallable[_bank_pb2.LoadProductsRequest, _bank_pb2.LoadProductsResponse]  # type: ignore[assignment]
+    """Publishes products, all of them or none. Idempotent: what is published already stays as it is; a
+    published version never changes. Needs scope `operator`. FAILED_PRECONDITION with
+    PRODUCT_VERSION_PUBLISHED, PRODUCT_CURRENCY_CHANGED, TOO_MANY_PRODUCTS or DEFAULT_PRODUCT_UNKNOWN.
+    """
+    ListProducts: _aio.UnaryUnaryMultiCallable[_bank_pb2.ListProductsRequest, _bank_pb2.ListProductsResponse]  # type: ignore[assignment]
+    """Lists all published products with their prices and limits. Needs scope `accounts.read`."""
+    MoveAccountProduct: _aio.UnaryUnaryMultiCallable[_bank_pb2.MoveAccountProductRequest, _bank_pb2.Account]  # type: ignore[assignment]
+    """Moves an account to another version of a product. The version's standard limits replace those of
+    the version before where they were not changed for this account alone; its prices hold at this
+    gateway at once and at every other within seconds. Idempotent by `request_id`, refusals included.
+    Recorded with reason and actor. Needs scope `accounts.manage`. NOT_FOUND with ACCOUNT_NOT_FOUND or
+    PRODUCT_NOT_FOUND; FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH, ACCOUNT_NOT_OPEN,
+    DEBIT_ACCOUNT_CLOSED; UNAVAILABLE with MOVE_UNDER_WAY while another move is being finished.
     """
     RegisterPartnerBanks: _aio.UnaryUnaryMultiCallable[_bank_pb2.RegisterPartnerBanksRequest, _bank_pb2.RegisterPartnerBanksResponse]  # type: ignore[assignment]
     """Opens the settlement (nostro) accounts of partner banks, one in each currency on every shard.
@@ -310,7 +358,8 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_bank_pb2.Account, _abc.Awaitable[_bank_pb2.Account]]:
         """Opens an account of a customer. Idempotent by `request_id`.
         Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
-        FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency.
+        FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency;
+        NOT_FOUND with PRODUCT_NOT_FOUND, FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH.
         """
 
     @_abc_1.abstractmethod
@@ -383,6 +432,18 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         """Posts up to 8,000 transfers. Each is decided on its own: the answer holds one result per
         transfer, in the order given, and one refusal does not stop the others. Not atomic.
         Needs scope `transfers.write`.
+        """
+
+    @_abc_1.abstractmethod
+    def QuoteTransfer(
+        self,
+        request: _bank_pb2.QuoteTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.Quote, _abc.Awaitable[_bank_pb2.Quote]]:
+        """Shows a transfer as it would be posted now: its legs with their fees, what the first payer would pay
+        in all, and whether it would be refused, by the same rules on the same books. Advice only: nothing is
+        written, and the books may change until the transfer is sent. Give `fee_minor_max` with the transfer to
+        be sure of its price. Needs scope `transfers.write`, and dispensations their own.
         """
 
     @_abc_1.abstractmethod
@@ -475,7 +536,8 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_bank_pb2.Transfer, _abc.Awaitable[_bank_pb2.Transfer]]:
         """Gives back what a transfer moved, whole or in part, as a new transfer from payee to payer that
         is linked to the original. Several legs are given back whole; of a crossing only the first leg is,
-        the others, such as fees on the payer's shard, stay as they are. All reversals together give back at most the original, however
+        the others on the payer's shard stay as they are. Fees stay with the bank wherever payee and payer
+        lie, and a reversal bears none. All reversals together give back at most the original, however
         often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
         refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
         FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
@@ -503,6 +565,39 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         """Replaces what an account may do: its floor, its limits, and the daily cap over all accounts of
         its customer in its currency. In force from the next transfer on. Idempotent by `request_id`.
         Needs scope `accounts.manage`.
+        """
+
+    @_abc_1.abstractmethod
+    def LoadProducts(
+        self,
+        request: _bank_pb2.LoadProductsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.LoadProductsResponse, _abc.Awaitable[_bank_pb2.LoadProductsResponse]]:
+        """Publishes products, all of them or none. Idempotent: what is published already stays as it is; a
+        published version never changes. Needs scope `operator`. FAILED_PRECONDITION with
+        PRODUCT_VERSION_PUBLISHED, PRODUCT_CURRENCY_CHANGED, TOO_MANY_PRODUCTS or DEFAULT_PRODUCT_UNKNOWN.
+        """
+
+    @_abc_1.abstractmethod
+    def ListProducts(
+        self,
+        request: _bank_pb2.ListProductsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.ListProductsResponse, _abc.Awaitable[_bank_pb2.ListProductsResponse]]:
+        """Lists all published products with their prices and limits. Needs scope `accounts.read`."""
+
+    @_abc_1.abstractmethod
+    def MoveAccountProduct(
+        self,
+        request: _bank_pb2.MoveAccountProductRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.Account, _abc.Awaitable[_bank_pb2.Account]]:
+        """Moves an account to another version of a product. The version's standard limits replace those of
+        the version before where they were not changed for this account alone; its prices hold at this
+        gateway at once and at every other within seconds. Idempotent by `request_id`, refusals included.
+        Recorded with reason and actor. Needs scope `accounts.manage`. NOT_FOUND with ACCOUNT_NOT_FOUND or
+        PRODUCT_NOT_FOUND; FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH, ACCOUNT_NOT_OPEN,
+        DEBIT_ACCOUNT_CLOSED; UNAVAILABLE with MOVE_UNDER_WAY while another move is being finished.
         """
 
     @_abc_1.abstractmethod
