@@ -21,8 +21,10 @@ from hivecore.ledger.v1 import ledger_pb2_grpc
 
 from services.chassis import clients, interceptors, postgres
 from services.chassis.directory_cache import DirectoryCache
+from services.domain import errors
 from services.gateway import coalescing, scopes
 from services.gateway.authentication import Caller
+from services.gateway.cataloguing import Cataloguing
 from services.gateway.coalescing import Bounds
 from services.gateway.customers import Customers
 from services.gateway.holding import Holds
@@ -30,6 +32,8 @@ from services.gateway.managing import Management
 from services.gateway.ownership import Ownership
 from services.gateway.pages import PageTokens
 from services.gateway.peers import AccountService
+from services.gateway.products import Products
+from services.gateway.quoting import Quotes
 from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
 from services.gateway.service import BankService
@@ -149,7 +153,8 @@ class GatewayHost(Host):
         account_service = AccountService(ACCOUNT_SERVICE)
         ownership = Ownership(account_service, 1_000)
         pages = PageTokens(bytes(32))
-        posting = Posting(directory, ownership, BOUNDS)
+        products = Products(directory, account_service, 1_000)
+        posting = Posting(directory, ownership, _free, BOUNDS)
         books = Books(directory, account_service, ownership, pages, BOUNDS)
         customers = Customers(account_service, directory, pages, books.restrictions)
         service = BankService(
@@ -161,8 +166,11 @@ class GatewayHost(Host):
             Holds(directory, ownership, books),
             Reversals(directory, books, posting),
             Management(directory, customers),
+            Quotes(directory, posting),
+            Cataloguing(account_service, products, customers),
         )
-        bank_pb2_grpc.add_BankServicer_to_server(service, SimulatedServer(self.bank.network, process, self.address))
+        server = SimulatedServer(self.bank.network, process, self.address, names_requests=True)
+        bank_pb2_grpc.add_BankServicer_to_server(service, server)
         await directory.start()
 
 
@@ -279,6 +287,11 @@ class Bank:
         if error is not None and event_is_a_bug(self.story.lines[-1]):
             self.loop.fail(error)
         raise structlog.DropEvent
+
+
+async def _free(*_: Any) -> dict[int, errors.BankError]:
+    """Charge nothing: products are the account service's, of which only the directory is simulated."""
+    return {}
 
 
 class _NoWatch:
