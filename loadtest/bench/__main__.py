@@ -22,7 +22,7 @@ from rich.console import Console
 from loadtest import bank, machine
 from loadtest.accounts import OpeningFailed
 from loadtest.bank import BankFailed
-from loadtest.bench import report
+from loadtest.bench import chart, report
 from loadtest.bench.scenarios import QUICK, Sizes, Stage, stages
 from loadtest.bench.stage import CURRENCY, Found, Settings, carry_out
 from loadtest.crew import CrewFailed
@@ -114,7 +114,8 @@ def main(arguments: Sequence[str]) -> int:
     document = report.to_json(found, conditions(asked, sizes, began))
     report.show(document, console)
     report.write(document, asked.output)
-    console.print(f"written to {asked.output}")
+    picture, page = chart.write(document, asked.output)
+    console.print(f"written to {asked.output}, {picture} and {page}")
     return 0
 
 

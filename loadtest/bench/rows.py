@@ -34,6 +34,8 @@ class Row:
     """0 for pgbench."""
     accounts: int = 0
     transfers_per_call: int = 1
+    is_bulk: bool = False
+    """Whether transfers went by PostTransfers."""
     crossing_share: float = 0.0
     popularity: str = ""
     offered_per_s: float = 0.0

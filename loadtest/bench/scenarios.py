@@ -128,5 +128,6 @@ def _main(sizes: Sizes) -> tuple[Step, ...]:
         Scenario("calls_1000_zipf", 1_000, (4,), popularity="zipf:1.0"),
         *(Scenario(f"calls_1000_crossing_{share:.0%}".rstrip("%"), 1_000, THOUSANDS, share) for share in shares),
         Scenario("calls_8000", 8_000, (2,)),
+        OpenLoop("open_loop_half_peak", 0.5),
         PgbenchAfter(),
     )

@@ -4,6 +4,7 @@ Never here: what to measure (`scenarios.py`), and whether a figure is shown (`__
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -14,10 +15,13 @@ from loadtest.bank import OpenBank
 from loadtest.bench import pgbench
 from loadtest.bench.costs import Costs, Edge, edge
 from loadtest.bench.rows import Row
-from loadtest.bench.scenarios import Accounts, OpenLoop, PgbenchAfter, PgbenchBefore, Scenario, Sizes, Step
+from loadtest.bench.scenarios import UNIFORM, Accounts, OpenLoop, PgbenchAfter, PgbenchBefore, Scenario, Sizes, Step
 from loadtest.client import Access
 from loadtest.closed_loop import Load, Measured
 from loadtest.journal import Journal
+from loadtest.mix import MIXES
+from loadtest.open_loop import callers as open_loop
+from loadtest.open_loop.callers import OpenLoad
 from loadtest.postgres import Server
 from loadtest.proof import Proved, require_sound
 
@@ -161,13 +165,42 @@ class Measuring:
             Costs.between(edges[0], edges[1], measured.posted),
             transfers_per_call=scenario.transfers_per_call,
             crossing_share=scenario.crossing_share,
+            is_bulk=scenario.bulk or scenario.transfers_per_call > 1,
             popularity="hot" if scenario.hot else scenario.popularity,
             outcomes=measured.outcomes,
             **self._books(),
         )
 
     def _open_loop(self, step: OpenLoop) -> Row:
-        raise NotImplementedError
+        sizes = self.settings.sizes
+        peak = max((row.transfers_per_s for row in self.rows if row.shards and not row.is_bulk), default=0.0)
+        load = OpenLoad(
+            access=self.access,
+            accounts_by_shard=self.accounts_by_shard,
+            currency_code=CURRENCY,
+            mix=MIXES["transfers"],
+            per_second=max(1.0, peak * step.share_of_peak),
+            seconds=sizes.seconds,
+            warm_up_seconds=sizes.warm_up_seconds,
+            seed=self.settings.seed,
+        )
+        self.settings.say(f"{step.name}: what comes in is {step.share_of_peak:.0%} of the highest rate of single calls")
+        edges: list[Edge] = []
+        self.server.checkpoint()
+        seen = open_loop.generate(load, self.settings.generators, lambda: edges.append(edge(self.bank, self.server)))
+        self.journal.add(seen.journal)
+        return Row(
+            step.name,
+            seen.posted / sizes.seconds,
+            seen.all_latencies(),
+            seen.in_flight_max,
+            Costs.between(edges[0], edges[1], seen.posted),
+            popularity=UNIFORM,
+            offered_per_s=seen.due / sizes.seconds,
+            dropped=seen.dropped,
+            outcomes=Counter({outcome: count for (_, outcome), count in seen.outcomes.items()}),
+            **self._books(),
+        )
 
     def _books(self) -> dict[str, Any]:
         return {"shards": self.bank.shards, "accounts": sum(map(len, self.accounts_by_shard))}

@@ -29,6 +29,7 @@ from services.account.sweeper import Sweeper
 from services.account.territory import Territory
 from services.chassis import logs, metrics, process, settings, tracing
 from services.chassis.clients import LedgerClient
+from services.chassis.identity import Identity
 from services.chassis.server import Server
 
 SHARD_DATABASES_SECONDS_MAX: Final = 10.0
@@ -43,7 +44,8 @@ async def main() -> None:
     logs.configure(options.log_level, "account", options.instance)
     metrics.name_process("account")
     tracing.configure(options.traces, "account", options.instance, options.traces_file)
-    server = Server(options)
+    identity = Identity.among_services(options)
+    server = Server(options, identity)
     service = AccountService()
     account_pb2_grpc.add_AccountsServicer_to_server(service, server.server)
     async with AsyncExitStack() as opened, asyncio.TaskGroup() as group:
@@ -54,7 +56,7 @@ async def main() -> None:
             shards = {shard_id: _shard_database(options, shard_id, opened) for shard_id in options.shards}
             opening = [group.create_task(shard.open(), name=f"shard {n}") for n, shard in shards.items()]
             background.extend(opening)
-            office = await _office(options, control, shards, opened)
+            office = await _office(options, control, shards, identity, opened)
             # A shard whose database is away must not keep the directory from everybody else.
             service.begin(office)
             await asyncio.wait(opening, timeout=SHARD_DATABASES_SECONDS_MAX)
@@ -82,7 +84,11 @@ def _shard_database(options: AccountSettings, shard_id: int, opened: AsyncExitSt
 
 
 async def _office(
-    options: AccountSettings, database: Database, shards: Mapping[int, Database], opened: AsyncExitStack
+    options: AccountSettings,
+    database: Database,
+    shards: Mapping[int, Database],
+    identity: Identity | None,
+    opened: AsyncExitStack,
 ) -> Office:
     """Make the directory say what the operator says, and put everything together."""
     control, products = ControlStore(database), ProductStore(database)
@@ -91,7 +97,9 @@ async def _office(
         _log.warning("shard_without_slots", shard=shard_id)
     shard_records = {shard_id: Records(database) for shard_id, database in shards.items()}
     territory = Territory(control, shard_records, await control.directory())
-    books = Books({shard_id: LedgerClient(shard_id, shard.ledgers) for shard_id, shard in options.shards.items()})
+    books = Books(
+        {shard_id: LedgerClient(shard_id, shard.ledgers, identity) for shard_id, shard in options.shards.items()}
+    )
     opened.push_async_callback(books.close)
     return Office(
         control=control,

@@ -15,6 +15,7 @@ import grpc
 from hivecore.ledger.v1 import ledger_pb2_grpc
 
 from services.chassis import requests, status
+from services.chassis.identity import Identity
 from services.domain import errors, limits
 from services.domain.errors import BankError
 
@@ -52,12 +53,50 @@ WRITING_METHODS: Final = frozenset(
 _chance = SystemRandom()
 
 
-def channel(address: str) -> grpc.aio.Channel:
-    """Open a channel to host:port (or dns:///name:port); connects when first used.
+def channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
+    """Open a channel to host:port (or dns:///name:port), in plain text without credentials; connects when first used.
 
     Made inside the running event loop; close it when done.
     """
-    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    if credentials is None:
+        return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    return grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
+
+
+class Line:
+    """A channel to one address: opened when first needed, and anew when this process's certificate changes."""
+
+    def __init__(
+        self, address: str, make_stub: Callable[[grpc.aio.Channel], Any], identity: Identity | None = None
+    ) -> None:
+        self.address = address
+        self._make_stub = make_stub
+        self._identity = identity
+        self._version = 0
+        self._channel: grpc.aio.Channel | None = None
+        self._stub: Any = None
+
+    @property
+    def channel(self) -> grpc.aio.Channel:
+        """The channel to use for the next call; one that was replaced closes when its last call has let go of it."""
+        version = self._identity.look() if self._identity is not None else 0
+        if self._channel is None or version != self._version:
+            self._version = version
+            credentials = self._identity.channel_credentials() if self._identity is not None else None
+            self._channel = channel(self.address, credentials)
+            self._stub = self._make_stub(self._channel)
+        return self._channel
+
+    @property
+    def stub(self) -> Any:
+        """The stub on `channel`."""
+        assert self.channel is not None
+        return self._stub
+
+    async def close(self) -> None:
+        """Close the channel; calls under way are cancelled."""
+        if self._channel is not None:
+            await self._channel.close()
 
 
 class InsistentClient:
@@ -72,8 +111,10 @@ class InsistentClient:
         stub: Callable[[grpc.aio.Channel], Any],
         writing_methods: Collection[str],
         away: Callable[[], errors.Unavailable],
+        identity: Identity | None = None,
     ) -> None:
         """Call through a `stub`; `away` makes what is raised when no address answers in time."""
+        self._identity = identity
         self._stub = stub
         self._writing_methods = writing_methods
         self._away = away
@@ -92,7 +133,9 @@ class InsistentClient:
         kept = tuple(peer for peer in self._peers if peer.address in addresses)
         known = {peer.address for peer in kept}
         # A peer that is dropped closes its channel when its last call has let go of it.
-        self._peers = kept + tuple(_Peer(address, self._stub) for address in addresses if address not in known)
+        self._peers = kept + tuple(
+            _Peer(address, self._stub, self._identity) for address in addresses if address not in known
+        )
 
     async def call(self, method: str, request: Any, *, deadline_seconds: float) -> Any:
         """Call a method by name and return its answer.
@@ -132,23 +175,17 @@ class InsistentClient:
 class LedgerClient(InsistentClient):
     """Calls the ledger of one shard, wherever its writer is."""
 
-    def __init__(self, shard_id: int, addresses: Sequence[str]) -> None:
+    def __init__(self, shard_id: int, addresses: Sequence[str], identity: Identity | None = None) -> None:
         self.shard_id = shard_id
-        super().__init__(addresses, ledger_pb2_grpc.LedgerStub, WRITING_METHODS, self._does_not_answer)
+        super().__init__(addresses, ledger_pb2_grpc.LedgerStub, WRITING_METHODS, self._does_not_answer, identity)
 
     def _does_not_answer(self) -> errors.Unavailable:
         shard = str(self.shard_id)
         return errors.Unavailable("SHARD_UNAVAILABLE", f"shard {shard} does not answer", {"shard": shard})
 
 
-class _Peer:
+class _Peer(Line):
     """One address of a service."""
-
-    def __init__(self, address: str, make_stub: Callable[[grpc.aio.Channel], Any]) -> None:
-        self.address = address
-        self._make_stub = make_stub
-        self._channel: grpc.aio.Channel | None = None
-        self._stub: Any = None
 
     def method(self, name: str) -> Callable[..., Any]:
         method: Callable[..., Any] = getattr(self._stub, name)
@@ -159,24 +196,18 @@ class _Peer:
 
         What is not sent leaves no doubt, so this is asked before each attempt.
         """
-        if self._channel is None:
-            self._channel = channel(self.address)
-            self._stub = self._make_stub(self._channel)
-        state = self._channel.get_state(try_to_connect=True)
+        line = self.channel
+        state = line.get_state(try_to_connect=True)
         if state is grpc.ChannelConnectivity.READY:
             return True
         try:
             async with asyncio.timeout(min(seconds, CONNECT_SECONDS_MAX)):
                 while state in {grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING}:
-                    await self._channel.wait_for_state_change(state)
-                    state = self._channel.get_state(try_to_connect=True)
+                    await line.wait_for_state_change(state)
+                    state = line.get_state(try_to_connect=True)
         except TimeoutError:
             return False
         return state is grpc.ChannelConnectivity.READY
-
-    async def close(self) -> None:
-        if self._channel is not None:
-            await self._channel.close()
 
 
 class _Attempts:

@@ -11,6 +11,7 @@ import grpc
 from hivecore.account.v1 import account_pb2, account_pb2_grpc
 
 from services.chassis import clients, logs, metrics, status
+from services.chassis.identity import Identity
 from services.domain import errors
 from services.domain.directory import Directory, ShardFacts, SlotRange
 from services.domain.errors import BankError
@@ -25,9 +26,9 @@ _log = logs.get(__name__)
 class DirectoryCache:
     """One copy per process. Made inside the running event loop."""
 
-    def __init__(self, account_address: str) -> None:
-        self._channel = clients.channel(account_address)
-        self._accounts = account_pb2_grpc.AccountsStub(self._channel)
+    def __init__(self, account_address: str, identity: Identity | None = None) -> None:
+        self._accounts = clients.Line(account_address, account_pb2_grpc.AccountsStub, identity)
+        self._identity = identity
         self._directory: Directory | None = None
         self._ledgers: dict[int, clients.LedgerClient] = {}
         self._fetching: asyncio.Task[Directory] | None = None
@@ -73,6 +74,10 @@ class DirectoryCache:
             raise errors.Unavailable("SHARD_UNAVAILABLE", f"shard {shard_id} has no ledger", {"shard": str(shard_id)})
         return client
 
+    def ledger_at(self, shard_id: int, address: str) -> clients.LedgerClient:
+        """Make a client of one of a shard's ledgers, writer or not; whoever asks closes it."""
+        return clients.LedgerClient(shard_id, [address], self._identity)
+
     async def close(self) -> None:
         """Stop refreshing and close all channels; calls under way fail."""
         tasks = [task for task in (self._refreshing, self._fetching) if task is not None]
@@ -81,7 +86,7 @@ class DirectoryCache:
         await asyncio.gather(*tasks, return_exceptions=True)
         for client in self._ledgers.values():
             await client.close()
-        await self._channel.close()
+        await self._accounts.close()
 
     def _version(self) -> int:
         return self._directory.version if self._directory is not None else 0
@@ -100,7 +105,7 @@ class DirectoryCache:
     async def _fetch(self) -> Directory:
         request = account_pb2.GetDirectoryRequest(known_version=self._version())
         try:
-            answer = await self._accounts.GetDirectory(request, timeout=FETCH_SECONDS_MAX)
+            answer = await self._accounts.stub.GetDirectory(request, timeout=FETCH_SECONDS_MAX)
         except grpc.aio.AioRpcError as error:
             metrics.DIRECTORY_REFRESHES.labels("failed").inc()
             raise status.from_rpc_error(error) from None
@@ -117,7 +122,7 @@ class DirectoryCache:
         for shard_id, addresses in kept.items():
             client = self._ledgers.get(shard_id)
             if client is None:
-                self._ledgers[shard_id] = clients.LedgerClient(shard_id, addresses)
+                self._ledgers[shard_id] = clients.LedgerClient(shard_id, addresses, self._identity)
             elif client.addresses != set(addresses):
                 client.move_to(addresses)
         self._directory = directory

@@ -21,6 +21,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.chassis import addresses, clients, logs, metrics
+from services.chassis.identity import Identity
 from services.chassis.interceptors import Observe
 from services.chassis.settings import ServiceSettings, SettingsError
 from services.domain import limits
@@ -67,15 +68,22 @@ class Server:
     def __init__(
         self,
         settings: ServiceSettings,
+        identity: Identity | None = None,
         *,
         interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
         names_requests: bool = False,
     ) -> None:
-        """`names_requests`: this is the public door, where requests without a name get one."""
+        """Describe a server; it speaks plain text without an identity.
+
+        `names_requests`: this is the public door, where requests without a name get one.
+        """
         observe = Observe(names_requests=names_requests)
         self.server = grpc.aio.server(interceptors=(observe, *interceptors), options=SERVER_OPTIONS)
         """Servicers are added to this, before `serve`."""
         self._settings = settings
+        self._credentials = identity.server_credentials() if identity is not None else None
+        self._probed = grpc.aio.server()
+        """Answers probes in plain text, where that is asked for."""
         self._started = asyncio.Event()
         self._stopping = asyncio.Event()
         self._address = ""
@@ -105,7 +113,8 @@ class Server:
         """
         servicer = health.aio.HealthServicer()
         await _set_health(servicer, service_names, health_pb2.HealthCheckResponse.NOT_SERVING)
-        health_pb2_grpc.add_HealthServicer_to_server(servicer, self.server)
+        for server in (self.server, self._probed):
+            health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
         reflection.enable_server_reflection((*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)
         with metrics.exposed(self._settings.metrics_listen) as metrics_address:
             async with self._stop_watched():
@@ -120,13 +129,14 @@ class Server:
                     # A call that arrives while the server shuts down is cancelled by gRPC itself.
                     await asyncio.sleep(self._settings.drain_seconds)
                     await self.server.stop(GRACE_SECONDS)
+                    await self._probed.stop(None)
 
     async def _listen(self, metrics_address: str) -> None:
         host, _ = addresses.split(self._settings.listen)
-        try:
-            port = self.server.add_insecure_port(self._settings.listen)
-        except RuntimeError as error:
-            raise SettingsError(f"cannot listen on {self._settings.listen}: {error}") from None
+        port = _bound(self.server, self._settings.listen, self._credentials)
+        if self._settings.health_listen is not None:
+            _bound(self._probed, self._settings.health_listen, None)
+            await self._probed.start()
         await self.server.start()
         self._address = addresses.join(host, port)
         if self._settings.endpoint_file is not None:
@@ -174,6 +184,16 @@ class Server:
         if not os.read(parent, 4096):
             asyncio.get_running_loop().remove_reader(parent)
             self.stop()
+
+
+def _bound(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
+    """Bind a server to an address and return the port. Raises `SettingsError` when that cannot be."""
+    try:
+        if credentials is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, credentials)
+    except RuntimeError as error:
+        raise SettingsError(f"cannot listen on {address}: {error}") from None
 
 
 async def _set_health(

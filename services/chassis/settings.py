@@ -7,9 +7,9 @@ lives in `services/domain/limits.py`. Never here: `os.environ`; a process passes
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from services.chassis import addresses
@@ -41,6 +41,14 @@ class ServiceSettings(BaseSettings):
     """Where gRPC listens; port 0 means any free one."""
     metrics_listen: Address = "127.0.0.1:0"
     """Where Prometheus finds /metrics; port 0 means any free one."""
+    health_listen: Address | None = None
+    """Where health is answered in plain text too, for probes that cannot do TLS."""
+    certificate_file: Path | None = None
+    """This process's certificate to other services (PEM); with the next two, or none of the three."""
+    key_file: Path | None = None
+    """Its private key (PEM, not encrypted)."""
+    authority_file: Path | None = None
+    """The authority whose certificates the services show each other (PEM). Changed files are read again."""
     instance: str = "1"
     """Tells processes of one service apart, in logs and in leases."""
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -55,6 +63,15 @@ class ServiceSettings(BaseSettings):
     balancers, and callers that watch its health, to look elsewhere. 0 where there is nowhere else."""
     stop_with_parent: bool = False
     """Stop gracefully when standard input, then a pipe, reaches its end."""
+
+    @model_validator(mode="after")
+    def _has_whole_papers(self) -> Self:
+        papers = (self.certificate_file, self.key_file, self.authority_file)
+        if any(papers) and not all(papers):
+            raise ValueError(
+                "HIVECORE_CERTIFICATE_FILE, HIVECORE_KEY_FILE and HIVECORE_AUTHORITY_FILE are given together"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -7,7 +7,19 @@ import os
 
 import typer
 
-from services.cli.commands import files, holds, managing, money, payment_files, products, records, running, watching
+from services.cli.commands import (
+    files,
+    holds,
+    managing,
+    money,
+    payment_files,
+    planning,
+    products,
+    records,
+    running,
+    trail,
+    watching,
+)
 
 app = typer.Typer(
     name="hivecore",
@@ -36,6 +48,8 @@ app.command("payment-file")(payment_files.payment_file)
 app.command("shards")(running.shards)
 app.command("top")(watching.top)
 app.command("audit")(running.audit)
+app.command("trail")(trail.trail)
+app.command("plan")(planning.plan)
 app.command("migrate")(running.migrate)
 
 

@@ -16,6 +16,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final, Self
 
+import grpc
+
 from services.chassis import children, clients, ports
 from services.chassis.children import LaunchError
 from services.chassis.directory_lock import DirectoryLock
@@ -145,6 +147,12 @@ class Bank:
         """Every shard's database, as its owner."""
         return {shard: self.postgres.dsn(topology.shard_database(shard)) for shard in self.shape.shard_ids}
 
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        """Make what a caller needs to trust the gateway; None where it speaks plain text."""
+        if not self._options.tls:
+            return None
+        return grpc.ssl_channel_credentials(self.places.certificates.authority_file.read_bytes())
+
     def token(self) -> str:
         """Mint a token that may do everything."""
         return tokens.development_token(self.places.jwt_secret_file)
@@ -168,6 +176,8 @@ class Bank:
         self.places.logs.mkdir(exist_ok=True)
         self.places.run.mkdir(exist_ok=True)
         tokens.ensure_secret(self.places.jwt_secret_file)
+        if self._options.tls:
+            self.places.certificates.ensure(topology.CERTIFIED)
         database = BankDatabase(self.postgres, topology.databases(self.shape))
         try:
             await database.start()
@@ -198,7 +208,9 @@ class Bank:
 
     def _write_file(self) -> None:
         if self._is_open:
-            content = topology.describe(self.topology, self.shape, self.places, self.postgres.dsn, self.processes)
+            content = topology.describe(
+                self.topology, self.shape, self.places, self.postgres.dsn, self.processes, tls=self._options.tls
+            )
             children.write_private(self.places.bank_file, json.dumps(content, indent=2) + "\n")
 
     def _name_targets(self) -> None:
@@ -210,7 +222,7 @@ class Bank:
         """Wait until every service listens and the gateway says that it serves. Raises LaunchError."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + OPEN_SECONDS_MAX
-        channel = clients.channel(self.gateway)
+        channel = clients.channel(self.gateway, self.credentials())
         try:
             while not (self._all_listen() and await health.serves(channel)):
                 if loop.time() > give_up:

@@ -9,6 +9,7 @@ a command does with the answers.
 import asyncio
 from collections.abc import Awaitable
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Protocol, Self, TypeVar
 
@@ -57,25 +58,40 @@ class Access:
 
     gateway: str
     token: str
+    is_encrypted: bool = False
+    authority: bytes | None = None
+    """Whose certificates to trust; None: whom this machine trusts."""
+
+
+TLS_PREFIX: Final = "tls://"
+"""Before a gateway's address: it speaks TLS. GRPC_DEFAULT_SSL_ROOTS_FILE_PATH names another authority."""
 
 
 def find(where: Where) -> Access:
     """Find the gateway and a token. Raises `Failure` when there is none."""
     if where.gateway:
+        address = where.gateway.removeprefix(TLS_PREFIX)
         try:
-            addresses.split(where.gateway)
+            addresses.split(address)
         except ValueError as error:
             raise Failure(f"--gateway: {error}") from error
         if not where.token:
             raise Failure("--gateway needs a token: give --token or set HIVECORE_TOKEN")
-        return Access(where.gateway, where.token)
+        return Access(address, where.token, is_encrypted=address != where.gateway)
     bank = read_bank_file(where)
-    if where.token:
-        return Access(bank.gateway, where.token)
+    authority = _read_authority(bank.authority_file)
     try:
-        return Access(bank.gateway, tokens.development_token(bank.jwt_secret_file))
+        token = where.token or tokens.development_token(bank.jwt_secret_file)
     except OSError as error:
         raise Failure(f"{bank.jwt_secret_file}: {error.strerror}; give --token instead") from error
+    return Access(bank.gateway, token, is_encrypted=authority is not None, authority=authority)
+
+
+def _read_authority(file: Path | None) -> bytes | None:
+    try:
+        return file.read_bytes() if file is not None else None
+    except OSError as error:
+        raise Failure(f"{file}: {error.strerror}") from error
 
 
 class Session:
@@ -85,10 +101,12 @@ class Session:
 
     def __init__(self, access: Access) -> None:
         self.gateway = access.gateway
+        self._access = access
         self._metadata = (("authorization", f"Bearer {access.token}"),)
 
     async def __aenter__(self) -> Self:
-        self._channel = clients.channel(self.gateway)
+        credentials = grpc.ssl_channel_credentials(self._access.authority) if self._access.is_encrypted else None
+        self._channel = clients.channel(self.gateway, credentials)
         self.stub = bank_pb2_grpc.BankStub(self._channel)
         return self
 

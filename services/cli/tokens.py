@@ -29,6 +29,7 @@ SCOPES: Final = (
     "overdraft.force",
     "fees.waive",
     "operator",
+    "audit.read",
 )
 """Everything a token can allow."""
 

@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from services.chassis import roles
 from services.chassis.ports import HOST
+from services.cli.certificates import Certificates
 
 PREFIX: Final = "HIVECORE_"
 
@@ -19,6 +20,12 @@ SHARDS_MAX: Final = 64
 """Of one machine: each shard is a database and a process."""
 STANDBYS_MAX: Final = 4
 GATEWAYS_MAX: Final = 16
+PUBLIC_NAME: Final = "public"
+"""Whose certificate callers of a gateway see."""
+
+CERTIFIED: Final = ("account", "ledger", "gateway", PUBLIC_NAME)
+"""Rooms that show a certificate, and the public door."""
+
 DRAIN_SECONDS: Final = "1"
 """A gateway with others beside it gives callers this long to look there."""
 CUSTOMER_QUOTA_DEFAULT: Final = 5_000_000
@@ -42,6 +49,8 @@ class BankOptions:
     """Further ledger processes per shard, which take over when its writer dies."""
     gateways: int = 1
     """How many public doors; callers may use any of them."""
+    tls: bool = False
+    """Whether the gateway speaks TLS, and the services mutual TLS, with certificates of the bank's own authority."""
     port: int = GATEWAY_PORT_DEFAULT
     """The first gateway's; 0 takes the one of last time or any free one. Further ones take any."""
     customer_quota: int | None = None
@@ -197,6 +206,11 @@ class Places:
         return self.data / "jwt.secret"
 
     @property
+    def certificates(self) -> Certificates:
+        """Its own authority's, where it speaks TLS."""
+        return Certificates(self.data / "tls")
+
+    @property
     def postgres(self) -> Path:
         """PostgreSQL's."""
         return self.data / "postgres"
@@ -254,6 +268,10 @@ def plan(options: BankOptions, shape: Shape, places: Places, ports: Mapping[str,
         for name in ledger_names(shard_id, options.standbys)
     )
     door = {"ACCOUNT_ADDRESS": account.grpc, "JWT_SECRET_FILE": str(places.jwt_secret_file)}
+    if options.tls:
+        shown = places.certificates
+        door["PUBLIC_CERTIFICATE_FILE"] = str(shown.certificate_file(PUBLIC_NAME))
+        door["PUBLIC_KEY_FILE"] = str(shown.key_file(PUBLIC_NAME))
     if options.gateways > 1:
         door["DRAIN_SECONDS"] = DRAIN_SECONDS
     gateways = tuple(draft.program("gateway", name, **door) for name in gateway_names(options.gateways))
@@ -283,6 +301,11 @@ class _Draft:
             "ENDPOINT_FILE": str(endpoint_file),
             "STOP_WITH_PARENT": "1",
         }
+        if self.options.tls:
+            shown = self.places.certificates
+            common["CERTIFICATE_FILE"] = str(shown.certificate_file(room))
+            common["KEY_FILE"] = str(shown.key_file(room))
+            common["AUTHORITY_FILE"] = str(shown.authority_file)
         inherited = {key: value for key, value in self.options.environment.items() if not key.startswith(PREFIX)}
         told = {PREFIX + key: value for key, value in (common | settings).items()}
         return Program(
@@ -298,7 +321,13 @@ class _Draft:
 
 
 def describe(
-    topology: Topology, shape: Shape, places: Places, dsn: NameDatabase, pids: Mapping[str, int | None]
+    topology: Topology,
+    shape: Shape,
+    places: Places,
+    dsn: NameDatabase,
+    pids: Mapping[str, int | None],
+    *,
+    tls: bool = False,
 ) -> dict[str, object]:
     """Give the content of `bank.json`: all that a command needs to reach the bank."""
     return {
@@ -310,6 +339,7 @@ def describe(
         "control_dsn": dsn(CONTROL_DATABASE),
         "shard_dsns": {str(shard_id): dsn(shard_database(shard_id)) for shard_id in shape.shard_ids},
         "jwt_secret_file": str(places.jwt_secret_file),
+        "authority_file": str(places.certificates.authority_file) if tls else None,
         "processes": dict(pids),
     }
 

@@ -179,3 +179,28 @@ def shard_view(shard: bank_pb2.Shard) -> View:
         "crossings_in_flight_count": shard.crossings_in_flight_count,
         "ledger_addresses": list(shard.ledger_addresses),
     }
+
+
+def audit_record_view(record: bank_pb2.AuditRecord) -> View:
+    """Show one record of the audit trail."""
+    code = record.currency_code
+    return {
+        "decide_time": time_text(record.decide_time),
+        "shard_id": record.shard_id,
+        "sequence": record.sequence,
+        "kind": bank_pb2.AuditRecord.Kind.Name(record.kind),
+        "id": record.id,
+        "subject": record.subject,
+        "channel": record.channel,
+        "debit_account": record.debit_account,
+        "credit_account": record.credit_account,
+        "amount_minor": record.amount_minor,
+        "amount": format_amount(record.amount_minor, code) if code else "",
+        "currency_code": code,
+        "leg_count": record.leg_count,
+        "state": bank_pb2.Transfer.State.Name(record.state),
+        "reason": record.reason,
+        "limits_overridden": record.limits_overridden,
+        "overdraw_allowed": record.overdraw_allowed,
+        "words": record.words,
+    }

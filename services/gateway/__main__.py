@@ -13,6 +13,7 @@ from hivecore.gateway.v1 import bank_pb2_grpc
 
 from services.chassis import logs, metrics, process, settings, tracing
 from services.chassis.directory_cache import DirectoryCache
+from services.chassis.identity import Identity
 from services.chassis.server import Server
 from services.chassis.settings import SettingsError
 from services.gateway.authentication import Authenticator, Keys
@@ -30,6 +31,7 @@ from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
 from services.gateway.service import BankService
 from services.gateway.settings import GatewaySettings
+from services.gateway.trail import AuditTrail
 from services.gateway.transfers import Posting
 
 
@@ -48,9 +50,10 @@ async def main() -> None:
         options.calls_in_flight_max,
     )
 
-    server = Server(options, names_requests=True)
-    directory = DirectoryCache(options.account_address)
-    account_service = AccountService(options.account_address)
+    identity = Identity.among_services(options)
+    server = Server(options, _public_identity(options), names_requests=True)
+    directory = DirectoryCache(options.account_address, identity)
+    account_service = AccountService(options.account_address, identity)
     ownership = Ownership(account_service, options.owners_cached_max)
     products = Products(directory, account_service, options.products_cached_max)
     posting = Posting(directory, ownership, products.charge, bounds)
@@ -67,6 +70,7 @@ async def main() -> None:
         Management(directory, customers),
         Quotes(directory, posting),
         Cataloguing(account_service, products, customers),
+        AuditTrail(directory, page_tokens),
     )
     bank_pb2_grpc.add_BankServicer_to_server(service, server.server)
     try:
@@ -77,6 +81,13 @@ async def main() -> None:
         await products.close()
         await account_service.close()
         await directory.close()
+
+
+def _public_identity(options: GatewaySettings) -> Identity | None:
+    """Read what callers see of the gateway; None where TLS ends before it."""
+    if options.public_certificate_file is None or options.public_key_file is None:
+        return None
+    return Identity(options.public_certificate_file, options.public_key_file)
 
 
 def _authenticator(options: GatewaySettings) -> Authenticator:

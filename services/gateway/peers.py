@@ -11,6 +11,7 @@ from hivecore.account.v1 import account_pb2_grpc
 
 from services.chassis import clients, status
 from services.chassis.directory_cache import DirectoryCache
+from services.chassis.identity import Identity
 from services.domain import errors
 from services.gateway import routing
 
@@ -57,9 +58,9 @@ def account_service_unavailable() -> errors.Unavailable:
 class AccountService:
     """Calls the account service. Made inside the running event loop."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, identity: Identity | None = None) -> None:
         self._client = clients.InsistentClient(
-            [address], account_pb2_grpc.AccountsStub, _WRITING_METHODS, account_service_unavailable
+            [address], account_pb2_grpc.AccountsStub, _WRITING_METHODS, account_service_unavailable, identity
         )
 
     async def call(self, method: str, request: Any, deadline: float) -> Any:

@@ -12,7 +12,7 @@ from hivecore.account.v1 import account_pb2
 from hivecore.gateway.v1 import bank_pb2
 from hivecore.ledger.v1 import ledger_pb2
 
-from services.chassis import clients, directory_cache
+from services.chassis import directory_cache
 from services.chassis.directory_cache import DirectoryCache
 from services.domain import errors, identifiers, limits
 from services.domain.directory import Directory, ShardFacts
@@ -187,7 +187,7 @@ class Books:
     async def _writer_status(self, shard: ShardFacts, deadline: float) -> ledger_pb2.ShardStatus | None:
         """Ask a shard's ledgers one after the other until one says that it writes."""
         for address in shard.ledger_addresses:
-            client = clients.LedgerClient(shard.shard_id, [address])
+            client = self._directory.ledger_at(shard.shard_id, address)
             try:
                 status: ledger_pb2.ShardStatus = await client.call(
                     "GetShardStatus",

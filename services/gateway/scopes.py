@@ -10,6 +10,7 @@ ACCOUNTS_WRITE: Final = "accounts.write"
 CUSTOMERS_WRITE: Final = "customers.write"
 TRANSFERS_WRITE: Final = "transfers.write"
 OPERATOR: Final = "operator"
+AUDIT_READ: Final = "audit.read"
 LIMITS_OVERRIDE: Final = "limits.override"
 TRANSFERS_REVERSE: Final = "transfers.reverse"
 OVERDRAFT_FORCE: Final = "overdraft.force"
@@ -45,6 +46,7 @@ SCOPE_BY_CALL: Final = {
     "MoveAccountProduct": ACCOUNTS_MANAGE,
     "RegisterPartnerBanks": OPERATOR,
     "RegisterPaymentFile": TRANSFERS_WRITE,
+    "ListAuditTrail": AUDIT_READ,
     "ListShards": OPERATOR,
 }
 
@@ -66,6 +68,7 @@ BANK_WIDE_CALLS: Final = frozenset(
         "LoadProducts",
         "MoveAccountProduct",
         "RegisterPartnerBanks",
+        "ListAuditTrail",
         "ListShards",
     }
 )

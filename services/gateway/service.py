@@ -21,6 +21,7 @@ from services.gateway.ownership import Ownership
 from services.gateway.quoting import Quotes
 from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
+from services.gateway.trail import AuditTrail
 from services.gateway.transfers import Posting
 
 
@@ -39,6 +40,7 @@ class BankService(bank_pb2_grpc.BankServicer):
         management: Management,
         quotes: Quotes,
         cataloguing: Cataloguing,
+        trail: AuditTrail,
     ) -> None:
         self._authenticator = authenticator
         self._ownership = ownership
@@ -50,6 +52,7 @@ class BankService(bank_pb2_grpc.BankServicer):
         self._management = management
         self._quotes = quotes
         self._cataloguing = cataloguing
+        self._trail = trail
 
     def _admit(self, call: str, context: Any) -> Caller:
         """Tell who calls. Raises `Unauthenticated` or `Forbidden` when they may not."""
@@ -220,6 +223,13 @@ class BankService(bank_pb2_grpc.BankServicer):
         """Claim a payment file's message id."""
         caller = self._admit("RegisterPaymentFile", context)
         return await self._customers.register_payment_file(caller, request.payment_file, _deadline(context))
+
+    async def ListAuditTrail(
+        self, request: bank_pb2.ListAuditTrailRequest, context: Any
+    ) -> bank_pb2.ListAuditTrailResponse:
+        """List who asked for what."""
+        caller = self._admit("ListAuditTrail", context)
+        return await self._trail.list_records(caller, request, _deadline(context))
 
     async def ListShards(self, request: bank_pb2.ListShardsRequest, context: Any) -> bank_pb2.ListShardsResponse:
         """List the shards."""

@@ -29,6 +29,10 @@ class GatewaySettings(ServiceSettings):
 
     account_address: Address
     """Where the account service is: customers, accounts and the directory."""
+    public_certificate_file: Path | None = None
+    """The certificate that callers see (PEM); with the next one, or neither where TLS ends before the gateway."""
+    public_key_file: Path | None = None
+    """Its private key (PEM, not encrypted). Changed files are read again."""
     jwt_secret_file: Path | None = None
     """Secret of at least 32 bytes for tokens signed with HS256; this or `jwks_file`."""
     jwks_file: Path | None = None
@@ -61,4 +65,6 @@ class GatewaySettings(ServiceSettings):
     def _has_one_kind_of_key(self) -> Self:
         if (self.jwt_secret_file is None) == (self.jwks_file is None):
             raise ValueError("exactly one of HIVECORE_JWT_SECRET_FILE and HIVECORE_JWKS_FILE must be given")
+        if (self.public_certificate_file is None) != (self.public_key_file is None):
+            raise ValueError("HIVECORE_PUBLIC_CERTIFICATE_FILE and HIVECORE_PUBLIC_KEY_FILE are given together")
         return self

@@ -10,6 +10,7 @@ from hivecore.ledger.v1 import ledger_pb2_grpc
 
 from services.chassis import logs, metrics, migrations, process, settings, tracing
 from services.chassis.directory_cache import DirectoryCache
+from services.chassis.identity import Identity
 from services.chassis.server import Server
 from services.ledger.service import LedgerService
 from services.ledger.settings import LedgerSettings
@@ -22,7 +23,8 @@ async def main() -> None:
     logs.configure(options.log_level, "ledger", options.instance)
     metrics.name_process("ledger")
     tracing.configure(options.traces, "ledger", options.instance, options.traces_file)
-    directory = DirectoryCache(options.account_address)
+    identity = Identity.among_services(options)
+    directory = DirectoryCache(options.account_address, identity)
     shards: dict[int, Shard] = {
         shard_id: Shard(
             shard_id,
@@ -35,7 +37,7 @@ async def main() -> None:
         )
         for shard_id, dsn in options.shards.items()
     }
-    server = Server(options)
+    server = Server(options, identity)
     service = LedgerService(shards, lambda: directory.current, directory.refresh)
     ledger_pb2_grpc.add_LedgerServicer_to_server(service, server.server)
     running: list[asyncio.Task[None]] = []

@@ -138,16 +138,16 @@ class Draft:
 
     def moved_minor(self) -> dict[int, int]:
         """Tell how much what was asked for here moved, by currency in minor units; refused and landed legs not."""
+        asked, refused = int(Kind.ASKED), int(Outcome.REFUSED)
         moved: dict[int, int] = {}
-        refused = set()
         for row in self.transfers:
-            if row.kind == Kind.ASKED and row.outcome != Outcome.REFUSED:
+            if row.kind == asked and row.outcome != refused:
                 moved[row.currency] = moved.get(row.currency, 0) + row.amount_minor
-            else:
-                refused.add(row.sequence)
-        for _, of, leg in self.further_legs:
-            if of not in refused:
-                moved[leg.currency] = moved.get(leg.currency, 0) + leg.amount_minor
+        if self.further_legs:
+            of_moved = {row.sequence for row in self.transfers if row.kind == asked and row.outcome != refused}
+            for _, of, leg in self.further_legs:
+                if of in of_moved:
+                    moved[leg.currency] = moved.get(leg.currency, 0) + leg.amount_minor
         return moved
 
     def state(self, number: int) -> AccountState | None:

@@ -417,3 +417,30 @@ SELECT currency FROM ledger.account WHERE account_number = $1;
 SELECT h.last_sequence, h.writer_epoch,
        coalesce((SELECT sum(sent_through - acknowledged_through) FROM ledger.peer), 0)::bigint AS in_flight_count
   FROM ledger.journal_head h;
+
+-- transfer_after --
+SELECT min(sequence) FROM ledger.transfer WHERE sequence > $1;
+
+-- list_trail --
+-- Who asked for what in a stretch of the journal: sequences after $1 up to $2, of account $3, subject $4 and
+-- channel $5 where they are given, decided at $6 or later and before $7, at most $8.
+SELECT * FROM (
+    SELECT t.sequence, t.booking_time AS time, t.kind, t.transfer_id AS id, t.debit_account, t.credit_account,
+           t.amount_minor, t.currency, t.outcome, t.refusal, t.flags, t.reference AS words,
+           coalesce(a.channel, '') AS channel, coalesce(a.subject, '') AS subject, t.leg_count
+      FROM ledger.transfer t LEFT JOIN ledger.actor a USING (actor_id)
+     WHERE t.sequence > $1 AND t.sequence <= $2
+       AND ($3::bigint = 0 OR $3 IN (t.debit_account, t.credit_account)
+            OR t.leg_count > 1 AND EXISTS (SELECT FROM ledger.further_leg f
+                                            WHERE f.transfer_sequence = t.sequence AND f.sequence > t.sequence
+                                              AND f.sequence < t.sequence + t.leg_count
+                                              AND $3 IN (f.debit_account, f.credit_account)))
+    UNION ALL
+    SELECT c.sequence, c.change_time, 0, c.change_id, c.account_number, 0, 0, 0,
+           CASE WHEN c.refusal = 0 THEN 1 ELSE 2 END, c.refusal, 0, c.reason,
+           coalesce(a.channel, ''), coalesce(a.subject, ''), 1
+      FROM ledger.account_change c LEFT JOIN ledger.actor a USING (actor_id)
+     WHERE c.sequence > $1 AND c.sequence <= $2 AND ($3::bigint = 0 OR $3 = c.account_number)
+) AS trail
+ WHERE ($4::text = '' OR subject = $4) AND ($5::text = '' OR channel = $5) AND time >= $6 AND time < $7
+ ORDER BY sequence LIMIT $8;

@@ -173,6 +173,23 @@ class Reader:
         cut: int = (await self._ask("day_cut", business_date))[0][0]
         return cut
 
+    async def trail(
+        self,
+        stretch: tuple[int, int],
+        account_number: int,
+        subject: str,
+        channel: str,
+        times_us: tuple[int, int],
+        limit: int,
+    ) -> list[Any]:
+        """Return who asked for what after one sequence, up to another, within times; 0 and empty texts leave nothing out."""
+        return await self._ask("list_trail", *stretch, account_number, subject, channel, *times_us, limit)
+
+    async def transfer_after(self, sequence: int) -> int | None:
+        """Return the sequence of the first transfer after a sequence."""
+        found: int | None = (await self._ask("transfer_after", sequence))[0][0]
+        return found
+
     async def cut_of_time(self, time_us: int) -> int:
         """Return the last sequence booked at or before a time."""
         cut: int = (await self._ask("time_cut", time_us))[0][0]

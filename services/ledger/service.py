@@ -15,7 +15,7 @@ from services.domain import chart, errors, limits
 from services.domain.directory import Directory
 from services.domain.identifiers import uuid_text
 from services.domain.outcomes import Outcome
-from services.ledger import rules, wire, wire_commands
+from services.ledger import rules, trail, wire, wire_commands
 from services.ledger.books import PlaceError, Transfers
 from services.ledger.command_jobs import BuryJob, ChangeJob, HoldJob
 from services.ledger.jobs import LandJob, OpenJob, PostJob, RehearseJob
@@ -247,6 +247,10 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
             after_sequence=after,
             until_sequence=until,
         )
+
+    async def ListTrail(self, request: ledger_pb2.ListTrailRequest, context: Any) -> ledger_pb2.ListTrailResponse:
+        """List who asked for what."""
+        return await trail.page(self._shard(request.shard_id).reader, request)
 
     async def GetTrialBalance(
         self, request: ledger_pb2.GetTrialBalanceRequest, context: Any

@@ -359,3 +359,23 @@ def _check_legs(
     for debit, credit in zip(payers, payees, strict=True):
         if debit == credit:
             raise errors.Malformed("SAME_ACCOUNT", "accounts", f"{account_text(debit)} is on both sides of a leg")
+
+
+def trail_row(row: Any) -> ledger_pb2.ListTrailResponse.Row:
+    """Write one row of the audit trail."""
+    return ledger_pb2.ListTrailResponse.Row(
+        sequence=row["sequence"],
+        time_us=row["time"],
+        kind=row["kind"],
+        id=row["id"],
+        debit_account=row["debit_account"],
+        credit_account=row["credit_account"],
+        amount_minor=row["amount_minor"],
+        currency=row["currency"],
+        outcome=row["outcome"],
+        refusal=row["refusal"],
+        flags=row["flags"],
+        words=row["words"],
+        actor=ledger_pb2.Actor(channel=row["channel"], subject=row["subject"]),
+        leg_count=row["leg_count"],
+    )

@@ -21,7 +21,7 @@ MODULE_LINES_MAX = 400
 MODULE_RATCHET: dict[str, int] = {}
 
 MAY_READ_THE_ENVIRONMENT = re.compile(
-    r"services/\w+/__main__\.py|services/chassis/process\.py|services/cli/up\.py|loadtest/\w+/__main__\.py"
+    r"services/\w+/__main__\.py|services/chassis/process\.py|services/cli/up\.py|loadtest/\w+/__main__\.py|loadtest/locustfile\.py"
 )
 """Where a process starts: its own environment, or that of the services it starts."""
 

@@ -18,6 +18,13 @@ LOOK_SECONDS = 0.02
 FIRST, SECOND = (customer_account(1, serial) for serial in (1, 2))
 
 
+@pytest.fixture(autouse=True)
+def _short_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the watch look more often than a bank would, also on a busy machine."""
+    monkeypatch.setattr(watching, "LOOK_SHARE_MAX", 0.8)
+    monkeypatch.setattr(watching, "SWEEP_SHARE_MAX", 0.8)
+
+
 def shown(name: str, **labels: str) -> float | None:
     """Read a gauge of shard 1."""
     return REGISTRY.get_sample_value(f"hivecore_ledger_{name}", {"shard": "1", **labels})
@@ -220,3 +227,13 @@ def test_a_leg_that_a_sweep_has_counted_is_not_counted_twice() -> None:
 def test_a_look_that_took_long_is_followed_by_a_long_rest() -> None:
     assert rest(0.001, 0.05, 5.0) == 5.0
     assert rest(1.0, 0.05, 5.0) == pytest.approx(19.0)
+
+
+async def test_what_a_batch_took_and_moved_is_measured(books: Writing) -> None:
+    names = ("queue_wait_seconds_count", "commit_seconds_count", "write_seconds_count", "decide_seconds_count")
+    before = {name: shown(name) or 0 for name in names}
+    moved = shown("posted_minor_units_total", currency="CZK") or 0
+    await post(books, ask(50, FIRST, SECOND, 30), ask(51, SECOND, FIRST, 12))
+    assert {name: (shown(name) or 0) - before[name] for name in names} == dict.fromkeys(names, 1)
+    assert (shown("posted_minor_units_total", currency="CZK") or 0) - moved == 42
+    assert 0 < books.store.commit_seconds < PATIENCE_SECONDS

@@ -115,6 +115,7 @@ def test_bank_json_says_how_to_reach_everything() -> None:
         "control_dsn": dsn("hivecore_control"),
         "shard_dsns": {"1": dsn("hivecore_shard_1"), "2": dsn("hivecore_shard_2")},
         "jwt_secret_file": "/data/jwt.secret",
+        "authority_file": None,
         "processes": {"postgres": 1, "account": 2},
     }
 

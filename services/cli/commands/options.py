@@ -30,7 +30,9 @@ Data: TypeAlias = Annotated[
 ]
 Gateway: TypeAlias = Annotated[
     str | None,
-    typer.Option("--gateway", envvar="HIVECORE_GATEWAY", help="host:port of a gateway, instead of --data."),
+    typer.Option(
+        "--gateway", envvar="HIVECORE_GATEWAY", help="host:port of a gateway, or tls://host:port, instead of --data."
+    ),
 ]
 Token: TypeAlias = Annotated[
     str | None,

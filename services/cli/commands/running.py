@@ -41,6 +41,9 @@ def up(
     gateways: Annotated[
         int, typer.Option("--gateways", min=1, max=topology.GATEWAYS_MAX, help="Gateway processes.")
     ] = 1,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="TLS at the gateway, mutual TLS between services, from an own authority.")
+    ] = False,
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="The first gateway's port; 0: any free one.")
     ] = topology.GATEWAY_PORT_DEFAULT,
@@ -64,6 +67,7 @@ def up(
         shards=shards,
         standbys=standbys,
         gateways=gateways,
+        tls=tls,
         port=port,
         customer_quota=customer_quota,
         currencies=tuple(code.strip() for code in currencies.split(",")) if currencies else None,

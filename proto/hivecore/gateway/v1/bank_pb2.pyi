@@ -2144,3 +2144,224 @@ class ListShardsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListShardsResponse: _TypeAlias = ListShardsResponse  # noqa: Y015
+
+@_typing.final
+class AuditRecord(_message.Message):
+    """One thing that somebody asked for, or the engine did by itself."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[AuditRecord._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: AuditRecord._Kind.ValueType  # 0
+        """Never returned."""
+        TRANSFER: AuditRecord._Kind.ValueType  # 1
+        """A transfer, a capture or a reversal."""
+        LANDING: AuditRecord._Kind.ValueType  # 2
+        """A transfer that came from another shard."""
+        RETURN: AuditRecord._Kind.ValueType  # 3
+        """Money back from another shard that could not credit it."""
+        HOLD_PLACED: AuditRecord._Kind.ValueType  # 4
+        """A hold was to be placed."""
+        HOLD_INCREASED: AuditRecord._Kind.ValueType  # 5
+        """A hold was to be increased."""
+        HOLD_RELEASED: AuditRecord._Kind.ValueType  # 6
+        """A hold was to be released."""
+        HOLD_EXPIRED: AuditRecord._Kind.ValueType  # 7
+        """A hold's time came."""
+        BURIED: AuditRecord._Kind.ValueType  # 8
+        """A reversal came before its original, which is refused if it comes."""
+        ACCOUNT_CHANGED: AuditRecord._Kind.ValueType  # 9
+        """An account's state or limits were to be changed."""
+        OTHER: AuditRecord._Kind.ValueType  # 99
+        """A kind of transfer that this version has no name for."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What was asked for or done."""
+
+    KIND_UNSPECIFIED: AuditRecord.Kind.ValueType  # 0
+    """Never returned."""
+    TRANSFER: AuditRecord.Kind.ValueType  # 1
+    """A transfer, a capture or a reversal."""
+    LANDING: AuditRecord.Kind.ValueType  # 2
+    """A transfer that came from another shard."""
+    RETURN: AuditRecord.Kind.ValueType  # 3
+    """Money back from another shard that could not credit it."""
+    HOLD_PLACED: AuditRecord.Kind.ValueType  # 4
+    """A hold was to be placed."""
+    HOLD_INCREASED: AuditRecord.Kind.ValueType  # 5
+    """A hold was to be increased."""
+    HOLD_RELEASED: AuditRecord.Kind.ValueType  # 6
+    """A hold was to be released."""
+    HOLD_EXPIRED: AuditRecord.Kind.ValueType  # 7
+    """A hold's time came."""
+    BURIED: AuditRecord.Kind.ValueType  # 8
+    """A reversal came before its original, which is refused if it comes."""
+    ACCOUNT_CHANGED: AuditRecord.Kind.ValueType  # 9
+    """An account's state or limits were to be changed."""
+    OTHER: AuditRecord.Kind.ValueType  # 99
+    """A kind of transfer that this version has no name for."""
+
+    SHARD_ID_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    DECIDE_TIME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    DEBIT_ACCOUNT_FIELD_NUMBER: _builtins.int
+    CREDIT_ACCOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    LEG_COUNT_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    LIMITS_OVERRIDDEN_FIELD_NUMBER: _builtins.int
+    OVERDRAW_ALLOWED_FIELD_NUMBER: _builtins.int
+    WORDS_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    shard_id: _builtins.int
+    """The shard whose journal has it."""
+    sequence: _builtins.int
+    """Its sequence there."""
+    kind: Global___AuditRecord.Kind.ValueType
+    """What it is."""
+    id: _builtins.str
+    """UUID of the transfer, of the hold's command or of the change."""
+    debit_account: _builtins.str
+    """Payer, holder of a hold, or the account that was changed."""
+    credit_account: _builtins.str
+    """Payee; empty when there is none."""
+    amount_minor: _builtins.int
+    """Of the first leg, in minor units of `currency_code`; 0 for a change."""
+    currency_code: _builtins.str
+    """ISO 4217 code; empty for a change."""
+    leg_count: _builtins.int
+    """How many legs there are; 1 for a change."""
+    state: Global___Transfer.State.ValueType
+    """What came of it when it was decided. A crossing stays IN_TRANSIT here: GetTransfer tells its end."""
+    reason: _builtins.str
+    """Why it was refused; empty otherwise."""
+    limits_overridden: _builtins.bool
+    """Whether the limits were overridden."""
+    overdraw_allowed: _builtins.bool
+    """Whether the payer's floor was set aside."""
+    words: _builtins.str
+    """The caller's words: a reference, or the reason of a change."""
+    subject: _builtins.str
+    """Subject of the token that asked; empty for what the engine did by itself."""
+    channel: _builtins.str
+    """Channel of the token that asked; empty likewise."""
+    @_builtins.property
+    def decide_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was decided."""
+
+    def __init__(
+        self,
+        *,
+        shard_id: _builtins.int = ...,
+        sequence: _builtins.int = ...,
+        decide_time: _timestamp_pb2.Timestamp | None = ...,
+        kind: Global___AuditRecord.Kind.ValueType = ...,
+        id: _builtins.str = ...,
+        debit_account: _builtins.str = ...,
+        credit_account: _builtins.str = ...,
+        amount_minor: _builtins.int = ...,
+        currency_code: _builtins.str = ...,
+        leg_count: _builtins.int = ...,
+        state: Global___Transfer.State.ValueType = ...,
+        reason: _builtins.str = ...,
+        limits_overridden: _builtins.bool = ...,
+        overdraw_allowed: _builtins.bool = ...,
+        words: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        channel: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decide_time", b"decide_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "channel", b"channel", "credit_account", b"credit_account", "currency_code", b"currency_code", "debit_account", b"debit_account", "decide_time", b"decide_time", "id", b"id", "kind", b"kind", "leg_count", b"leg_count", "limits_overridden", b"limits_overridden", "overdraw_allowed", b"overdraw_allowed", "reason", b"reason", "sequence", b"sequence", "shard_id", b"shard_id", "state", b"state", "subject", b"subject", "words", b"words"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditRecord: _TypeAlias = AuditRecord  # noqa: Y015
+
+@_typing.final
+class ListAuditTrailRequest(_message.Message):
+    """Request of ListAuditTrail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    account_number: _builtins.str
+    """Only what concerns this account, 16 digits; empty for all."""
+    subject: _builtins.str
+    """Only what this subject asked for; empty for all."""
+    channel: _builtins.str
+    """Only what was asked through this channel; empty for all."""
+    page_size: _builtins.int
+    """At most so many; 0 means 100, above 1,000 means 1,000."""
+    page_token: _builtins.str
+    """From the page before; empty for the first."""
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Only what was decided at or after this time."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Only what was decided before this time."""
+
+    def __init__(
+        self,
+        *,
+        account_number: _builtins.str = ...,
+        subject: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "channel", b"channel", "end_time", b"end_time", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditTrailRequest: _TypeAlias = ListAuditTrailRequest  # noqa: Y015
+
+@_typing.final
+class ListAuditTrailResponse(_message.Message):
+    """Response of ListAuditTrail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """For the next page; empty when this was the last."""
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditRecord]:
+        """The records."""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___AuditRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListAuditTrailResponse: _TypeAlias = ListAuditTrailResponse  # noqa: Y015

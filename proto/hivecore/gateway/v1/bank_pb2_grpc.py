@@ -175,6 +175,11 @@ class BankStub:
                 request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.RegisterPaymentFileRequest.SerializeToString,
                 response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.PaymentFile.FromString,
                 _registered_method=True)
+        self.ListAuditTrail = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/ListAuditTrail',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListAuditTrailRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListAuditTrailResponse.FromString,
+                _registered_method=True)
         self.ListShards = channel.unary_unary(
                 '/hivecore.gateway.v1.Bank/ListShards',
                 request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListShardsRequest.SerializeToString,
@@ -437,6 +442,16 @@ class BankServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListAuditTrail(self, request, context):
+        """Lists who asked for what, through which channel, when, and what came of it: refusals, holds, changes of
+        accounts, and what the engine did by itself. Shard by shard, each in the order of its journal. Looks at a
+        bounded stretch per call, so a page may be short, or empty, and still have a `next_page_token`. Needs scope
+        `audit.read`.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListShards(self, request, context):
         """Lists the shards with their slots, quota and writer. Needs scope `operator`.
         """
@@ -586,6 +601,11 @@ def add_BankServicer_to_server(servicer, server):
                     servicer.RegisterPaymentFile,
                     request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.RegisterPaymentFileRequest.FromString,
                     response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.PaymentFile.SerializeToString,
+            ),
+            'ListAuditTrail': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListAuditTrail,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListAuditTrailRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListAuditTrailResponse.SerializeToString,
             ),
             'ListShards': grpc.unary_unary_rpc_method_handler(
                     servicer.ListShards,
@@ -1350,6 +1370,33 @@ class Bank:
             '/hivecore.gateway.v1.Bank/RegisterPaymentFile',
             hivecore_dot_gateway_dot_v1_dot_bank__pb2.RegisterPaymentFileRequest.SerializeToString,
             hivecore_dot_gateway_dot_v1_dot_bank__pb2.PaymentFile.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListAuditTrail(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/ListAuditTrail',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListAuditTrailRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListAuditTrailResponse.FromString,
             options,
             channel_credentials,
             insecure,

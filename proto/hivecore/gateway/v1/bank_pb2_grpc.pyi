@@ -174,6 +174,12 @@ class BankStub:
     party's message id names a file with other content. Needs scope `transfers.write`; message ids of a token
     that is limited to one customer are that customer's own.
     """
+    ListAuditTrail: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ListAuditTrailRequest, _bank_pb2.ListAuditTrailResponse]
+    """Lists who asked for what, through which channel, when, and what came of it: refusals, holds, changes of
+    accounts, and what the engine did by itself. Shard by shard, each in the order of its journal. Looks at a
+    bounded stretch per call, so a page may be short, or empty, and still have a `next_page_token`. Needs scope
+    `audit.read`.
+    """
     ListShards: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ListShardsRequest, _bank_pb2.ListShardsResponse]
     """Lists the shards with their slots, quota and writer. Needs scope `operator`."""
 
@@ -314,6 +320,12 @@ class BankAsyncStub(BankStub):
     file again is answered as it was first registered. ALREADY_EXISTS (MESSAGE_ID_REUSED) when the initiating
     party's message id names a file with other content. Needs scope `transfers.write`; message ids of a token
     that is limited to one customer are that customer's own.
+    """
+    ListAuditTrail: _aio.UnaryUnaryMultiCallable[_bank_pb2.ListAuditTrailRequest, _bank_pb2.ListAuditTrailResponse]  # type: ignore[assignment]
+    """Lists who asked for what, through which channel, when, and what came of it: refusals, holds, changes of
+    accounts, and what the engine did by itself. Shard by shard, each in the order of its journal. Looks at a
+    bounded stretch per call, so a page may be short, or empty, and still have a `next_page_token`. Needs scope
+    `audit.read`.
     """
     ListShards: _aio.UnaryUnaryMultiCallable[_bank_pb2.ListShardsRequest, _bank_pb2.ListShardsResponse]  # type: ignore[assignment]
     """Lists the shards with their slots, quota and writer. Needs scope `operator`."""
@@ -620,6 +632,18 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         file again is answered as it was first registered. ALREADY_EXISTS (MESSAGE_ID_REUSED) when the initiating
         party's message id names a file with other content. Needs scope `transfers.write`; message ids of a token
         that is limited to one customer are that customer's own.
+        """
+
+    @_abc_1.abstractmethod
+    def ListAuditTrail(
+        self,
+        request: _bank_pb2.ListAuditTrailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.ListAuditTrailResponse, _abc.Awaitable[_bank_pb2.ListAuditTrailResponse]]:
+        """Lists who asked for what, through which channel, when, and what came of it: refusals, holds, changes of
+        accounts, and what the engine did by itself. Shard by shard, each in the order of its journal. Looks at a
+        bounded stretch per call, so a page may be short, or empty, and still have a `next_page_token`. Needs scope
+        `audit.read`.
         """
 
     @_abc_1.abstractmethod

@@ -1921,3 +1921,155 @@ class ShardStatus(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ShardStatus: _TypeAlias = ShardStatus  # noqa: Y015
+
+@_typing.final
+class ListTrailRequest(_message.Message):
+    """Asks for a page of the audit trail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_ID_FIELD_NUMBER: _builtins.int
+    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    START_TIME_US_FIELD_NUMBER: _builtins.int
+    END_TIME_US_FIELD_NUMBER: _builtins.int
+    shard_id: _builtins.int
+    """Which shard."""
+    after_sequence: _builtins.int
+    """Rows after this sequence; 0 for the first page."""
+    limit: _builtins.int
+    """From 1 to 1,000 rows."""
+    account_number: _builtins.int
+    """Only what concerns this account, as payer or payee of any leg; 0 for all."""
+    subject: _builtins.str
+    """Only what this subject asked for; empty for all."""
+    channel: _builtins.str
+    """Only what was asked through this channel; empty for all."""
+    start_time_us: _builtins.int
+    """Only what was decided at or after this time, in microseconds since 1970-01-01 UTC; 0 for no bound."""
+    end_time_us: _builtins.int
+    """Only what was decided before this time; 0 for no bound."""
+    def __init__(
+        self,
+        *,
+        shard_id: _builtins.int = ...,
+        after_sequence: _builtins.int = ...,
+        limit: _builtins.int = ...,
+        account_number: _builtins.int = ...,
+        subject: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        start_time_us: _builtins.int = ...,
+        end_time_us: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "after_sequence", b"after_sequence", "channel", b"channel", "end_time_us", b"end_time_us", "limit", b"limit", "shard_id", b"shard_id", "start_time_us", b"start_time_us", "subject", b"subject"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTrailRequest: _TypeAlias = ListTrailRequest  # noqa: Y015
+
+@_typing.final
+class ListTrailResponse(_message.Message):
+    """A page of the audit trail."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Row(_message.Message):
+        """One thing that somebody asked for, or the engine did."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SEQUENCE_FIELD_NUMBER: _builtins.int
+        TIME_US_FIELD_NUMBER: _builtins.int
+        KIND_FIELD_NUMBER: _builtins.int
+        ID_FIELD_NUMBER: _builtins.int
+        DEBIT_ACCOUNT_FIELD_NUMBER: _builtins.int
+        CREDIT_ACCOUNT_FIELD_NUMBER: _builtins.int
+        AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+        CURRENCY_FIELD_NUMBER: _builtins.int
+        OUTCOME_FIELD_NUMBER: _builtins.int
+        REFUSAL_FIELD_NUMBER: _builtins.int
+        FLAGS_FIELD_NUMBER: _builtins.int
+        WORDS_FIELD_NUMBER: _builtins.int
+        ACTOR_FIELD_NUMBER: _builtins.int
+        LEG_COUNT_FIELD_NUMBER: _builtins.int
+        sequence: _builtins.int
+        """Its sequence in the journal."""
+        time_us: _builtins.int
+        """When it was decided, in microseconds since 1970-01-01 UTC."""
+        kind: _builtins.int
+        """As in `ledger.transfer`; 0 for a change of an account."""
+        id: _builtins.bytes
+        """16 bytes: the transfer's, the command's or the change's."""
+        debit_account: _builtins.int
+        """Payer, holder of the hold, or the account that was changed."""
+        credit_account: _builtins.int
+        """Payee; 0 for none."""
+        amount_minor: _builtins.int
+        """Of the first leg, in minor units; 0 for a change."""
+        currency: _builtins.int
+        """ISO 4217 numeric; 0 for a change."""
+        outcome: Global___Outcome.ValueType
+        """What came of it when it was decided."""
+        refusal: _builtins.int
+        """Why not; 0 when it was done."""
+        flags: _builtins.int
+        """Bits: 1 limits overridden, 2 overdraw allowed, 4 no fee taken."""
+        words: _builtins.str
+        """The caller's words: a reference, or the reason of a change."""
+        leg_count: _builtins.int
+        """How many legs it has."""
+        @_builtins.property
+        def actor(self) -> Global___Actor:
+            """Who asked; nobody for what the engine did by itself."""
+
+        def __init__(
+            self,
+            *,
+            sequence: _builtins.int = ...,
+            time_us: _builtins.int = ...,
+            kind: _builtins.int = ...,
+            id: _builtins.bytes = ...,
+            debit_account: _builtins.int = ...,
+            credit_account: _builtins.int = ...,
+            amount_minor: _builtins.int = ...,
+            currency: _builtins.int = ...,
+            outcome: Global___Outcome.ValueType = ...,
+            refusal: _builtins.int = ...,
+            flags: _builtins.int = ...,
+            words: _builtins.str = ...,
+            actor: Global___Actor | None = ...,
+            leg_count: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "amount_minor", b"amount_minor", "credit_account", b"credit_account", "currency", b"currency", "debit_account", b"debit_account", "flags", b"flags", "id", b"id", "kind", b"kind", "leg_count", b"leg_count", "outcome", b"outcome", "refusal", b"refusal", "sequence", b"sequence", "time_us", b"time_us", "words", b"words"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ROWS_FIELD_NUMBER: _builtins.int
+    NEXT_AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
+    next_after_sequence: _builtins.int
+    """Where the next page starts: `after_sequence`; 0 when this was the last."""
+    @_builtins.property
+    def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListTrailResponse.Row]:
+        """In order of sequence."""
+
+    def __init__(
+        self,
+        *,
+        rows: _abc.Iterable[Global___ListTrailResponse.Row] | None = ...,
+        next_after_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_after_sequence", b"next_after_sequence", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTrailResponse: _TypeAlias = ListTrailResponse  # noqa: Y015

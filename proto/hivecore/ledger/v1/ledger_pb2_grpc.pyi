@@ -74,6 +74,10 @@ class LedgerStub:
     """Returns what an account held at a moment of the past."""
     GetStatement: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetStatementRequest, _ledger_pb2.Statement]
     """Returns what an account held before and after some business days, and where their entries lie."""
+    ListTrail: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListTrailRequest, _ledger_pb2.ListTrailResponse]
+    """Lists who asked for what and what came of it, in order of the journal. Looks at a bounded stretch of it
+    per call, so that a page may be short, or empty, and still not be the last.
+    """
     GetTrialBalance: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetTrialBalanceRequest, _ledger_pb2.TrialBalance]
     """Sums all balances by chart code and currency."""
     CheckPayees: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.CheckPayeesRequest, _ledger_pb2.CheckPayeesResponse]
@@ -124,6 +128,10 @@ class LedgerAsyncStub(LedgerStub):
     """Returns what an account held at a moment of the past."""
     GetStatement: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetStatementRequest, _ledger_pb2.Statement]  # type: ignore[assignment]
     """Returns what an account held before and after some business days, and where their entries lie."""
+    ListTrail: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListTrailRequest, _ledger_pb2.ListTrailResponse]  # type: ignore[assignment]
+    """Lists who asked for what and what came of it, in order of the journal. Looks at a bounded stretch of it
+    per call, so that a page may be short, or empty, and still not be the last.
+    """
     GetTrialBalance: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetTrialBalanceRequest, _ledger_pb2.TrialBalance]  # type: ignore[assignment]
     """Sums all balances by chart code and currency."""
     CheckPayees: _aio.UnaryUnaryMultiCallable[_ledger_pb2.CheckPayeesRequest, _ledger_pb2.CheckPayeesResponse]  # type: ignore[assignment]
@@ -249,6 +257,16 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.Statement, _abc.Awaitable[_ledger_pb2.Statement]]:
         """Returns what an account held before and after some business days, and where their entries lie."""
+
+    @_abc_1.abstractmethod
+    def ListTrail(
+        self,
+        request: _ledger_pb2.ListTrailRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.ListTrailResponse, _abc.Awaitable[_ledger_pb2.ListTrailResponse]]:
+        """Lists who asked for what and what came of it, in order of the journal. Looks at a bounded stretch of it
+        per call, so that a page may be short, or empty, and still not be the last.
+        """
 
     @_abc_1.abstractmethod
     def GetTrialBalance(

@@ -1,0 +1,129 @@
+"""Who a process is to others: a certificate, its key, and the authority whose word it takes.
+
+Files are read again when they change, so certificates are renewed without a restart: a server shows
+the new one to whoever connects next, clients open new connections. Never here: making certificates.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import grpc
+
+from services.chassis import logs
+from services.chassis.settings import ServiceSettings, SettingsError
+
+LOOK_SECONDS: Final = 1.0
+"""Files are looked at no more often than this."""
+
+_log = logs.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Papers:
+    """What the files say."""
+
+    certificate: bytes
+    key: bytes
+    authority: bytes | None
+
+
+class Identity:
+    """A certificate with its key, and an authority if others must show one of its certificates too."""
+
+    def __init__(
+        self,
+        certificate_file: Path,
+        key_file: Path,
+        authority_file: Path | None = None,
+        *,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Read the files. Raises `SettingsError` when one is not readable."""
+        self._files = (certificate_file, key_file) + ((authority_file,) if authority_file else ())
+        self._now = now
+        self._looked_at = now()
+        try:
+            self._stamp = self._stamped()
+            self._papers = self._read()
+        except OSError as error:
+            raise SettingsError(f"cannot read {error.filename}: {error.strerror}") from None
+        self.version = 1
+        """Grows when other files are in force."""
+
+    @classmethod
+    def among_services(cls, settings: ServiceSettings) -> Self | None:
+        """Read what a process shows other services; None where they speak plain text. Raises as the constructor."""
+        if settings.certificate_file is None or settings.key_file is None:
+            return None
+        return cls(settings.certificate_file, settings.key_file, settings.authority_file)
+
+    def look(self) -> int:
+        """Take changed files in, if it is time to look; return the version in force.
+
+        Files that are not readable, or half written, leave what was in force.
+        """
+        now = self._now()
+        if now - self._looked_at < LOOK_SECONDS:
+            return self.version
+        self._looked_at = now
+        try:
+            stamp = self._stamped()
+            if stamp != self._stamp:
+                papers = self._read()
+                self._stamp = stamp
+                if papers != self._papers and _fit(papers):
+                    self._papers = papers
+                    self.version += 1
+                    _log.info("certificate_renewed", version=self.version)
+        except OSError as error:
+            _log.warning("certificate_not_readable", error=type(error).__name__)
+        return self.version
+
+    def server_credentials(self) -> grpc.ServerCredentials:
+        """Make what a server listens with; with an authority, callers must show a certificate of it."""
+        shown = [self.version]
+
+        def renewed() -> grpc.ServerCertificateConfiguration | None:
+            if self.look() == shown[0]:
+                return None
+            shown[0] = self.version
+            return self._configuration()
+
+        must_show = self._papers.authority is not None
+        # The stubs do not know that None means that nothing changed.
+        return grpc.dynamic_ssl_server_credentials(self._configuration(), renewed, must_show)  # type: ignore[arg-type]
+
+    def channel_credentials(self) -> grpc.ChannelCredentials:
+        """Make what a client connects with, as things stand now."""
+        papers = self._papers
+        return grpc.ssl_channel_credentials(papers.authority, papers.key, papers.certificate)
+
+    def _configuration(self) -> grpc.ServerCertificateConfiguration:
+        papers = self._papers
+        return grpc.ssl_server_certificate_configuration([(papers.key, papers.certificate)], papers.authority)
+
+    def _stamped(self) -> tuple[tuple[int, int, int], ...]:
+        stats = [file.stat() for file in self._files]
+        return tuple((each.st_ino, each.st_mtime_ns, each.st_size) for each in stats)
+
+    def _read(self) -> _Papers:
+        certificate, key, *authority = (file.read_bytes() for file in self._files)
+        return _Papers(certificate, key, authority[0] if authority else None)
+
+
+def _fit(papers: _Papers) -> bool:
+    """Tell whether a key is its certificate's: files are replaced one after the other."""
+    # Imported here: a process without certificates does not pay for it.
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415
+
+    try:
+        certificate = x509.load_pem_x509_certificate(papers.certificate)
+        key = serialization.load_pem_private_key(papers.key, None)
+        whole = papers.authority is None or bool(x509.load_pem_x509_certificates(papers.authority))
+    except ValueError:
+        return False
+    return whole and key.public_key() == certificate.public_key()

@@ -1,0 +1,187 @@
+"""The load kit's pure parts: arrivals, popularity, hot accounts, journals, goals and what the benchmark measures."""
+
+from collections import Counter
+from itertools import islice, pairwise
+from random import Random
+from typing import Any
+
+import pytest
+
+from loadtest.bench import goals
+from loadtest.bench.scenarios import QUICK, Accounts, Scenario, Sizes, stages
+from loadtest.client import DONE, ERROR, IN_TRANSIT, REFUSED, UNKNOWN, Outcome
+from loadtest.journal import Journal
+from loadtest.mix import MIXES
+from loadtest.open_loop.arrivals import CONSTANT, POISSON, arrivals
+from loadtest.operations import Operations, alone
+from loadtest.popularity import Zipf, named, uniform
+from loadtest.workload import BOTH, IS_PAID, PAYS, Hot, Workload, transfer_id
+
+SHARDS = [[f"{shard}{serial:015d}" for serial in range(50)] for shard in (1, 2)]
+HOT = SHARDS[0][0]
+
+
+def test_constant_arrivals_of_all_processes_are_evenly_apart() -> None:
+    each = [islice(arrivals(CONSTANT, 100.0, number, 4, Random(1)), 250) for number in range(4)]
+    due = sorted(moment for process in each for moment in process)
+    assert due == pytest.approx([place / 100 for place in range(1_000)])
+
+
+def test_poisson_arrivals_come_at_the_rate_and_vary_as_they_must() -> None:
+    due = list(islice(arrivals(POISSON, 200.0, 1, 2, Random(1)), 20_000))
+    gaps = [later - sooner for sooner, later in pairwise(due)]
+    mean = sum(gaps) / len(gaps)
+    assert mean == pytest.approx(1 / 100, rel=0.03)
+    # The deviation of an exponential distribution is its mean.
+    assert (sum((gap - mean) ** 2 for gap in gaps) / len(gaps)) ** 0.5 == pytest.approx(mean, rel=0.05)
+
+
+@pytest.mark.parametrize(("kind", "rate", "number"), [("bursty", 1.0, 0), (POISSON, 0.0, 0), (CONSTANT, 1.0, 2)])
+def test_arrivals_that_cannot_be_are_refused(kind: str, rate: float, number: int) -> None:
+    with pytest.raises(ValueError, match="arrivals"):
+        arrivals(kind, rate, number, 2, Random(1))
+
+
+def test_zipf_picks_places_in_proportion_to_their_rank() -> None:
+    zipf, chance = Zipf(1.0), Random(1)
+    found = Counter(zipf(chance.random(), 1_000) for _ in range(100_000))
+    harmonic = sum(1 / rank for rank in range(1, 1_001))
+    for rank in (1, 2, 10, 100):
+        assert found[rank - 1] / 100_000 == pytest.approx(1 / rank / harmonic, rel=0.25)
+    assert {zipf(0.0, 7), zipf(0.999_999_999, 7)} == {0, 6}
+
+
+def test_popularity_is_named_as_on_the_command_line() -> None:
+    assert named("uniform") is uniform
+    assert named("zipf")(0.99, 100) == Zipf(1.0)(0.99, 100)
+    assert named("zipf:0.5")(0.5, 100) == Zipf(0.5)(0.5, 100)
+    for wrong in ("hot", "zipf:0", "zipf:x", "uniform:1"):
+        with pytest.raises(ValueError, match=r"popularity|exponent|convert"):
+            named(wrong)
+
+
+def test_popular_accounts_are_spread_over_the_shards() -> None:
+    drawn = Workload(SHARDS, crossing_share=0.0, chance=Random(1), popularity=Zipf(1.0)).draw(20_000)
+    by_shard = Counter(debit[0] for debit, _, _ in drawn)
+    assert by_shard["1"] / 20_000 == pytest.approx(0.55, abs=0.08)
+
+
+@pytest.mark.parametrize(("role", "pays"), [(PAYS, 1.0), (IS_PAID, 0.0), (BOTH, 0.5)])
+def test_a_hot_account_is_on_the_side_that_its_role_says(role: str, pays: float) -> None:
+    drawn = Workload(SHARDS, crossing_share=0.3, chance=Random(1), hot=Hot(1.0, role)).draw(4_000)
+    assert all(HOT in payment[:2] and payment[0] != payment[1] for payment in drawn)
+    assert sum(debit == HOT for debit, _, _ in drawn) / 4_000 == pytest.approx(pays, abs=0.01)
+    assert sum(debit[0] != credit[0] for debit, credit, _ in drawn) / 4_000 == pytest.approx(0.3, abs=0.03)
+
+
+def sent(serial: int, debit: str, credit: str, amount_minor: int) -> tuple[str, str, str, int]:
+    return transfer_id(1_790_000_000_000, serial), debit, credit, amount_minor
+
+
+def test_a_journal_changes_balances_only_by_what_was_posted() -> None:
+    journal, again = Journal(), lambda: ("PostTransfer", b"x")
+    first, second = SHARDS[0][1], SHARDS[1][1]
+    journal.told(sent(1, first, second, 10), DONE, again)
+    journal.told(sent(2, first, second, 100), Outcome(REFUSED, "INSUFFICIENT_FUNDS"), again)
+    journal.told(sent(3, first, second, 1_000), Outcome(ERROR, "RESOURCE_EXHAUSTED"), again)
+    journal.told(sent(4, first, "NOSTRO.BANK", 5), DONE, again)
+    assert journal.change_minor == {first: -15, second: 10}
+    assert journal.acknowledged_count == 2 and not journal.undecided
+    journal.told(sent(5, second, first, 7), Outcome(UNKNOWN, "x"), again)
+    journal.told(sent(6, second, first, 8), Outcome(IN_TRANSIT), again)
+    assert [each.sent[3] for each in journal.undecided] == [7, 8]
+
+
+def test_journals_add_up() -> None:
+    one, other = Journal(), Journal()
+    one.posted(sent(1, SHARDS[0][1], SHARDS[0][2], 3))
+    other.posted(sent(2, SHARDS[0][2], SHARDS[1][1], 4))
+    one.add(other)
+    assert one.acknowledged_count == 2
+    assert one.change_minor[SHARDS[0][2]] == -1
+
+
+@pytest.mark.parametrize("name", sorted(MIXES))
+def test_every_mix_draws_what_can_be_asked_for_again(name: str) -> None:
+    workload = Workload(SHARDS, crossing_share=0.2, chance=Random(1), hot=MIXES[name].hot)
+    operations = Operations(MIXES[name], workload, "CZK", Random(2), lambda: 1_790_000_000_000, batch_transfers=5)
+    drawn = [operations.draw() for _ in range(500)]
+    assert {operation.name for operation in drawn} == set(MIXES[name].weights)
+    ids = [each[0] for operation in drawn for call in operation.calls for each in call.sent]
+    assert len(ids) == len(set(ids))
+    for operation in drawn:
+        for call in operation.calls:
+            for each in call.sent:
+                method, request = alone(call, each, "CZK")
+                assert method in {"PostTransfer", "CaptureHold"}
+                assert each[0].encode() in request
+
+
+def row(name: str, **changes: Any) -> dict[str, Any]:
+    us = {"gateway": 1.0, "ledger": 2.0, "postgres": 3.0, "generator": 9.0}
+    return {
+        "name": name,
+        "transfers_per_s": 1_000.0,
+        "ratio_to_pgbench": 1.0,
+        "p50_ms": 1.0,
+        "p99_ms": 5.0,
+        "processor_us_per_transfer": us,
+        "table_bytes_per_transfer": 400.0,
+        "memory_mb": {"ledger": 150.0},
+        "ledger_mb_at_start": 100.0,
+        "accounts": 100_000,
+    } | changes
+
+
+def verdict(rows: list[dict[str, Any]], figure: str) -> tuple[float | None, str]:
+    (judged,) = [each for each in goals.judge(rows) if figure in each["figure"]]
+    return judged["value"], judged["verdict"]
+
+
+def test_goals_are_judged_by_floor_and_aim_whichever_way_is_better() -> None:
+    local = "calls of 1,000, local"
+    assert verdict([row("calls_1000_local", ratio_to_pgbench=10.0)], local) == (10.0, "aim reached")
+    assert verdict([row("calls_1000_local", ratio_to_pgbench=5.0)], local) == (5.0, "floor reached")
+    assert verdict([row("calls_1000_local", ratio_to_pgbench=4.9)], local) == (4.9, "MISSED")
+    assert verdict([], local) == (None, "not measured")
+    tables = "table and index bytes"
+    assert verdict([row("calls_1000_local", table_bytes_per_transfer=300.0)], tables)[1] == "aim reached"
+    assert verdict([row("calls_1000_local", table_bytes_per_transfer=450.0)], tables)[1] == "floor reached"
+    assert verdict([row("calls_1000_local", table_bytes_per_transfer=451.0)], tables)[1] == "MISSED"
+
+
+def test_goals_that_compare_rows_take_the_worse_figure() -> None:
+    rows = [row("single_1", p50_ms=3.0), row("pgbench_1", p50_ms=1.0)]
+    assert verdict(rows, "single call alone") == (3.0, "floor reached")
+    assert verdict([row("calls_1000_local")], "ledger memory") == (50.0, "floor reached")
+    few = row("calls_1000_accounts_few", transfers_per_s=1_200.0)
+    assert verdict([few, row("calls_1000_accounts_many")], "many accounts") == (1.2, "floor reached")
+    dear = row("calls_1000_accounts_many", processor_us_per_transfer={"postgres": 12.0})
+    assert verdict([few, dear], "many accounts") == (2.0, "MISSED")
+
+
+def test_a_batch_is_compared_at_every_number_in_flight() -> None:
+    rows = [row(f"{kind}_{count}") for kind in ("single", "call_of") for count in (1, 16, 64, 256)]
+    assert verdict(rows, "batch against") == (1.0, "aim reached")
+    rows[-1]["transfers_per_s"] = 940.0
+    assert verdict(rows, "batch against") == (0.94, "MISSED")
+    assert verdict(rows[:-1], "batch against") == (None, "not measured")
+
+
+def test_the_long_form_has_every_row_once_and_the_short_form_some_of_them() -> None:
+    def names(sizes: Sizes) -> list[str]:
+        return [step.name for stage in stages(sizes) for step in stage.steps if isinstance(step, Scenario)]
+
+    every = names(Sizes())
+    assert len(every) == len(set(every))
+    needed = {"single_1", "single_64", "calls_1000_local", "calls_1000_crossing_100", "hot_account"}
+    assert needed <= set(names(QUICK)) <= set(every)
+    shards = {stage.shards for stage in stages(Sizes())}
+    assert shards == {1, 2, 4}
+    counts = [step.count for stage in stages(Sizes()) for step in stage.steps if isinstance(step, Accounts)]
+    assert 10_000 in counts and 500_000 in counts and 1_000_000 in counts
+
+
+def test_a_choice_of_rows_brings_along_what_they_need_and_no_more() -> None:
+    (stage,) = stages(Sizes(), ["hot_account"])
+    assert [type(step).__name__ for step in stage.steps] == ["PgbenchBefore", "Accounts", "Scenario", "PgbenchAfter"]
