@@ -17,10 +17,11 @@ from string import Template
 
 import yaml
 
-ROOT = Path(__file__).resolve().parent.parent / "deploy" / "k8s"
+DEPLOY = Path(__file__).resolve().parent.parent / "deploy"
+ROOT = DEPLOY / "k8s"
 ROLES = ("owner", "ledger", "account", "audit")
 LEDGERS_PER_SHARD = 2
-HEADER = "# Made by tools/manifests.py from shards.toml and templates/; not edited by hand.\n"
+HEADER = "# Made by tools/manifests.py from shards.toml, templates/ and deploy/prometheus; not edited by hand.\n"
 
 
 class Bank:
@@ -122,6 +123,19 @@ def _development(bank: Bank) -> dict[str, str]:
     }
 
 
+def _rules() -> str:
+    """Put the rules of `deploy/prometheus` into the form that the Prometheus operator reads."""
+    files = ("recording.yml", "alerts.yml")
+    groups = [group for file in files for group in yaml.safe_load((DEPLOY / "prometheus" / file).read_text())["groups"]]
+    rules = {
+        "apiVersion": "monitoring.coreos.com/v1",
+        "kind": "PrometheusRule",
+        "metadata": {"name": "hivecore"},
+        "spec": {"groups": groups},
+    }
+    return yaml.safe_dump(rules, sort_keys=False, width=1000)
+
+
 def manifests(bank: Bank) -> dict[Path, str]:
     """Give the content of every generated file."""
     base = {f"ledger-{n}.yaml": _filled("ledger.yaml", shard=n, replicas=LEDGERS_PER_SHARD) for n in bank.shards}
@@ -131,18 +145,21 @@ def manifests(bank: Bank) -> dict[Path, str]:
         )
         for place, (name, database) in enumerate(bank.databases.items())
     }
+    certificates = "---\n".join(_filled("certificate.yaml", shard=number) for number in bank.shards)
+    production |= {"rules.yaml": _rules(), "certificates.yaml": certificates}
     patches = {
         "account.yaml": _patch("Deployment", "apps/v1", "account", bank.account_environment()),
         "migrate.yaml": _patch("Job", "batch/v1", "migrate", bank.upkeep_environment("owner")),
         "audit.yaml": _patch("CronJob", "batch/v1", "audit", bank.upkeep_environment("audit")),
     }
+    patched = {"tls-ledgers.yaml": "---\n".join(_filled("ledger-tls.yaml", shard=number) for number in bank.shards)}
     made: dict[Path, str] = {}
-    for place, resources in (
-        ("base", base),
-        ("overlays/dev", _development(bank)),
-        ("overlays/production", production),
+    for place, resources, others in (
+        ("base", base, patches),
+        ("overlays/dev", _development(bank), {}),
+        ("overlays/production", production, patched),
     ):
-        files = resources | {"kustomization.yaml": _kustomization(*resources)} | (patches if place == "base" else {})
+        files = resources | {"kustomization.yaml": _kustomization(*resources)} | others
         made |= {ROOT / place / "generated" / name: HEADER + content for name, content in files.items()}
     return made
 

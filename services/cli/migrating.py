@@ -71,9 +71,9 @@ async def _migrate(name: str, dsn: str, schemas: tuple[Schema, ...], *, makes_ro
         try:
             if makes_roles:
                 await roles.ensure(connection)
-            for schema in schemas:
-                # Together, so that a service that waits for the tables may use them once it sees them.
-                async with connection.transaction():
+            # All together, so that a service that waits for its tables may use them once it sees any.
+            async with connection.transaction():
+                for schema in schemas:
                     applied_count += await migrations.migrate(connection, schema.package, schema.migrations)
                     await roles.grant(connection, schema.package, schema.grants)
         finally:

@@ -85,8 +85,8 @@ def test_what_depends_on_the_shards_is_made_and_up_to_date() -> None:
 
 
 def test_one_more_line_is_one_more_shard(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "deploy", tmp_path / "deploy")
     copied = tmp_path / "deploy" / "k8s"
-    shutil.copytree(K8S, copied)
     shutil.copytree(ROOT / "tools", tmp_path / "tools")
     with (copied / "shards.toml").open("a") as file:
         file.write(f"{SHARDS + 1} = {{ customer_quota = 1 }}\n")
@@ -121,6 +121,17 @@ def test_every_pod_is_restricted_and_bounded(overlay: str, overlays: dict[str, l
                     "password" not in str(variable.get("value", "")).replace("$(", "").lower()
                     or "$(" in variable["value"]
                 )
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_a_variable_refers_only_to_what_stands_before_it(
+    overlay: str, overlays: dict[str, list[dict[str, Any]]]
+) -> None:
+    for spec in _all_pods(overlays[overlay]):
+        before: set[str] = set()
+        for variable in spec["containers"][0].get("env", []):
+            assert set(re.findall(r"\$\((\w+)\)", variable.get("value", ""))) <= before, variable
+            before.add(variable["name"])
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
