@@ -53,6 +53,9 @@ pages: $(VENV)/.complete  ## write the generated pages of docs/ again
 	$(BIN)/python -m tools.reasons_page
 	$(BIN)/python -m tools.dashboards.grafana
 
+bench-history: $(VENV)/.complete  ## measure balances of the past on an account with 1,000,000 entries
+	@$(BIN)/python -m tools.bench_history $(ARGS)
+
 load: $(VENV)/.complete  ## let locust users use a new bank for a minute; build/load.html tells how they fared
 	@$(BIN)/python -m loadtest.with_bank $(BIN)/locust -f loadtest/locustfile.py --bank-data @DATA --headless --users 50 \
 		--spawn-rate 25 --run-time 60s --processes 2 --only-summary --html build/load.html --csv build/load $(ARGS)

@@ -12,7 +12,7 @@ from typing import Any, Final, Literal, get_args
 from services.domain import chart
 from services.domain.identifiers import AccountNumber
 
-AccountKind = Literal["asset", "liability", "income", "clearing"]
+AccountKind = Literal["asset", "liability", "income", "expense", "equity", "clearing"]
 Per = Literal["shard", "partner", "peer"]
 
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from hivecore.account.v1 import account_pb2, account_pb2_grpc
 
 from services.account import product_wire, wire
+from services.account.internal import CHART
 from services.account.lifecycle import Lifecycle
 from services.account.lookups import Lookups
 from services.account.moving import Mover
@@ -56,6 +57,15 @@ class AccountService(account_pb2_grpc.AccountsServicer):
         if self._office_or_none is None:
             raise errors.Unavailable("SERVICE_STARTING", "this service is still starting")
         return self._office_or_none
+
+    async def GetChart(self, request: account_pb2.GetChartRequest, context: Any) -> account_pb2.Chart:
+        """Return the chart of accounts."""
+        return account_pb2.Chart(
+            lines=[
+                account_pb2.Chart.Line(code=account.code, title=account.name, kind=account.kind)
+                for account in sorted(CHART, key=lambda account: account.code)
+            ]
+        )
 
     async def GetDirectory(self, request: account_pb2.GetDirectoryRequest, context: Any) -> account_pb2.Directory:
         """Return the directory, or only its version."""

@@ -17,6 +17,7 @@ from services.cli.commands import (
     products,
     records,
     running,
+    statements,
     trail,
     watching,
 )
@@ -40,8 +41,10 @@ app.add_typer(holds.hold, name="hold")
 app.command("transfer")(money.transfer)
 app.command("quote")(products.quote)
 app.command("reverse")(money.reverse)
-app.command("balance")(money.balance)
-app.command("statement")(money.statement)
+app.command("balance")(statements.balance)
+app.command("statement")(statements.statement)
+app.add_typer(statements.transfers, name="transfers")
+app.command("gl")(statements.general_ledger)
 app.command("import")(files.import_)
 app.command("pay")(files.pay)
 app.command("payment-file")(payment_files.payment_file)

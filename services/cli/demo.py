@@ -12,7 +12,7 @@ from pathlib import Path
 from services.chassis import logs
 from services.chassis.children import LaunchError
 from services.chassis.directory_cache import DirectoryCache
-from services.cli import episodes, filing_episode, product_episode
+from services.cli import episodes, filing_episode, history_episode, product_episode
 from services.cli.auditing import audit_bank, audit_chains
 from services.cli.bank import Bank
 from services.cli.demonstration import Step, Walk, open_accounts, statement, transfers
@@ -84,6 +84,7 @@ async def _walk(bank: Bank, stack: AsyncExitStack, *, as_json: bool) -> Walk:
             episodes.freeze,
             episodes.reversals,
             filing_episode.payment_file,
+            history_episode.history,
             product_episode.products,
         ):
             await episode(done, *done.pair())

@@ -27,6 +27,7 @@ SCOPES: Final = (
     "transfers.reverse",
     "limits.override",
     "overdraft.force",
+    "gl.read",
     "fees.waive",
     "operator",
     "audit.read",

@@ -49,10 +49,10 @@ def account_view(account: bank_pb2.Account) -> View:
     }
 
 
-def balance_view(account_number: str, balance: bank_pb2.Balance) -> View:
-    """Show a balance."""
+def balance_view(account_number: str, balance: bank_pb2.Balance, *, is_past: bool = False) -> View:
+    """Show a balance; of the past, what could be spent then is not known."""
     code = balance.currency_code
-    return {
+    view: View = {
         "account_number": account_number,
         "currency_code": code,
         "balance": format_amount(balance.balance_minor, code),
@@ -63,6 +63,7 @@ def balance_view(account_number: str, balance: bank_pb2.Balance) -> View:
         "available_minor": balance.available_minor,
         "version": balance.version,
     }
+    return {name: value for name, value in view.items() if not (is_past and name.startswith("available"))}
 
 
 def transfer_view(transfer: bank_pb2.Transfer) -> View:
@@ -101,7 +102,25 @@ def transfer_view(transfer: bank_pb2.Transfer) -> View:
         "waive_fees": transfer.waive_fees,
         "actor": transfer.actor,
         "channel": transfer.channel,
+        "metadata": dict(sorted(transfer.metadata.items())),
     }
+
+
+def transfer_row(transfer: bank_pb2.Transfer) -> tuple[object, ...]:
+    """Show a transfer as a row: its first leg, and how many more there are."""
+    first = transfer.legs[0] if transfer.legs else bank_pb2.Leg()
+    more = f" (+{len(transfer.legs) - 1} legs)" if len(transfer.legs) > 1 else ""
+    return (
+        transfer.transfer_id,
+        time_text(transfer.booking_time),
+        bank_pb2.Transfer.State.Name(transfer.state),
+        first.debit_account,
+        first.credit_account,
+        format_amount(first.amount_minor, first.currency_code) + more if transfer.legs else "",
+        first.currency_code,
+        transfer.reference,
+        [f"{key}={value}" for key, value in sorted(transfer.metadata.items())],
+    )
 
 
 def hold_view(hold: bank_pb2.Hold) -> View:
@@ -162,6 +181,9 @@ def entry_view(entry: bank_pb2.Entry) -> View:
         "transfer_id": entry.transfer.rpartition("/")[2],
         "reference": entry.reference,
         "is_return": entry.is_return,
+        "hold_id": entry.hold.rpartition("/")[2],
+        "reversed_transfer_id": entry.reversed_transfer.rpartition("/")[2],
+        "metadata": dict(sorted(entry.metadata.items())),
         "is_fee": entry.is_fee,
     }
 

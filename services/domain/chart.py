@@ -51,9 +51,21 @@ def transit_account(shard_id: int, peer_id: int, currency: int) -> AccountNumber
     return internal_account(shard_id, Code.TRANSIT, currency, peer_id)
 
 
+def code_of(number: int) -> tuple[int, int]:
+    """Read the code and the sub-number out of an internal account's number."""
+    assert is_internal(number)
+    return number // 10**8 % 10**4, number // 10**5 % 10**3
+
+
+def own_accounts(shard_id: int) -> range:
+    """Tell the numbers among which a shard's own accounts lie."""
+    first = internal_slot(shard_id) * 10**12
+    return range(first, first + 10**12)
+
+
 def is_transit(number: int) -> bool:
     """Tell whether an account is one that only the engine moves."""
-    return is_internal(number) and number // 10**8 % 10**4 == Code.TRANSIT
+    return is_internal(number) and code_of(number)[0] == Code.TRANSIT
 
 
 def is_internal(number: int) -> bool:

@@ -31,6 +31,10 @@ QUEUE_TRANSFERS_MAX: Final = 32_000
 PAGE_SIZE_DEFAULT: Final = 100
 PAGE_SIZE_MAX: Final = 1_000
 
+SEARCH_PAGE_SIZE_DEFAULT: Final = 25
+SEARCH_PAGE_SIZE_MAX: Final = 100
+"""Whole transfers, each with up to 100 legs: 100 of the largest fit a message."""
+
 MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 """Largest message in either direction: 8,000 transfers with every text at its longest do not fit,
 8,000 with the usual ones do, several times."""

@@ -68,6 +68,8 @@ class Refusal(IntEnum):
     """More than the customer may pay in a business day over all accounts of this currency."""
     CREDIT_BALANCE_LIMIT = 110
     """The payee's balance would rise above what it may hold: its own maximum, or 9 * 10^18."""
+    CUSTOMER_MISSING = 112
+    """A cap over all of a customer's accounts was asked for through an account that has no customer."""
     STATE_MAY_NOT_FOLLOW = 114
     """The account's state of life does not allow that one next."""
     ACCOUNT_NOT_EMPTY = 116

@@ -20,6 +20,8 @@ from services.gateway.authentication import Authenticator, Keys
 from services.gateway.cataloguing import Cataloguing
 from services.gateway.coalescing import Bounds
 from services.gateway.customers import Customers
+from services.gateway.general_ledger import GeneralLedger
+from services.gateway.history import History
 from services.gateway.holding import Holds
 from services.gateway.managing import Management
 from services.gateway.ownership import Ownership
@@ -29,6 +31,7 @@ from services.gateway.products import Products
 from services.gateway.quoting import Quotes
 from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
+from services.gateway.searching import Searches
 from services.gateway.service import BankService
 from services.gateway.settings import GatewaySettings
 from services.gateway.trail import AuditTrail
@@ -57,7 +60,7 @@ async def main() -> None:
     ownership = Ownership(account_service, options.owners_cached_max)
     products = Products(directory, account_service, options.products_cached_max)
     posting = Posting(directory, ownership, products.charge, bounds)
-    books = Books(directory, account_service, ownership, page_tokens, bounds)
+    books = Books(directory, account_service, ownership, bounds)
     customers = Customers(account_service, directory, page_tokens, books.restrictions)
     service = BankService(
         authenticator,
@@ -65,6 +68,9 @@ async def main() -> None:
         customers,
         posting,
         books,
+        History(directory, ownership, page_tokens),
+        Searches(directory, ownership, books, page_tokens, lambda: time.time_ns() // 1_000),
+        GeneralLedger(directory, account_service),
         Holds(directory, ownership, books),
         Reversals(directory, books, posting),
         Management(directory, customers),

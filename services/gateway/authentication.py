@@ -190,13 +190,20 @@ def _invalid() -> errors.Unauthenticated:
 def check_allowed(caller: Caller, call: str) -> None:
     """Raise `Forbidden` (SCOPE_MISSING, TOKEN_LIMITED_TO_CUSTOMER) unless the caller may make `call`."""
     _check_scope(caller, scopes.SCOPE_BY_CALL[call])
-    if caller.customer_number is not None and call in scopes.BANK_WIDE_CALLS:
-        raise errors.Forbidden("TOKEN_LIMITED_TO_CUSTOMER", "the token is limited to one customer; this call is not")
+    if call in scopes.BANK_WIDE_CALLS:
+        check_bank_wide(caller, scopes.SCOPE_BY_CALL[call])
 
 
 def check_dispensation(caller: Caller, dispensation: str) -> None:
     """Raise `Forbidden` (SCOPE_MISSING) unless the caller may ask to be let off a rule."""
     _check_scope(caller, scopes.SCOPE_BY_DISPENSATION[dispensation])
+
+
+def check_bank_wide(caller: Caller, scope: str) -> None:
+    """Raise `Forbidden` (SCOPE_MISSING, TOKEN_LIMITED_TO_CUSTOMER) unless the caller may look at the whole bank."""
+    _check_scope(caller, scope)
+    if caller.customer_number is not None:
+        raise errors.Forbidden("TOKEN_LIMITED_TO_CUSTOMER", "the token is limited to one customer; this call is not")
 
 
 def _check_scope(caller: Caller, scope: str) -> None:

@@ -162,11 +162,33 @@ def parse_value_date(message: Date, field: str) -> int:
     return days
 
 
-def read_page_size(page_size: int, field: str = "page_size") -> int:
+def parse_day(message: Date, field: str, reason: str) -> int:
+    """Read a date into days since 1970-01-01, at least 1. Raises `Malformed` with `reason`."""
+    try:
+        return parse_value_date(message, field)
+    except errors.Malformed as fault:
+        raise errors.Malformed(reason, field, fault.description) from None
+
+
+def read_period(first_date: Date | None, last_date: Date | None) -> tuple[int, int]:
+    """Read two business days, 0 for each that is not given. Raises `Malformed` (PERIOD_INVALID)."""
+    first = parse_day(first_date, "first_date", "PERIOD_INVALID") if first_date is not None else 0
+    last = parse_day(last_date, "last_date", "PERIOD_INVALID") if last_date is not None else 0
+    if last and first > last:
+        raise errors.Malformed("PERIOD_INVALID", "last_date", "the last day comes before the first")
+    return first, last
+
+
+def read_page_size(
+    page_size: int,
+    field: str = "page_size",
+    default: int = limits.PAGE_SIZE_DEFAULT,
+    page_size_max: int = limits.PAGE_SIZE_MAX,
+) -> int:
     """Tell how many rows a page has. Raises `Malformed` (PAGE_SIZE_INVALID) below 0."""
     if page_size < 0:
         raise errors.Malformed("PAGE_SIZE_INVALID", field, "not negative; 0 means the default")
-    return min(page_size or limits.PAGE_SIZE_DEFAULT, limits.PAGE_SIZE_MAX)
+    return min(page_size or default, page_size_max)
 
 
 def read_descending(order_by: str, field: str = "order_by") -> bool:

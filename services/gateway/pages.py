@@ -15,8 +15,13 @@ from typing import Final
 from services.domain import errors
 
 _SEAL_BYTES: Final = 16
-_BODY: Final = struct.Struct(">Bq16s")
-_FORMAT: Final = 1
+_BODY: Final = struct.Struct(">B3q16s")
+_FORMAT: Final = 2
+
+Position = tuple[int, int, int]
+"""Where a page starts: as far as the query needs it, a place, a cut of the books and a shard."""
+
+START: Final[Position] = (0, 0, 0)
 
 
 class PageTokens:
@@ -28,25 +33,33 @@ class PageTokens:
 
     def seal(self, position: int, *query: str) -> str:
         """Write the token of the page after `position` (an int64) of `query`."""
-        body = _BODY.pack(_FORMAT, position, _digest(query))
-        return base64.urlsafe_b64encode(body + self._seal(body)).rstrip(b"=").decode()
+        return self.seal_at((position, 0, 0), *query)
 
     def open(self, token: str, *query: str) -> int:
-        """Return the position; 0 for the empty token, the first page.
+        """Return the position; 0 for the empty token, the first page. Raises as `open_at`."""
+        return self.open_at(token, *query)[0]
+
+    def seal_at(self, position: Position, *query: str) -> str:
+        """Write the token of the page that starts at three int64 of `query`."""
+        body = _BODY.pack(_FORMAT, *position, _digest(query))
+        return base64.urlsafe_b64encode(body + self._seal(body)).rstrip(b"=").decode()
+
+    def open_at(self, token: str, *query: str) -> Position:
+        """Return the position; `START` for the empty token, the first page.
 
         Raises `Malformed`: PAGE_TOKEN_INVALID for what this bank never sealed, PAGE_TOKEN_MISMATCH
         for a token of another query or caller.
         """
         if not token:
-            return 0
+            return START
         raw = _decoded(token)
         body, seal = raw[: _BODY.size], raw[_BODY.size :]
         if len(body) != _BODY.size or not hmac.compare_digest(seal, self._seal(body)):
             raise errors.Malformed("PAGE_TOKEN_INVALID", "page_token", "not a page token of this bank")
-        _, position, digest = _BODY.unpack(body)
+        _, place, cut, shard_id, digest = _BODY.unpack(body)
         if digest != _digest(query):
             raise errors.Malformed("PAGE_TOKEN_MISMATCH", "page_token", "belongs to another query")
-        return int(position)
+        return place, cut, shard_id
 
     def _seal(self, body: bytes) -> bytes:
         return hmac.digest(self._secret, body, "sha256")[:_SEAL_BYTES]

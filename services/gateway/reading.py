@@ -1,6 +1,6 @@
-"""What the books say: balances, entries, transfers, and how the shards are.
+"""What the books say now: balances, transfers, and how the shards are.
 
-Never here: changing anything.
+Never here: changing anything, the past (`history.py`).
 """
 
 import asyncio
@@ -14,13 +14,12 @@ from hivecore.ledger.v1 import ledger_pb2
 
 from services.chassis import directory_cache
 from services.chassis.directory_cache import DirectoryCache
-from services.domain import errors, identifiers, limits
+from services.domain import errors, identifiers
 from services.domain.directory import Directory, ShardFacts
 from services.gateway import fields, peers, routing, wire
 from services.gateway.authentication import Caller
 from services.gateway.coalescing import Bounds, Coalescer
 from services.gateway.ownership import Ownership, account_of_another_customer
-from services.gateway.pages import PageTokens
 from services.gateway.peers import AccountService, Shards
 
 SHARD_STATUS_SECONDS_MAX: Final = 2.0
@@ -43,14 +42,12 @@ class Books:
         directory: DirectoryCache,
         account_service: AccountService,
         ownership: Ownership,
-        page_tokens: PageTokens,
         bounds: Bounds,
     ) -> None:
         self._directory = directory
         self._account_service = account_service
         self._shards = Shards(directory)
         self._ownership = ownership
-        self._page_tokens = page_tokens
         self._balances: Coalescer[int, _State | None] = Coalescer(
             "GetBalances", self._send_balances, bounds, peers.deadline_passed
         )
@@ -96,32 +93,6 @@ class Books:
         if found is None:
             raise routing.unknown_account(number)
         return found
-
-    async def list_entries(
-        self, caller: Caller, request: bank_pb2.ListEntriesRequest, deadline: float
-    ) -> bank_pb2.ListEntriesResponse:
-        """Return a page of an account's history."""
-        number = fields.parse_account_name(request.parent, "parent")
-        page_size = fields.read_page_size(request.page_size)
-        descending = fields.read_descending(request.order_by)
-        query = ("ListEntries", str(number), str(descending), caller.subject)
-        after = self._page_tokens.open(request.page_token, *query)
-        await self._ownership.check_account(caller, number, deadline)
-        asked = ledger_pb2.ListEntriesRequest(
-            account_number=number,
-            descending=descending,
-            after_sequence=after,
-            limit=min(page_size + 1, limits.PAGE_SIZE_MAX),
-        )
-        answer: ledger_pb2.ListEntriesResponse = await self._shards.call(number, "ListEntries", asked, deadline)
-        if not answer.found:
-            raise routing.unknown_account(number)
-        page = answer.entries[:page_size]
-        more = len(answer.entries) == asked.limit and not (descending and page[-1].version == 1)
-        return bank_pb2.ListEntriesResponse(
-            entries=[wire.entry(number, answer.currency, row) for row in page],
-            next_page_token=self._page_tokens.seal(page[-1].sequence, *query) if more else "",
-        )
 
     async def get_transfer(self, caller: Caller, name: str, deadline: float) -> bank_pb2.Transfer:
         """Return a transfer that touches the account in its name; limited callers must own one side."""

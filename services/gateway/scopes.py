@@ -15,6 +15,7 @@ LIMITS_OVERRIDE: Final = "limits.override"
 TRANSFERS_REVERSE: Final = "transfers.reverse"
 OVERDRAFT_FORCE: Final = "overdraft.force"
 ACCOUNTS_MANAGE: Final = "accounts.manage"
+GL_READ: Final = "gl.read"
 FEES_WAIVE: Final = "fees.waive"
 
 SCOPE_BY_CALL: Final = {
@@ -31,7 +32,10 @@ SCOPE_BY_CALL: Final = {
     "PostTransfers": TRANSFERS_WRITE,
     "QuoteTransfer": TRANSFERS_WRITE,
     "GetTransfer": ACCOUNTS_READ,
+    "GetStatement": ACCOUNTS_READ,
     "ListEntries": ACCOUNTS_READ,
+    "SearchTransfers": ACCOUNTS_READ,
+    "GetGeneralLedger": GL_READ,
     "PlaceHold": TRANSFERS_WRITE,
     "IncreaseHold": TRANSFERS_WRITE,
     "CaptureHold": TRANSFERS_WRITE,
@@ -65,6 +69,7 @@ BANK_WIDE_CALLS: Final = frozenset(
         "ReverseTransfer",
         "ChangeAccountState",
         "ChangeAccountLimits",
+        "GetGeneralLedger",
         "LoadProducts",
         "MoveAccountProduct",
         "RegisterPartnerBanks",

@@ -15,12 +15,15 @@ from services.gateway import authentication, customers, fields, metrics, peers, 
 from services.gateway.authentication import Authenticator, Caller
 from services.gateway.cataloguing import Cataloguing
 from services.gateway.customers import Customers
+from services.gateway.general_ledger import GeneralLedger
+from services.gateway.history import History
 from services.gateway.holding import Holds
 from services.gateway.managing import Management
 from services.gateway.ownership import Ownership
 from services.gateway.quoting import Quotes
 from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
+from services.gateway.searching import Searches
 from services.gateway.trail import AuditTrail
 from services.gateway.transfers import Posting
 
@@ -35,6 +38,9 @@ class BankService(bank_pb2_grpc.BankServicer):
         customers_: Customers,
         posting: Posting,
         books: Books,
+        history: History,
+        searches: Searches,
+        general_ledger: GeneralLedger,
         holds: Holds,
         reversals: Reversals,
         management: Management,
@@ -47,6 +53,9 @@ class BankService(bank_pb2_grpc.BankServicer):
         self._customers = customers_
         self._posting = posting
         self._books = books
+        self._history = history
+        self._searches = searches
+        self._general_ledger = general_ledger
         self._holds = holds
         self._reversals = reversals
         self._management = management
@@ -119,7 +128,26 @@ class BankService(bank_pb2_grpc.BankServicer):
     async def GetBalance(self, request: bank_pb2.GetBalanceRequest, context: Any) -> bank_pb2.Balance:
         """Return a balance."""
         caller = self._admit("GetBalance", context)
+        if request.WhichOneof("moment"):
+            return await self._history.get_balance(caller, request, _deadline(context))
         return await self._books.get_balance(caller, request.name, _deadline(context))
+
+    async def GetStatement(self, request: bank_pb2.GetStatementRequest, context: Any) -> bank_pb2.Statement:
+        """Return the frame of a statement."""
+        caller = self._admit("GetStatement", context)
+        return await self._history.get_statement(caller, request, _deadline(context))
+
+    async def SearchTransfers(
+        self, request: bank_pb2.SearchTransfersRequest, context: Any
+    ) -> bank_pb2.SearchTransfersResponse:
+        """Find transfers."""
+        caller = self._admit("SearchTransfers", context)
+        return await self._searches.search(caller, request, _deadline(context))
+
+    async def GetGeneralLedger(self, request: bank_pb2.GetGeneralLedgerRequest, context: Any) -> bank_pb2.GeneralLedger:
+        """Return the general ledger."""
+        self._admit("GetGeneralLedger", context)
+        return await self._general_ledger.get(request, _deadline(context))
 
     async def PostTransfer(self, request: bank_pb2.PostTransferRequest, context: Any) -> bank_pb2.Transfer:
         """Post a transfer."""
@@ -146,7 +174,7 @@ class BankService(bank_pb2_grpc.BankServicer):
     async def ListEntries(self, request: bank_pb2.ListEntriesRequest, context: Any) -> bank_pb2.ListEntriesResponse:
         """List an account's entries."""
         caller = self._admit("ListEntries", context)
-        return await self._books.list_entries(caller, request, _deadline(context))
+        return await self._history.list_entries(caller, request, _deadline(context))
 
     async def PlaceHold(self, request: bank_pb2.PlaceHoldRequest, context: Any) -> bank_pb2.Hold:
         """Set money aside."""

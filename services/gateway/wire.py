@@ -54,6 +54,7 @@ _SENTENCES: Final = {
     Refusal.DAY_COUNT_LIMIT: "more often than the debit account may pay in a business day",
     Refusal.CUSTOMER_DAY_LIMIT: "more than the customer may pay in a business day over all accounts of the currency",
     Refusal.CREDIT_BALANCE_LIMIT: "the credit account would rise above the highest balance that it may have",
+    Refusal.CUSTOMER_MISSING: "the account has no customer whose cap could be set",
     Refusal.STATE_MAY_NOT_FOLLOW: "the account's state does not allow that one next",
     Refusal.ACCOUNT_NOT_EMPTY: "the account has a balance, a hold, or money on its way to another shard",
     Refusal.TRANSFER_ID_TAKEN: "the payee's shard knows the id for another transfer",
@@ -212,21 +213,12 @@ def transfer_of_record(record: ledger_pb2.TransferRecord) -> bank_pb2.Transfer:
     first = record.legs[0]
     legs = () if record.kind == _BURIED else record.legs
     transfer_id = identifiers.uuid_text(record.transfer_id)
-    creditor = None
-    if record.HasField("creditor"):
-        it = record.creditor
-        creditor = bank_pb2.ExternalCreditor(
-            bank_code=it.bank_code,
-            account=it.account,
-            creditor_name=it.creditor_name,
-            remittance_text=it.remittance_text,
-        )
     return bank_pb2.Transfer(
         name=transfer_name(first.debit_account, record.transfer_id),
         transfer_id=transfer_id,
         legs=[_leg(leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency, leg.is_fee) for leg in legs],
         reference=record.reference,
-        creditor=creditor,
+        creditor=external_creditor(record.creditor) if record.HasField("creditor") else None,
         value_date=day(record.value_date),
         state=record.outcome,  # type: ignore[arg-type]
         reason=refusal_name(record.refusal),
@@ -240,6 +232,16 @@ def transfer_of_record(record: ledger_pb2.TransferRecord) -> bank_pb2.Transfer:
         actor=record.actor.subject,
         channel=record.actor.channel,
         metadata=record.metadata,
+    )
+
+
+def external_creditor(it: ledger_pb2.ExternalCreditor) -> bank_pb2.ExternalCreditor:
+    """Write who is paid at another bank."""
+    return bank_pb2.ExternalCreditor(
+        bank_code=it.bank_code,
+        account=it.account,
+        creditor_name=it.creditor_name,
+        remittance_text=it.remittance_text,
     )
 
 
@@ -278,28 +280,6 @@ def _leg(
         amount_minor=amount_minor,
         currency_code=currencies.CODE_BY_NUMBER[currency],
         is_fee=bool(is_fee),
-    )
-
-
-def entry(account_number: int, currency: int, row: ledger_pb2.ListEntriesResponse.Entry) -> bank_pb2.Entry:
-    """Write one line of an account's history; what a hold's command wrote has no transfer and no other side."""
-    moves = row.kind <= bank_pb2.Entry.RETURN
-    return bank_pb2.Entry(
-        name=f"accounts/{account_number:016d}/entries/{row.version}",
-        version=row.version,
-        amount_minor=row.amount_minor,
-        balance_after_minor=row.balance_after_minor,
-        held_after_minor=row.held_after_minor,
-        currency_code=currencies.CODE_BY_NUMBER[currency],
-        transfer=transfer_name(row.payer_account, row.transfer_id) if moves else "",
-        counterparty_account=f"{row.counterparty_account:016d}" if moves else "",
-        reference=row.reference,
-        is_return=row.is_return,
-        booking_time=timestamp(row.booking_time_us),
-        business_date=day(row.business_date),
-        value_date=day(row.value_date),
-        kind=row.kind,  # type: ignore[arg-type]
-        is_fee=row.is_fee,
     )
 
 

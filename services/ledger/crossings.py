@@ -45,8 +45,8 @@ PAYEES_REMEMBERED_MAX: Final = 200_000
 PAYEE_SECONDS: Final = 30.0
 """How long a peer's yes is believed; a return covers what changes meanwhile."""
 
-_FIXED_BYTES: Final = 16 + 8 + 8 + 8 + 2 + 5 + 8
-"""Id, payer, payee, amount, currency, value date and the lengths of texts."""
+_FIXED_BYTES: Final = 16 + 8 + 8 + 8 + 2 + 5 + 8 + 12
+"""Id, payer, payee, amount, currency, value date, place of the actor and the lengths of texts."""
 _PAIR_BYTES: Final = 8
 """Around a key and its value; the place of metadata counts as one of the lengths above."""
 
@@ -189,8 +189,9 @@ class Courier:
 
 
 def _weight(crossing: Crossing) -> int:
-    """Tell how many bytes a crossing takes in a call, at most."""
-    weight = _FIXED_BYTES + len(crossing.reference.encode())
+    """Tell how many bytes a crossing takes in a call, at most: no other may have its actor."""
+    texts = (crossing.reference, crossing.actor.channel, crossing.actor.subject)
+    weight = _FIXED_BYTES + sum(len(text.encode()) for text in texts)
     for key, value in crossing.metadata:
         weight += _PAIR_BYTES + len(key) + len(value.encode())
     return weight

@@ -6,7 +6,7 @@ undoes everything. Never here: rules, I/O, a clock.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from services.domain import chart, limits
 from services.domain.metadata import Metadata
@@ -28,6 +28,8 @@ from services.ledger.books import (
     Watermarks,
 )
 from services.ledger.change_rows import ChangeDecision, ChangeRow
+
+_REVERSIBLE: Final = frozenset({int(Kind.ASKED), int(Kind.LANDING)})
 
 
 def _nothing(_key: Any) -> None:
@@ -184,7 +186,17 @@ class Draft:
 
     def original(self, transfer_id: bytes) -> Original | None:
         """Return this draft's own view of a transfer to be reversed."""
-        return self.originals.get(transfer_id) or self._committed_original(transfer_id)
+        known = self.originals.get(transfer_id) or self._committed_original(transfer_id)
+        return known or (self._fresh_original(transfer_id) if transfer_id in self.decisions else None)
+
+    def _fresh_original(self, transfer_id: bytes) -> Original | None:
+        """Return a transfer to be reversed that this draft decided itself."""
+        row = next((row for row in self.transfers if row.transfer_id == transfer_id and row.kind in _REVERSIBLE), None)
+        if row is None:
+            return None
+        first = Leg(row.debit_account, row.credit_account, row.amount_minor, row.currency)
+        further = (leg for _, of, leg in self.further_legs if of == row.sequence and not leg.is_fee)
+        return Original(transfer_id, row.outcome, (first, *further), 0)
 
     def change_meaning(self, change_id: bytes) -> ChangeDecision | None:
         """Tell what the id of a change means by this draft or by the books."""

@@ -1,11 +1,14 @@
-"""Answers questions about the books: any process may, writer or not, on the primary only.
+"""Answers questions about the books as they are now: any process may, writer or not, on the primary only.
 
-Never here: writing, or deciding on what was read.
+Never here: writing, deciding on what was read, the past (`history.py`).
 """
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
+
+import asyncpg
 
 from services.chassis import logs, postgres, queries
 from services.domain import errors
@@ -47,15 +50,6 @@ class TransferRecord:
     number: int
     """Number of a crossing at that peer."""
     metadata: Metadata
-
-
-class PastState(NamedTuple):
-    """What an account held at some moment, in minor units."""
-
-    currency: int
-    version: int
-    balance_minor: int
-    held_minor: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +112,31 @@ class Reader:
 
     async def _ask(self, query: str, *arguments: Any) -> list[Any]:
         """Fetch rows. Raises `Unavailable` when the database does not answer."""
+        return await self.fetch(SQL[query], *arguments)
+
+    async def fetch(self, sql: str, *arguments: Any, seconds: float = READ_SECONDS_MAX) -> list[Any]:
+        """Fetch the rows of a query of this room. Raises `Unavailable` when the database does not answer in time."""
+        async with self._answering():
+            rows: list[Any] = await self._pool.fetch(sql, *arguments, timeout=seconds)
+        return rows
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        """Lend a connection; raises as `fetch`, and `DeadlinePassed` (QUERY_TOO_SLOW) when PostgreSQL gives up."""
+        async with self._answering(), self._pool.acquire(timeout=READ_SECONDS_MAX) as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _answering(self) -> AsyncIterator[None]:
         try:
-            rows: list[Any] = await self._pool.fetch(SQL[query], *arguments, timeout=READ_SECONDS_MAX)
+            yield
+        except asyncpg.QueryCanceledError:
+            raise errors.DeadlinePassed("QUERY_TOO_SLOW", "the database gave the question up; ask for less") from None
         except postgres.ERRORS as error:
             if postgres.is_connection_lost(error):
                 await self._pool.expire_connections()
-            _log.warning("read_failed", query=query, error=type(error).__name__)
+            _log.warning("read_failed", error=type(error).__name__)
             raise errors.Unavailable("SHARD_DATABASE_UNREACHABLE", "the shard's database does not answer") from None
-        return rows
 
     async def balances(self, numbers: Sequence[int]) -> dict[int, AccountState]:
         """Return the state of those of the accounts that are in the books."""
@@ -144,34 +155,13 @@ class Reader:
         found = await self._ask("transfers", [transfer_id], [])
         return _record(found[0]) if found else None
 
-    async def entries(
-        self, account_number: int, *, descending: bool, after_sequence: int, until_sequence: int, limit: int
-    ) -> tuple[int | None, list[Any]]:
-        """Return the account's currency, None when it is not in the books, and a page of its entries."""
-        currency = await self.currency(account_number)
-        if currency is None:
-            return None, []
-        query = "entries_descending" if descending else "entries_ascending"
-        return currency, await self._ask(query, account_number, after_sequence, limit, until_sequence)
-
     async def refused_crossings(self, peer_id: int, first: int, last: int) -> list[tuple[int, int]]:
         """Return numbers, first to last, of a peer's crossings that were refused here, with reasons."""
         return [(number, refusal) for number, refusal in await self._ask("refused_crossings", peer_id, first, last)]
 
-    async def state_at(self, account_number: int, sequence: int) -> PastState | None:
-        """Return what an account held after a sequence, None when it is not in the books; nothing before its first entry."""
-        found = await self._ask("state_at", account_number, sequence)
-        return PastState(*found[0]) if found else None
-
-    async def currency(self, account_number: int) -> int | None:
-        """Return an account's currency; None when it is not in the books."""
-        facts = await self._ask("account_facts", account_number)
-        return facts[0]["currency"] if facts else None
-
-    async def cut_of_day(self, business_date: int) -> int:
-        """Return the last sequence of all business days up to one, in days since 1970-01-01."""
-        cut: int = (await self._ask("day_cut", business_date))[0][0]
-        return cut
+    async def transfers_at(self, sequences: Sequence[int]) -> list[TransferRecord]:
+        """Return the transfers that stand at sequences, newest first."""
+        return [_record(row) for row in await self._ask("transfers", [], sequences)]
 
     async def trail(
         self,
@@ -189,23 +179,6 @@ class Reader:
         """Return the sequence of the first transfer after a sequence."""
         found: int | None = (await self._ask("transfer_after", sequence))[0][0]
         return found
-
-    async def cut_of_time(self, time_us: int) -> int:
-        """Return the last sequence booked at or before a time."""
-        cut: int = (await self._ask("time_cut", time_us))[0][0]
-        return cut
-
-    async def state_by_value(self, account_number: int, value_date: int) -> PastState | None:
-        """Return what an account holds by value date at a day's end, None when it is not in the books.
-
-        Neither version nor held money goes by value dates: both are 0.
-        """
-        found = await self._ask("balance_by_value", account_number, value_date)
-        return PastState(found[0]["currency"], 0, found[0]["balance_minor"], 0) if found else None
-
-    async def trial_balance(self, internal_slot: int) -> list[tuple[int, ...]]:
-        """Return (chart code, currency, accounts, debit, credit); code 0 is all customers' accounts."""
-        return [tuple(row) for row in await self._ask("trial_balance", internal_slot)]
 
     async def due_holds(self, limit: int) -> list[bytes]:
         """Return open holds whose time has come, the oldest first."""

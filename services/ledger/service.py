@@ -15,10 +15,12 @@ from services.domain import chart, errors, limits
 from services.domain.directory import Directory
 from services.domain.identifiers import uuid_text
 from services.domain.outcomes import Outcome
-from services.ledger import rules, trail, wire, wire_commands
+from services.ledger import rules, trail, wire, wire_commands, wire_history
 from services.ledger.books import PlaceError, Transfers
 from services.ledger.command_jobs import BuryJob, ChangeJob, HoldJob
+from services.ledger.history import History
 from services.ledger.jobs import LandJob, OpenJob, PostJob, RehearseJob
+from services.ledger.reader import TransferRecord
 from services.ledger.shard import Shard
 
 ANSWER_SECONDS: Final = 0.1
@@ -192,11 +194,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         if transfer is None:
             text = uuid_text(request.transfer_id)
             raise errors.NotFound("TRANSFER_NOT_FOUND", f"no transfer {text} on this shard", {"transfer_id": text})
-        if transfer.outcome == Outcome.IN_TRANSIT and shard.is_writer:
-            # Whoever was told POSTED reads POSTED, although the acknowledgement is still to be written.
-            outcome, refusal = shard.couriers.became(transfer.peer_id, transfer.number)
-            transfer = replace(transfer, outcome=outcome, refusal=refusal)
-        return wire.record(transfer)
+        return wire.record(_as_told(shard, transfer))
 
     async def GetBalances(self, request: ledger_pb2.GetBalancesRequest, context: Any) -> ledger_pb2.GetBalancesResponse:
         """Return the state of accounts."""
@@ -208,44 +206,50 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
 
     async def ListEntries(self, request: ledger_pb2.ListEntriesRequest, context: Any) -> ledger_pb2.ListEntriesResponse:
         """List a page of an account's entries."""
-        limit = wire.page_limit(request.limit)
-        currency, rows = await self._shard(request.shard_id).reader.entries(
+        page = await self._history(request.shard_id).entries(
             request.account_number,
             descending=request.descending,
             after_sequence=max(0, request.after_sequence),
-            until_sequence=max(0, request.until_sequence),
-            limit=limit,
+            limit=wire.page_limit(request.limit),
+            cut_sequence=max(0, request.cut_sequence),
+            first_date=request.first_date,
+            last_date=request.last_date,
         )
-        if currency is None:
-            return ledger_pb2.ListEntriesResponse(found=False)
-        return wire.entries(currency, rows)
+        return wire_history.entries(page)
 
     async def GetPastBalance(self, request: ledger_pb2.GetPastBalanceRequest, context: Any) -> ledger_pb2.PastBalance:
         """Return what an account held at a moment of the past."""
-        reader = self._shard(request.shard_id).reader
+        history, number = self._history(request.shard_id), request.account_number
         match request.WhichOneof("moment"):
             case "booking_time_us":
-                cut = await reader.cut_of_time(request.booking_time_us)
+                state = await history.state_at(number, await history.cut_of_time(request.booking_time_us))
             case "value_date":
-                return wire.past_balance(await reader.state_by_value(request.account_number, request.value_date))
+                state = await history.state_by_value(number, request.value_date)
             case "business_date":
-                cut = await reader.cut_of_day(request.business_date)
+                state = await history.state_at(number, await history.cut_of_day(request.business_date))
             case _:
                 raise errors.Malformed("MOMENT_MISSING", "moment", "a time, a value date or a business date")
-        return wire.past_balance(await reader.state_at(request.account_number, cut))
+        return wire_history.past_balance(state)
 
     async def GetStatement(self, request: ledger_pb2.GetStatementRequest, context: Any) -> ledger_pb2.Statement:
         """Return the frame of a statement."""
-        if request.first_date > request.last_date:
+        if not 0 < request.first_date <= request.last_date:
             raise errors.Malformed("PERIOD_INVALID", "last_date", "the last day comes before the first")
-        reader, number = self._shard(request.shard_id).reader, request.account_number
-        after = await reader.cut_of_day(request.first_date - 1)
-        until = await reader.cut_of_day(request.last_date)
-        return ledger_pb2.Statement(
-            opening=wire.past_balance(await reader.state_at(number, after)),
-            closing=wire.past_balance(await reader.state_at(number, until)),
-            after_sequence=after,
-            until_sequence=until,
+        history = self._history(request.shard_id)
+        return wire_history.statement(
+            await history.statement(request.account_number, request.first_date, request.last_date)
+        )
+
+    async def SearchTransfers(
+        self, request: ledger_pb2.SearchTransfersRequest, context: Any
+    ) -> ledger_pb2.SearchTransfersResponse:
+        """Find transfers."""
+        wanted, limit = wire_history.search(request)
+        shard = self._shard(request.shard_id)
+        found = await History(shard.reader).search(wanted, limit)
+        return ledger_pb2.SearchTransfersResponse(
+            transfers=[wire.record(_as_told(shard, transfer)) for transfer in found.transfers],
+            next_before_sequence=found.next_before_sequence,
         )
 
     async def ListTrail(self, request: ledger_pb2.ListTrailRequest, context: Any) -> ledger_pb2.ListTrailResponse:
@@ -256,14 +260,10 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         self, request: ledger_pb2.GetTrialBalanceRequest, context: Any
     ) -> ledger_pb2.TrialBalance:
         """Sum all balances."""
-        slot = chart.internal_slot(request.shard_id)
-        rows = await self._shard(request.shard_id).reader.trial_balance(slot)
-        row = ledger_pb2.TrialBalance.Row
-        return ledger_pb2.TrialBalance(
-            rows=[
-                row(code=code, currency=currency, account_count=count, debit_minor=debit, credit_minor=credit)
-                for code, currency, count, debit, credit in rows
-            ]
+        own_accounts = chart.own_accounts(request.shard_id)
+        history = self._history(request.shard_id)
+        return wire_history.trial_balance(
+            await history.trial_balance(own_accounts, request.first_date, request.last_date)
         )
 
     async def GetShardStatus(self, request: ledger_pb2.GetShardStatusRequest, context: Any) -> ledger_pb2.ShardStatus:
@@ -279,6 +279,9 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
             queued_count=shard.writer.queued_count if shard.is_writer else 0,
         )
 
+    def _history(self, shard_id: int) -> History:
+        return History(self._shard(shard_id).reader)
+
     def _shard(self, shard_id: int) -> Shard:
         shard = self._shards.get(shard_id)
         if shard is None:
@@ -286,6 +289,14 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
                 "WRONG_SHARD", f"this ledger does not serve shard {shard_id}", {"shard_id": str(shard_id)}
             )
         return shard
+
+
+def _as_told(shard: Shard, transfer: TransferRecord) -> TransferRecord:
+    """Let whoever was told POSTED read POSTED, although the acknowledgement is still to be written."""
+    if transfer.outcome == Outcome.IN_TRANSIT and shard.is_writer:
+        outcome, refusal = shard.couriers.became(transfer.peer_id, transfer.number)
+        return replace(transfer, outcome=outcome, refusal=refusal)
+    return transfer
 
 
 def _deadline(context: Any) -> float:

@@ -9,6 +9,7 @@ from typing import Final
 from hivecore.ledger.v1 import ledger_pb2
 
 from services.ledger import wire
+from services.ledger.history import History
 from services.ledger.reader import Reader
 
 SEQUENCES_PER_CALL_MAX: Final = 50_000
@@ -20,13 +21,13 @@ TIME_US_MAX: Final = 2**53
 
 async def page(reader: Reader, request: ledger_pb2.ListTrailRequest) -> ledger_pb2.ListTrailResponse:
     """Return a page of the trail. Raises `Malformed`."""
-    limit = wire.page_limit(request.limit)
+    limit, history = wire.page_limit(request.limit), History(reader)
     after, end = max(0, request.after_sequence), (await reader.status()).last_sequence
     if request.start_time_us:
-        after = max(after, await reader.cut_of_time(request.start_time_us - 1))
+        after = max(after, await history.cut_of_time(request.start_time_us - 1))
     if request.end_time_us:
         # What is no transfer has no index by time: it lies between the last one before and the first one after.
-        beyond = await reader.transfer_after(await reader.cut_of_time(request.end_time_us - 1))
+        beyond = await reader.transfer_after(await history.cut_of_time(request.end_time_us - 1))
         end = end if beyond is None else min(end, beyond - 1)
     through = min(end, after + SEQUENCES_PER_CALL_MAX)
     times_us = (request.start_time_us, request.end_time_us or TIME_US_MAX)

@@ -22,14 +22,13 @@ from services.ledger.books import (
     Creditor,
     Crossings,
     Flag,
-    Kind,
     Leg,
     PlaceError,
     Relation,
     Special,
     Transfers,
 )
-from services.ledger.reader import PastState, TransferRecord
+from services.ledger.reader import TransferRecord
 
 SLOT_DIVISOR: Final = 10**12
 """An account number divided by this is its slot."""
@@ -284,39 +283,6 @@ def balances(numbers: Sequence[int], states: dict[int, AccountState]) -> ledger_
         floors_minor=[state.floor_minor for state in found],
         versions=[state.version for state in found],
         restrictions=[state.restrictions for state in found],
-    )
-
-
-def past_balance(state: PastState | None) -> ledger_pb2.PastBalance:
-    """Write what an account held at a moment of the past."""
-    return ledger_pb2.PastBalance() if state is None else ledger_pb2.PastBalance(found=True, **state._asdict())
-
-
-def entries(currency: int, rows: Sequence[Any]) -> ledger_pb2.ListEntriesResponse:
-    """Write a page of entries."""
-    return ledger_pb2.ListEntriesResponse(
-        found=True,
-        currency=currency,
-        entries=[
-            ledger_pb2.ListEntriesResponse.Entry(
-                version=row["version"],
-                amount_minor=row["amount_minor"],
-                balance_after_minor=row["balance_after_minor"],
-                held_after_minor=row["held_after_minor"],
-                transfer_id=row["transfer_id"],
-                is_fee=row["is_fee"],
-                payer_account=row["payer_account"],
-                counterparty_account=row["credit_account"] if row["amount_minor"] < 0 else row["debit_account"],
-                reference=row["reference"],
-                is_return=row["kind"] == Kind.RETURN,
-                sequence=row["sequence"],
-                kind=row["kind"],
-                booking_time_us=row["booking_time"],
-                business_date=row["business_date"],
-                value_date=row["value_date"],
-            )
-            for row in rows
-        ],
     )
 
 

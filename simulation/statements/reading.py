@@ -79,12 +79,6 @@ def _with_reference(session: "Session", holds: Sequence[Row]) -> list[Record]:
 
 
 @statement
-def account_facts(session: "Session", number: int) -> list[Record]:
-    account = session.table("account").get(number)
-    return one(currency=account["currency"]) if account is not None else []
-
-
-@statement
 def state_at(session: "Session", number: int, sequence: int) -> list[Record]:
     account = session.table("account").get(number)
     if account is None:

@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from services.chassis import queries
+from services.ledger import history
 from simulation.tables import Record, Row
 
 if TYPE_CHECKING:
     from simulation.database import Session
 
-_NAMES = {sql: name for name, sql in queries.load("services.ledger").items()}
+_NAMES = {sql: name for name, sql in (*queries.load("services.ledger").items(), *history.SQL.items())}
 RUN: dict[str, Callable[..., Any]] = {}
 
 CONDITIONS: dict[str, Callable[..., bool]] = {}

@@ -58,6 +58,16 @@ async def held_head(dsn: str) -> AsyncIterator[asyncpg.Connection]:
         yield connection
 
 
+class Clock:
+    """A ledger's clock that the test moves."""
+
+    def __init__(self) -> None:
+        self.now_us = TODAY * DAY_US
+
+    def __call__(self) -> int:
+        return self.now_us
+
+
 class Writing:
     """One writer at work on one database."""
 

@@ -16,7 +16,7 @@ import pytest
 from conftest import MakeDatabase
 from store_scenarios import block, dispute, doubt, speaking, write_everything
 
-from services.ledger import store
+from services.ledger import history, store
 from services.ledger.audit import audit
 from simulation import statements
 from simulation.bank import Bank
@@ -31,6 +31,8 @@ WRITES = {
     "write_peers", "add_value_sums",
 }  # fmt: skip
 """Queries that change something: what they leave behind is compared."""
+
+SQL = {**store.SQL, **history.SQL}
 
 
 def questions(tables: dict[str, list[Row]]) -> dict[str, list[tuple[Any, ...]]]:
@@ -61,7 +63,6 @@ def questions(tables: dict[str, list[Row]]) -> dict[str, list[tuple[Any, ...]]]:
         "transfers": [(ids, []), ([], sequences[::3])],
         "get_hold": [(each,) for each in column("hold", "hold_id")],
         "open_holds": [(number, 100) for number in numbers],
-        "account_facts": [(number,) for number in numbers],
         "state_at": [(number, sequence) for number in numbers for sequence in sequences[::20]],
         "shard_status": [()],
         "due_holds": [(1_000,)],
@@ -141,7 +142,7 @@ async def _compare_answers(connection: asyncpg.Connection, database: Database) -
     session = Session(database, 1, None)
     for name, calls in asked.items():
         for arguments in calls:
-            real = [tuple(row) for row in await connection.fetch(store.SQL[name], *arguments)]
+            real = [tuple(row) for row in await connection.fetch(SQL[name], *arguments)]
             simulated = [tuple(row) for row in statements.run(session, name, arguments)]
             if name not in {"unacknowledged_crossings", "refused_crossings", "transfers", "open_holds"}:
                 real, simulated = sorted(real, key=repr), sorted(simulated, key=repr)

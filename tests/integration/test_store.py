@@ -11,6 +11,7 @@ from services.domain import chart, errors
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import posting
 from services.ledger.books import AccountState, Creditor, Crossing, Kind, Leg, Restriction, Watermarks
+from services.ledger.history import History
 from services.ledger.reader import Reader
 from services.ledger.store import Head, Store
 
@@ -82,8 +83,8 @@ async def test_a_fee_is_read_back_as_one(store: Store, reader: Reader, books: Co
     assert [found[an_id(number)].has_fee for number in (1, 2)] == [True, False]
     originals = await store.load_originals([an_id(1)])
     assert originals[an_id(1)].legs == legs[:1]
-    _, rows = await reader.entries(B, descending=True, after_sequence=0, until_sequence=0, limit=9)
-    assert [row["is_fee"] for row in rows] == [True]
+    page = await History(reader).entries(B, descending=True, limit=9)
+    assert [row["is_fee"] for row in page.rows] == [True]
 
 
 async def test_an_accounts_state_is_its_last_entry(store: Store, reader: Reader, books: CommittedBooks) -> None:
@@ -117,8 +118,9 @@ async def test_a_page_of_entries_names_both_sides_of_each_leg(
         Ask(an_id(2), (Leg(A, B, 10, CZK), Leg(cash(1), A, 7, CZK)), "two legs"),
         ask(3, A, FAR, 5, peer_id=2),
     )
-    currency, rows = await reader.entries(A, descending=False, after_sequence=0, until_sequence=0, limit=10)
-    assert currency == CZK
+    page = await History(reader).entries(A, descending=False, limit=10)
+    rows = page.rows
+    assert (page.period.currency, page.has_more) == (CZK, False)
     assert [(row["version"], row["amount_minor"], row["balance_after_minor"]) for row in rows] == [
         (1, 100, 100),
         (2, -10, 90),
@@ -140,23 +142,25 @@ async def test_pages_of_entries_follow_each_other_in_either_order(
 ) -> None:
     await books.post(store, *(ask(n, cash(1), A, n) for n in range(1, 8)))
 
-    async def page(after: int, *, descending: bool) -> list[int]:
-        cut = sequences[after - 1] if after else 0
-        _, rows = await reader.entries(A, descending=descending, after_sequence=cut, until_sequence=0, limit=3)
-        return [row["version"] for row in rows]
+    history = History(reader)
 
-    _, everything = await reader.entries(A, descending=False, after_sequence=0, until_sequence=0, limit=10)
+    async def page(after: int, *, descending: bool) -> list[int]:
+        sequence = sequences[after - 1] if after else 0
+        found = await history.entries(A, descending=descending, after_sequence=sequence, limit=3)
+        assert found.has_more == (len(found.rows) == 3)
+        return [row["version"] for row in found.rows]
+
+    everything = (await history.entries(A, descending=False, limit=10)).rows
     sequences = [row["sequence"] for row in everything]
     assert [await page(after, descending=False) for after in (0, 3, 6, 7)] == [[1, 2, 3], [4, 5, 6], [7], []]
     assert [await page(after, descending=True) for after in (0, 5, 2, 1)] == [[7, 6, 5], [4, 3, 2], [1], []]
-    _, some = await reader.entries(
-        A, descending=False, after_sequence=sequences[1], until_sequence=sequences[4], limit=10
-    )
-    assert [row["version"] for row in some] == [3, 4, 5]
+    some = await history.entries(A, descending=False, after_sequence=sequences[1], cut_sequence=sequences[4], limit=10)
+    assert [row["version"] for row in some.rows] == [3, 4, 5]
 
 
 async def test_entries_of_an_account_that_is_not_there_have_no_currency(reader: Reader) -> None:
-    assert await reader.entries(A, descending=True, after_sequence=0, until_sequence=0, limit=10) == (None, [])
+    page = await History(reader).entries(A, descending=True, limit=10)
+    assert (page.period.currency, page.rows, page.has_more) == (None, [], False)
 
 
 async def test_the_outcome_of_a_crossing_follows_from_watermark_and_returns(

@@ -318,3 +318,9 @@ def test_a_refused_change_changes_nothing_of_what_it_asks(books: SpecialBooks) -
     assert reasons(books, asked) == [Refusal.ACCOUNT_NOT_EMPTY]
     assert post(books, ask(1, PAYER, PAYEE, 1_000)).outcomes == [POSTED]
     assert books.caps == {}
+
+
+def test_a_cap_needs_a_customer(books: SpecialBooks) -> None:
+    books.open(FEES + 97)
+    decided = change(books, a_change(1, FEES + 97, cap=100), a_change(2, PAYER, cap=100))
+    assert [one.refusal for one in decided if one is not None] == [Refusal.CUSTOMER_MISSING, 0]

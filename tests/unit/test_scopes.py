@@ -33,7 +33,7 @@ async def test_a_call_without_a_token_goes_no_further_than_the_door(call: str) -
     authenticator = Authenticator(
         keys, issuer="hivecore", audience="hivecore", clock_skew_seconds=0, tokens_max=1, now=lambda: 0.0
     )
-    nothing_behind: list[object] = [None] * 10
+    nothing_behind: list[object] = [None] * 13
     service = BankService(authenticator, *nothing_behind)  # type: ignore[arg-type]
     with pytest.raises(errors.Unauthenticated) as refused:
         await getattr(service, call)(None, NoMetadata())

@@ -1,4 +1,4 @@
-"""`hivecore transfer`, `balance` and `statement`: moving money and seeing where it is."""
+"""`hivecore transfer` and `reverse`: moving money, and giving it back."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -6,22 +6,23 @@ import typer
 
 from services.cli.amounts import format_amount
 from services.cli.commands.options import (
-    AccountNumber,
     AsJson,
     Currency,
     Data,
     Gateway,
+    MetadataPairs,
     OverrideLimits,
     Reference,
     Token,
     amount_of,
     ask_once,
     limit_of,
+    metadata_of,
     with_bank,
 )
 from services.cli.finding import Where
 from services.cli.ids import new_id
-from services.cli.output import show_fields, show_json, show_line, show_table
+from services.cli.output import show_fields, show_json, show_line
 
 if TYPE_CHECKING:
     from hivecore.gateway.v1 import bank_pb2
@@ -44,6 +45,7 @@ def transfer(
         str, typer.Option("--creditor-account", help="Account at the partner bank, when --to is NOSTRO.<bank>.")
     ] = "",
     remittance: Annotated[str, typer.Option("--remittance", help="Words for the payee at the partner bank.")] = "",
+    metadata: MetadataPairs = None,
     override_limits: OverrideLimits = False,
     max_fee: Annotated[
         str | None, typer.Option("--max-fee", help="The most that may be charged for it; more is refused.")
@@ -61,6 +63,7 @@ def transfer(
     if (creditor_account or remittance) and not (chart == "NOSTRO" and bank_code and creditor_account):
         raise typer.BadParameter("--creditor-account and --remittance go with --to NOSTRO.<bank>")
     chosen_id = transfer_id or new_id()
+    pairs = metadata_of(metadata)
 
     async def work(bank: "Session") -> "bank_pb2.Transfer":
         from hivecore.gateway.v1 import bank_pb2
@@ -75,6 +78,7 @@ def transfer(
             override_limits=override_limits,
             waive_fees=waive_fees,
             fee_minor_max=fee_minor_max,
+            metadata=pairs,
         )
         if creditor_account:
             wanted.creditor.bank_code = bank_code
@@ -141,6 +145,8 @@ def show_transfer(posted: "bank_pb2.Transfer", *, as_json: bool) -> None:
         "reference": posted.reference,
         "booked": view["booking_time"],
     }
+    if posted.metadata:
+        shown["metadata"] = [f"{key}={value}" for key, value in sorted(posted.metadata.items())]
     if posted.fee_minor:
         shown["fee"] = f"{format_amount(posted.fee_minor, leg.currency_code)} {leg.currency_code}"
     if further:
@@ -148,80 +154,3 @@ def show_transfer(posted: "bank_pb2.Transfer", *, as_json: bool) -> None:
     show_fields(shown)
     if view["state"] == "IN_TRANSIT":
         show_line(f"The payee's shard has not answered yet; ask again with --id {posted.transfer_id}.")
-
-
-def balance(
-    number: AccountNumber,
-    data: Data = None,
-    gateway: Gateway = None,
-    token: Token = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show what an account holds now."""
-
-    async def work(bank: "Session") -> "bank_pb2.Balance":
-        from hivecore.gateway.v1 import bank_pb2
-
-        return await bank.call(bank.stub.GetBalance, bank_pb2.GetBalanceRequest(name=f"accounts/{number}/balance"))
-
-    found = with_bank(Where(data, gateway, token), work)
-    from services.cli.views import balance_view
-
-    view = balance_view(number, found)
-    if as_json:
-        show_json(view)
-    else:
-        show_fields({name: value for name, value in view.items() if not name.endswith("_minor")})
-
-
-def statement(
-    number: AccountNumber,
-    oldest_first: Annotated[bool, typer.Option("--oldest-first", help="Instead of newest first.")] = False,
-    page_size: Annotated[int, typer.Option("--page-size", min=1, max=1_000, help="Entries of one page.")] = 25,
-    page_token: Annotated[str, typer.Option("--page-token", help="Go on where another page ended.")] = "",
-    whole: Annotated[bool, typer.Option("--all", help="Follow the pages to the end.")] = False,
-    data: Data = None,
-    gateway: Gateway = None,
-    token: Token = None,
-    as_json: AsJson = False,
-) -> None:
-    """Show an account's entries, page by page."""
-
-    async def work(bank: "Session") -> "tuple[list[bank_pb2.Entry], str]":
-        from hivecore.gateway.v1 import bank_pb2
-
-        request = bank_pb2.ListEntriesRequest(
-            parent=f"accounts/{number}",
-            page_size=page_size,
-            page_token=page_token,
-            order_by="version" if oldest_first else "version desc",
-        )
-        entries: list[bank_pb2.Entry] = []
-        while True:
-            page = await bank.call(bank.stub.ListEntries, request)
-            entries.extend(page.entries)
-            request.page_token = page.next_page_token
-            if not whole or not page.next_page_token:
-                return entries, page.next_page_token
-
-    entries, next_page_token = with_bank(Where(data, gateway, token), work)
-    from services.cli.views import entry_view
-
-    views = [entry_view(entry) for entry in entries]
-    if as_json:
-        show_json({"account_number": number, "entries": views, "next_page_token": next_page_token})
-        return
-    titles = ("version", "booked", "amount", "balance after", "currency", "other side", "reference", "transfer")
-    columns = (
-        "version",
-        "booking_time",
-        "amount",
-        "balance_after",
-        "currency_code",
-        "counterparty_account",
-        "reference",
-        "transfer_id",
-    )
-    show_table(f"account {number}", titles, [[view[column] for column in columns] for view in views])
-    if next_page_token:
-        show_line(f"More with --page-token {next_page_token}")

@@ -66,6 +66,10 @@ OverrideLimits: TypeAlias = Annotated[
     bool, typer.Option("--override-limits", help="Set the payer's limits aside; needs scope limits.override.")
 ]
 
+MetadataPairs: TypeAlias = Annotated[
+    list[str] | None, typer.Option("--metadata", metavar="KEY=VALUE", help="What is kept with it; repeatable.")
+]
+
 Request = TypeVar("Request")
 Result = TypeVar("Result")
 
@@ -103,6 +107,17 @@ def databases_of(where: Where, control_dsn: str | None, shard_dsns: list[str]) -
     except Failure as error:
         fail(str(error))
     return bank.control_dsn, bank.shard_dsns
+
+
+def metadata_of(pairs: list[str] | None) -> dict[str, str]:
+    """Read KEY=VALUE, each key once; wrong usage when it is none."""
+    found: dict[str, str] = {}
+    for pair in pairs or ():
+        key, sign, value = pair.partition("=")
+        if not sign or key in found:
+            raise typer.BadParameter(f"{pair!r} is not KEY=VALUE with a key of its own", param_hint="--metadata")
+        found[key] = value
+    return found
 
 
 async def ask_once(bank: "Session", method: "Method[Request, Result]", request: Request, chosen_id: str) -> Result:

@@ -13,12 +13,11 @@ from enum import StrEnum
 from io import BytesIO
 from typing import Final
 from uuid import UUID
-from xml.sax.saxutils import XMLGenerator
-from xml.sax.xmlreader import AttributesImpl
 
 from services.cli.bulk import Done, No, Undecided
 from services.cli.iso20022.orders import CreditTransfer, PaymentFile
 from services.cli.iso20022.reasons import code_of
+from services.cli.iso20022.writing import Xml
 from services.cli.views import View
 
 ADDITIONAL_CHARACTERS_MAX: Final = 105
@@ -124,42 +123,10 @@ def view(report: Report) -> View:
     }
 
 
-class _Xml:
-    """Writes elements one inside the other, indented."""
-
-    def __init__(self, stream: BytesIO) -> None:
-        self._out = XMLGenerator(stream, "UTF-8", short_empty_elements=True)
-        self._depth = 0
-        self._out.startDocument()
-
-    def begin(self, name: str, **attributes: str) -> None:
-        """Begin an element that has others inside."""
-        self._out.ignorableWhitespace("  " * self._depth)
-        self._out.startElement(name, AttributesImpl(attributes))
-        self._out.ignorableWhitespace("\n")
-        self._depth += 1
-
-    def end(self, name: str) -> None:
-        """End it."""
-        self._depth -= 1
-        self._out.ignorableWhitespace("  " * self._depth)
-        self._out.endElement(name)
-        self._out.ignorableWhitespace("\n")
-
-    def leaf(self, name: str, text: str) -> None:
-        """Write an element with text; nothing where there is none."""
-        if text:
-            self._out.ignorableWhitespace("  " * self._depth)
-            self._out.startElement(name, AttributesImpl({}))
-            self._out.characters(text)
-            self._out.endElement(name)
-            self._out.ignorableWhitespace("\n")
-
-
 def write(report: Report, transfer_ids: Sequence[Sequence[str]]) -> bytes:
     """Write a report; `transfer_ids` are the bank's own ids, place by place."""
     stream = BytesIO()
-    xml, file = _Xml(stream), report.file
+    xml, file = Xml(stream), report.file
     version = "03" if file.version < 9 else "10"
     xml.begin("Document", xmlns=f"urn:iso:std:iso:20022:tech:xsd:pain.002.001.{version}")
     xml.begin("CstmrPmtStsRpt")
@@ -185,7 +152,7 @@ def write(report: Report, transfer_ids: Sequence[Sequence[str]]) -> bytes:
     return stream.getvalue()
 
 
-def _write_information(xml: _Xml, report: Report, place: int, transfer_ids: Sequence[str]) -> None:
+def _write_information(xml: Xml, report: Report, place: int, transfer_ids: Sequence[str]) -> None:
     information, answers = report.file.informations[place], report.answers[place]
     fault = report.information_faults.get(place)
     xml.begin("OrgnlPmtInfAndSts")
@@ -199,7 +166,7 @@ def _write_information(xml: _Xml, report: Report, place: int, transfer_ids: Sequ
     xml.end("OrgnlPmtInfAndSts")
 
 
-def _write_transfer(xml: _Xml, transfer: CreditTransfer, answer: Answer, transfer_id: str) -> None:
+def _write_transfer(xml: Xml, transfer: CreditTransfer, answer: Answer, transfer_id: str) -> None:
     xml.begin("TxInfAndSts")
     xml.leaf("OrgnlInstrId", transfer.instruction_id[:35])
     xml.leaf("OrgnlEndToEndId", transfer.end_to_end_id[:35])
@@ -211,13 +178,13 @@ def _write_transfer(xml: _Xml, transfer: CreditTransfer, answer: Answer, transfe
     xml.end("TxInfAndSts")
 
 
-def _write_control(xml: _Xml, count: str, total: str) -> None:
+def _write_control(xml: Xml, count: str, total: str) -> None:
     """Repeat what the file says of itself, as far as it can be repeated."""
     xml.leaf("OrgnlNbOfTxs", count if _COUNT.fullmatch(count) else "")
     xml.leaf("OrgnlCtrlSum", total if _SUM.fullmatch(total) else "")
 
 
-def _write_counts(xml: _Xml, counts: Mapping[Status, int]) -> None:
+def _write_counts(xml: Xml, counts: Mapping[Status, int]) -> None:
     for status, count in counts.items():
         xml.begin("NbOfTxsPerSts")
         xml.leaf("DtldNbOfTxs", str(count))
@@ -225,7 +192,7 @@ def _write_counts(xml: _Xml, counts: Mapping[Status, int]) -> None:
         xml.end("NbOfTxsPerSts")
 
 
-def _write_reason(xml: _Xml, answer: No | Undecided | None) -> None:
+def _write_reason(xml: Xml, answer: No | Undecided | None) -> None:
     """Say why not: ISO's code for programs, our reason and the sentence for people."""
     if answer is None:
         return

@@ -70,6 +70,11 @@ class AccountsStub:
                 request_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.FindReferencesRequest.SerializeToString,
                 response_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.FindReferencesResponse.FromString,
                 _registered_method=True)
+        self.GetChart = channel.unary_unary(
+                '/hivecore.account.v1.Accounts/GetChart',
+                request_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.GetChartRequest.SerializeToString,
+                response_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.Chart.FromString,
+                _registered_method=True)
         self.RegisterPartnerBanks = channel.unary_unary(
                 '/hivecore.account.v1.Accounts/RegisterPartnerBanks',
                 request_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.RegisterPartnerBanksRequest.SerializeToString,
@@ -150,6 +155,13 @@ class AccountsServicer:
 
     def FindReferences(self, request, context):
         """Returns the numbers that external references stand for; 0 where there is none.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetChart(self, request, context):
+        """Returns the bank's chart of accounts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -237,6 +249,11 @@ def add_AccountsServicer_to_server(servicer, server):
                     servicer.FindReferences,
                     request_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.FindReferencesRequest.FromString,
                     response_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.FindReferencesResponse.SerializeToString,
+            ),
+            'GetChart': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetChart,
+                    request_deserializer=hivecore_dot_account_dot_v1_dot_account__pb2.GetChartRequest.FromString,
+                    response_serializer=hivecore_dot_account_dot_v1_dot_account__pb2.Chart.SerializeToString,
             ),
             'RegisterPartnerBanks': grpc.unary_unary_rpc_method_handler(
                     servicer.RegisterPartnerBanks,
@@ -459,6 +476,33 @@ class Accounts:
             '/hivecore.account.v1.Accounts/FindReferences',
             hivecore_dot_account_dot_v1_dot_account__pb2.FindReferencesRequest.SerializeToString,
             hivecore_dot_account_dot_v1_dot_account__pb2.FindReferencesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetChart(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.account.v1.Accounts/GetChart',
+            hivecore_dot_account_dot_v1_dot_account__pb2.GetChartRequest.SerializeToString,
+            hivecore_dot_account_dot_v1_dot_account__pb2.Chart.FromString,
             options,
             channel_credentials,
             insecure,

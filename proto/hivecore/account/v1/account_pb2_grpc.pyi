@@ -49,6 +49,8 @@ class AccountsStub:
     """Lists the accounts of a customer by serial."""
     FindReferences: _grpc.UnaryUnaryMultiCallable[_account_pb2.FindReferencesRequest, _account_pb2.FindReferencesResponse]
     """Returns the numbers that external references stand for; 0 where there is none."""
+    GetChart: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetChartRequest, _account_pb2.Chart]
+    """Returns the bank's chart of accounts."""
     RegisterPartnerBanks: _grpc.UnaryUnaryMultiCallable[_account_pb2.RegisterPartnerBanksRequest, _account_pb2.RegisterPartnerBanksResponse]
     """Registers partner banks and opens their nostro accounts on every shard. Idempotent."""
     RegisterPaymentFile: _grpc.UnaryUnaryMultiCallable[_account_pb2.RegisterPaymentFileRequest, _account_pb2.RegisterPaymentFileResponse]
@@ -86,6 +88,8 @@ class AccountsAsyncStub(AccountsStub):
     """Lists the accounts of a customer by serial."""
     FindReferences: _aio.UnaryUnaryMultiCallable[_account_pb2.FindReferencesRequest, _account_pb2.FindReferencesResponse]  # type: ignore[assignment]
     """Returns the numbers that external references stand for; 0 where there is none."""
+    GetChart: _aio.UnaryUnaryMultiCallable[_account_pb2.GetChartRequest, _account_pb2.Chart]  # type: ignore[assignment]
+    """Returns the bank's chart of accounts."""
     RegisterPartnerBanks: _aio.UnaryUnaryMultiCallable[_account_pb2.RegisterPartnerBanksRequest, _account_pb2.RegisterPartnerBanksResponse]  # type: ignore[assignment]
     """Registers partner banks and opens their nostro accounts on every shard. Idempotent."""
     RegisterPaymentFile: _aio.UnaryUnaryMultiCallable[_account_pb2.RegisterPaymentFileRequest, _account_pb2.RegisterPaymentFileResponse]  # type: ignore[assignment]
@@ -162,6 +166,14 @@ class AccountsServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.FindReferencesResponse, _abc.Awaitable[_account_pb2.FindReferencesResponse]]:
         """Returns the numbers that external references stand for; 0 where there is none."""
+
+    @_abc_1.abstractmethod
+    def GetChart(
+        self,
+        request: _account_pb2.GetChartRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.Chart, _abc.Awaitable[_account_pb2.Chart]]:
+        """Returns the bank's chart of accounts."""
 
     @_abc_1.abstractmethod
     def RegisterPartnerBanks(

@@ -196,9 +196,9 @@ class Balance(_message.Message):
     held_minor: _builtins.int
     """Set aside by holds, in minor units; never negative."""
     available_minor: _builtins.int
-    """What may be spent now, in minor units: balance - held - floor."""
+    """What may be spent now, in minor units: balance - held - floor. Of a moment of the past: 0."""
     version: _builtins.int
-    """How many entries the account has: the version this balance stands at."""
+    """How many entries the account has: the version this balance stands at. By value date: 0."""
     def __init__(
         self,
         *,
@@ -652,6 +652,26 @@ class Entry(_message.Message):
     HOLD_EXPIRED: Entry.Kind.ValueType  # 7
     """A hold's time came."""
 
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
@@ -666,6 +686,10 @@ class Entry(_message.Message):
     BUSINESS_DATE_FIELD_NUMBER: _builtins.int
     VALUE_DATE_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
+    REVERSED_TRANSFER_FIELD_NUMBER: _builtins.int
+    CREDITOR_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
     IS_FEE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account_number}/entries/{version}`."""
@@ -682,13 +706,17 @@ class Entry(_message.Message):
     transfer: _builtins.str
     """Name of the transfer that wrote it; empty when that was a hold."""
     counterparty_account: _builtins.str
-    """Account number of the other side; empty when there is none."""
+    """Account number of the other side, also when it lies on another shard; empty when there is none."""
     reference: _builtins.str
     """The transfer's reference."""
     is_return: _builtins.bool
     """True when the entry gives a returned crossing back to the payer."""
     kind: Global___Entry.Kind.ValueType
     """What wrote it."""
+    hold: _builtins.str
+    """Name of the hold that it set aside, freed or paid out of; empty for none."""
+    reversed_transfer: _builtins.str
+    """Name of the transfer that it gives back, whole or in part; empty for none."""
     is_fee: _builtins.bool
     """True when it is one side of a fee."""
     @_builtins.property
@@ -702,6 +730,14 @@ class Entry(_message.Message):
     @_builtins.property
     def value_date(self) -> _date_pb2.Date:
         """From when the money bears interest."""
+
+    @_builtins.property
+    def creditor(self) -> Global___ExternalCreditor:
+        """Who is paid at another bank, where the transfer says so."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the caller keeps with the transfer."""
 
     def __init__(
         self,
@@ -720,11 +756,15 @@ class Entry(_message.Message):
         business_date: _date_pb2.Date | None = ...,
         value_date: _date_pb2.Date | None = ...,
         kind: Global___Entry.Kind.ValueType = ...,
+        hold: _builtins.str = ...,
+        reversed_transfer: _builtins.str = ...,
+        creditor: Global___ExternalCreditor | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         is_fee: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["booking_time", b"booking_time", "business_date", b"business_date", "value_date", b"value_date"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["booking_time", b"booking_time", "business_date", b"business_date", "creditor", b"creditor", "value_date", b"value_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "balance_after_minor", b"balance_after_minor", "booking_time", b"booking_time", "business_date", b"business_date", "counterparty_account", b"counterparty_account", "currency_code", b"currency_code", "held_after_minor", b"held_after_minor", "is_fee", b"is_fee", "is_return", b"is_return", "kind", b"kind", "name", b"name", "reference", b"reference", "transfer", b"transfer", "value_date", b"value_date", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "balance_after_minor", b"balance_after_minor", "booking_time", b"booking_time", "business_date", b"business_date", "counterparty_account", b"counterparty_account", "creditor", b"creditor", "currency_code", b"currency_code", "held_after_minor", b"held_after_minor", "hold", b"hold", "is_fee", b"is_fee", "is_return", b"is_return", "kind", b"kind", "metadata", b"metadata", "name", b"name", "reference", b"reference", "reversed_transfer", b"reversed_transfer", "transfer", b"transfer", "value_date", b"value_date", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1163,20 +1203,156 @@ class GetBalanceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NAME_FIELD_NUMBER: _builtins.int
+    BOOKING_TIME_FIELD_NUMBER: _builtins.int
+    BUSINESS_DATE_FIELD_NUMBER: _builtins.int
+    VALUE_DATE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account_number}/balance`."""
+    @_builtins.property
+    def booking_time(self) -> _timestamp_pb2.Timestamp:
+        """Everything booked at or before this time."""
+
+    @_builtins.property
+    def business_date(self) -> _date_pb2.Date:
+        """Everything booked by the end of this business day."""
+
+    @_builtins.property
+    def value_date(self) -> _date_pb2.Date:
+        """Everything known now whose value date is this day or an earlier one."""
+
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
+        booking_time: _timestamp_pb2.Timestamp | None = ...,
+        business_date: _date_pb2.Date | None = ...,
+        value_date: _date_pb2.Date | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["booking_time", b"booking_time", "business_date", b"business_date", "moment", b"moment", "value_date", b"value_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking_time", b"booking_time", "business_date", b"business_date", "moment", b"moment", "name", b"name", "value_date", b"value_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_moment: _TypeAlias = _typing.Literal["booking_time", "business_date", "value_date"]  # noqa: Y015
+    _WhichOneofArgType_moment: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_moment) -> _WhichOneofReturnType_moment | None: ...
+
+Global___GetBalanceRequest: _TypeAlias = GetBalanceRequest  # noqa: Y015
+
+@_typing.final
+class GetStatementRequest(_message.Message):
+    """Asks for the frame of a statement."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """`accounts/{account_number}`."""
+    @_builtins.property
+    def first_date(self) -> _date_pb2.Date:
+        """First business day."""
+
+    @_builtins.property
+    def last_date(self) -> _date_pb2.Date:
+        """Last business day, inclusive; a day that is not over shows what is booked so far."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        first_date: _date_pb2.Date | None = ...,
+        last_date: _date_pb2.Date | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date", "name", b"name"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___GetBalanceRequest: _TypeAlias = GetBalanceRequest  # noqa: Y015
+Global___GetStatementRequest: _TypeAlias = GetStatementRequest  # noqa: Y015
+
+@_typing.final
+class Statement(_message.Message):
+    """What an account held before and after some business days, and what lies between. Amounts in minor
+    units; opening + credits - debits = closing, or there would be no answer.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
+    OPENING_BALANCE_MINOR_FIELD_NUMBER: _builtins.int
+    CLOSING_BALANCE_MINOR_FIELD_NUMBER: _builtins.int
+    DEBIT_COUNT_FIELD_NUMBER: _builtins.int
+    DEBIT_MINOR_FIELD_NUMBER: _builtins.int
+    CREDIT_COUNT_FIELD_NUMBER: _builtins.int
+    CREDIT_MINOR_FIELD_NUMBER: _builtins.int
+    ENTRY_COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_VERSION_FIELD_NUMBER: _builtins.int
+    IS_FINAL_FIELD_NUMBER: _builtins.int
+    ENTRIES_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """`accounts/{account_number}`."""
+    currency_code: _builtins.str
+    """ISO 4217 alphabetic code."""
+    opening_balance_minor: _builtins.int
+    """Booked balance before the first day."""
+    closing_balance_minor: _builtins.int
+    """Booked balance after the last day, or as of this answer when that day is not over."""
+    debit_count: _builtins.int
+    """How many entries move money; those of holds are not among them."""
+    debit_minor: _builtins.int
+    """What they take away, as a positive number."""
+    credit_count: _builtins.int
+    """How many entries bring money."""
+    credit_minor: _builtins.int
+    """What they bring."""
+    entry_count: _builtins.int
+    """How many entries there are, those of holds included."""
+    first_version: _builtins.int
+    """The first of them, as a version of the account; 0 when there is none."""
+    is_final: _builtins.bool
+    """Whether the last day is over, so that the statement will never say anything else."""
+    entries_page_token: _builtins.str
+    """Lists just these entries, oldest first, when given to ListEntries with the same account and dates
+    and `order_by` = `version`.
+    """
+    @_builtins.property
+    def first_date(self) -> _date_pb2.Date:
+        """First business day."""
+
+    @_builtins.property
+    def last_date(self) -> _date_pb2.Date:
+        """Last business day, inclusive."""
+
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+        currency_code: _builtins.str = ...,
+        first_date: _date_pb2.Date | None = ...,
+        last_date: _date_pb2.Date | None = ...,
+        opening_balance_minor: _builtins.int = ...,
+        closing_balance_minor: _builtins.int = ...,
+        debit_count: _builtins.int = ...,
+        debit_minor: _builtins.int = ...,
+        credit_count: _builtins.int = ...,
+        credit_minor: _builtins.int = ...,
+        entry_count: _builtins.int = ...,
+        first_version: _builtins.int = ...,
+        is_final: _builtins.bool = ...,
+        entries_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "closing_balance_minor", b"closing_balance_minor", "credit_count", b"credit_count", "credit_minor", b"credit_minor", "currency_code", b"currency_code", "debit_count", b"debit_count", "debit_minor", b"debit_minor", "entries_page_token", b"entries_page_token", "entry_count", b"entry_count", "first_date", b"first_date", "first_version", b"first_version", "is_final", b"is_final", "last_date", b"last_date", "opening_balance_minor", b"opening_balance_minor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Statement: _TypeAlias = Statement  # noqa: Y015
 
 @_typing.final
 class PostTransferRequest(_message.Message):
@@ -1318,6 +1494,8 @@ class ListEntriesRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     ORDER_BY_FIELD_NUMBER: _builtins.int
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
     parent: _builtins.str
     """`accounts/{account_number}`."""
     page_size: _builtins.int
@@ -1326,6 +1504,14 @@ class ListEntriesRequest(_message.Message):
     """`next_page_token` of the page before; all else must be as it was then."""
     order_by: _builtins.str
     """`version desc` (newest first, the default) or `version`."""
+    @_builtins.property
+    def first_date(self) -> _date_pb2.Date:
+        """First business day; from the beginning when not given."""
+
+    @_builtins.property
+    def last_date(self) -> _date_pb2.Date:
+        """Last business day, inclusive; up to now when not given."""
+
     def __init__(
         self,
         *,
@@ -1333,14 +1519,434 @@ class ListEntriesRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         order_by: _builtins.str = ...,
+        first_date: _date_pb2.Date | None = ...,
+        last_date: _date_pb2.Date | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date", "order_by", b"order_by", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEntriesRequest: _TypeAlias = ListEntriesRequest  # noqa: Y015
+
+@_typing.final
+class SearchTransfersRequest(_message.Message):
+    """Says what transfers to look for; what is not given does not matter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    PARENT_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    COUNTERPARTY_ACCOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_MIN_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_MAX_FIELD_NUMBER: _builtins.int
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    parent: _builtins.str
+    """`accounts/{account_number}`, or `accounts/-` for the whole bank."""
+    reference: _builtins.str
+    """The whole reference, letter by letter."""
+    counterparty_account: _builtins.str
+    """Account number of a side of any leg."""
+    amount_minor_min: _builtins.int
+    """The least amount of some leg, in minor units."""
+    amount_minor_max: _builtins.int
+    """The largest amount of the same leg, in minor units; 0 for no bound."""
+    page_size: _builtins.int
+    """At most this many; 0 means 25, more than 100 means 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; all else must be as it was then."""
+    @_builtins.property
+    def first_date(self) -> _date_pb2.Date:
+        """First business day."""
+
+    @_builtins.property
+    def last_date(self) -> _date_pb2.Date:
+        """Last business day, inclusive."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Keys and values that it must have all."""
+
+    def __init__(
+        self,
+        *,
+        parent: _builtins.str = ...,
+        reference: _builtins.str = ...,
+        counterparty_account: _builtins.str = ...,
+        amount_minor_min: _builtins.int = ...,
+        amount_minor_max: _builtins.int = ...,
+        first_date: _date_pb2.Date | None = ...,
+        last_date: _date_pb2.Date | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor_max", b"amount_minor_max", "amount_minor_min", b"amount_minor_min", "counterparty_account", b"counterparty_account", "first_date", b"first_date", "last_date", b"last_date", "metadata", b"metadata", "page_size", b"page_size", "page_token", b"page_token", "parent", b"parent", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchTransfersRequest: _TypeAlias = SearchTransfersRequest  # noqa: Y015
+
+@_typing.final
+class SearchTransfersResponse(_message.Message):
+    """A page of transfers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFERS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Where to look further, also after a page with nothing on it; empty when all was looked at."""
+    @_builtins.property
+    def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Transfer]:
+        """Newest first; of the whole bank, shard by shard. One under way to another shard is IN_TRANSIT
+        until the payer's shard knows better.
+        """
+
+    def __init__(
+        self,
+        *,
+        transfers: _abc.Iterable[Global___Transfer] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "transfers", b"transfers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchTransfersResponse: _TypeAlias = SearchTransfersResponse  # noqa: Y015
+
+@_typing.final
+class GetGeneralLedgerRequest(_message.Message):
+    """Asks for the general ledger."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def first_date(self) -> _date_pb2.Date:
+        """First business day of the period for income and expense; from the beginning when not given."""
+
+    @_builtins.property
+    def last_date(self) -> _date_pb2.Date:
+        """Last business day, inclusive, and day of the trial balance; now when not given."""
+
+    def __init__(
+        self,
+        *,
+        first_date: _date_pb2.Date | None = ...,
+        last_date: _date_pb2.Date | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetGeneralLedgerRequest: _TypeAlias = GetGeneralLedgerRequest  # noqa: Y015
+
+@_typing.final
+class GeneralLedger(_message.Message):
+    """The general ledger at one cut of the books. In each currency debits and credits are equal: on every
+    shard, and over all shards with what is on its way between them. Amounts in minor units.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    class _Kind:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[GeneralLedger._Kind.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        KIND_UNSPECIFIED: GeneralLedger._Kind.ValueType  # 0
+        """A code that the chart does not have."""
+        ASSET: GeneralLedger._Kind.ValueType  # 1
+        """What the bank has."""
+        LIABILITY: GeneralLedger._Kind.ValueType  # 2
+        """What the bank owes, customers' money first of all."""
+        INCOME: GeneralLedger._Kind.ValueType  # 3
+        """What the bank earned."""
+        CLEARING: GeneralLedger._Kind.ValueType  # 4
+        """Between the bank's own shards."""
+        EXPENSE: GeneralLedger._Kind.ValueType  # 5
+        """What the bank spent."""
+        EQUITY: GeneralLedger._Kind.ValueType  # 6
+        """What belongs to the owners."""
+
+    class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+        """What a line of the chart is."""
+
+    KIND_UNSPECIFIED: GeneralLedger.Kind.ValueType  # 0
+    """A code that the chart does not have."""
+    ASSET: GeneralLedger.Kind.ValueType  # 1
+    """What the bank has."""
+    LIABILITY: GeneralLedger.Kind.ValueType  # 2
+    """What the bank owes, customers' money first of all."""
+    INCOME: GeneralLedger.Kind.ValueType  # 3
+    """What the bank earned."""
+    CLEARING: GeneralLedger.Kind.ValueType  # 4
+    """Between the bank's own shards."""
+    EXPENSE: GeneralLedger.Kind.ValueType  # 5
+    """What the bank spent."""
+    EQUITY: GeneralLedger.Kind.ValueType  # 6
+    """What belongs to the owners."""
+
+    @_typing.final
+    class Line(_message.Message):
+        """One account of the chart in one currency."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CODE_FIELD_NUMBER: _builtins.int
+        TITLE_FIELD_NUMBER: _builtins.int
+        KIND_FIELD_NUMBER: _builtins.int
+        CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+        ACCOUNT_COUNT_FIELD_NUMBER: _builtins.int
+        DEBIT_MINOR_FIELD_NUMBER: _builtins.int
+        CREDIT_MINOR_FIELD_NUMBER: _builtins.int
+        code: _builtins.int
+        """Four digits; 0 for the control account of all customers' accounts."""
+        title: _builtins.str
+        """As the chart has it."""
+        kind: Global___GeneralLedger.Kind.ValueType
+        """What it is."""
+        currency_code: _builtins.str
+        """ISO 4217 alphabetic code."""
+        account_count: _builtins.int
+        """How many accounts had entries by then."""
+        debit_minor: _builtins.int
+        """Sum of the balances below 0, as a positive number."""
+        credit_minor: _builtins.int
+        """Sum of the balances above 0."""
+        def __init__(
+            self,
+            *,
+            code: _builtins.int = ...,
+            title: _builtins.str = ...,
+            kind: Global___GeneralLedger.Kind.ValueType = ...,
+            currency_code: _builtins.str = ...,
+            account_count: _builtins.int = ...,
+            debit_minor: _builtins.int = ...,
+            credit_minor: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["account_count", b"account_count", "code", b"code", "credit_minor", b"credit_minor", "currency_code", b"currency_code", "debit_minor", b"debit_minor", "kind", b"kind", "title", b"title"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ShardBooks(_message.Message):
+        """The books of one shard."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SHARD_ID_FIELD_NUMBER: _builtins.int
+        CUT_SEQUENCE_FIELD_NUMBER: _builtins.int
+        LINES_FIELD_NUMBER: _builtins.int
+        shard_id: _builtins.int
+        """Which shard."""
+        cut_sequence: _builtins.int
+        """The last sequence of its journal that is in here."""
+        @_builtins.property
+        def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeneralLedger.Line]:
+            """By code and currency."""
+
+        def __init__(
+            self,
+            *,
+            shard_id: _builtins.int = ...,
+            cut_sequence: _builtins.int = ...,
+            lines: _abc.Iterable[Global___GeneralLedger.Line] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["cut_sequence", b"cut_sequence", "lines", b"lines", "shard_id", b"shard_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class InFlight(_message.Message):
+        """Money between two shards that is with neither's customers."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        SHARD_ID_FIELD_NUMBER: _builtins.int
+        PEER_SHARD_ID_FIELD_NUMBER: _builtins.int
+        CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+        AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+        shard_id: _builtins.int
+        """The one with the lower number."""
+        peer_shard_id: _builtins.int
+        """The other one."""
+        currency_code: _builtins.str
+        """ISO 4217 alphabetic code."""
+        amount_minor: _builtins.int
+        """What their transit accounts for each other hold together: sent and not yet credited, or refused
+        and not yet given back; below 0 where one shard's cut is so much younger that it has more landed
+        than the other has sent.
+        """
+        def __init__(
+            self,
+            *,
+            shard_id: _builtins.int = ...,
+            peer_shard_id: _builtins.int = ...,
+            currency_code: _builtins.str = ...,
+            amount_minor: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency_code", b"currency_code", "peer_shard_id", b"peer_shard_id", "shard_id", b"shard_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Result(_message.Message):
+        """What one line of income or expense brought in the period."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CODE_FIELD_NUMBER: _builtins.int
+        TITLE_FIELD_NUMBER: _builtins.int
+        KIND_FIELD_NUMBER: _builtins.int
+        CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+        AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+        code: _builtins.int
+        """Four digits."""
+        title: _builtins.str
+        """As the chart has it."""
+        kind: Global___GeneralLedger.Kind.ValueType
+        """INCOME or EXPENSE."""
+        currency_code: _builtins.str
+        """ISO 4217 alphabetic code."""
+        amount_minor: _builtins.int
+        """Positive for what it adds to the profit, negative for what it takes away."""
+        def __init__(
+            self,
+            *,
+            code: _builtins.int = ...,
+            title: _builtins.str = ...,
+            kind: Global___GeneralLedger.Kind.ValueType = ...,
+            currency_code: _builtins.str = ...,
+            amount_minor: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "code", b"code", "currency_code", b"currency_code", "kind", b"kind", "title", b"title"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class Profit(_message.Message):
+        """Sum of all results in one currency."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        CURRENCY_CODE_FIELD_NUMBER: _builtins.int
+        AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+        currency_code: _builtins.str
+        """ISO 4217 alphabetic code."""
+        amount_minor: _builtins.int
+        """Negative for a loss."""
+        def __init__(
+            self,
+            *,
+            currency_code: _builtins.str = ...,
+            amount_minor: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "currency_code", b"currency_code"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
+    IS_FINAL_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    SHARDS_FIELD_NUMBER: _builtins.int
+    RESULTS_FIELD_NUMBER: _builtins.int
+    PROFITS_FIELD_NUMBER: _builtins.int
+    is_final: _builtins.bool
+    """Whether the last day is over on every shard."""
+    @_builtins.property
+    def first_date(self) -> _date_pb2.Date:
+        """First business day of the period; absent from the beginning."""
+
+    @_builtins.property
+    def last_date(self) -> _date_pb2.Date:
+        """Last business day; absent up to now."""
+
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeneralLedger.Line]:
+        """The whole bank, by code and currency; transit accounts are not here but in `in_flight`."""
+
+    @_builtins.property
+    def in_flight(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeneralLedger.InFlight]:
+        """By shards and currency; pairs with nothing on its way are left out."""
+
+    @_builtins.property
+    def shards(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeneralLedger.ShardBooks]:
+        """Shard by shard, transit accounts included."""
+
+    @_builtins.property
+    def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeneralLedger.Result]:
+        """Income and expense of the period, by code and currency."""
+
+    @_builtins.property
+    def profits(self) -> _containers.RepeatedCompositeFieldContainer[Global___GeneralLedger.Profit]:
+        """By currency."""
+
+    def __init__(
+        self,
+        *,
+        first_date: _date_pb2.Date | None = ...,
+        last_date: _date_pb2.Date | None = ...,
+        is_final: _builtins.bool = ...,
+        lines: _abc.Iterable[Global___GeneralLedger.Line] | None = ...,
+        in_flight: _abc.Iterable[Global___GeneralLedger.InFlight] | None = ...,
+        shards: _abc.Iterable[Global___GeneralLedger.ShardBooks] | None = ...,
+        results: _abc.Iterable[Global___GeneralLedger.Result] | None = ...,
+        profits: _abc.Iterable[Global___GeneralLedger.Profit] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "in_flight", b"in_flight", "is_final", b"is_final", "last_date", b"last_date", "lines", b"lines", "profits", b"profits", "results", b"results", "shards", b"shards"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GeneralLedger: _TypeAlias = GeneralLedger  # noqa: Y015
 
 @_typing.final
 class ListEntriesResponse(_message.Message):

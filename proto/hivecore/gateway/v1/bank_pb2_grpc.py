@@ -80,6 +80,11 @@ class BankStub:
                 request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.GetBalanceRequest.SerializeToString,
                 response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Balance.FromString,
                 _registered_method=True)
+        self.GetStatement = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/GetStatement',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.GetStatementRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Statement.FromString,
+                _registered_method=True)
         self.PostTransfer = channel.unary_unary(
                 '/hivecore.gateway.v1.Bank/PostTransfer',
                 request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.PostTransferRequest.SerializeToString,
@@ -104,6 +109,16 @@ class BankStub:
                 '/hivecore.gateway.v1.Bank/ListEntries',
                 request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListEntriesRequest.SerializeToString,
                 response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListEntriesResponse.FromString,
+                _registered_method=True)
+        self.SearchTransfers = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/SearchTransfers',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.SearchTransfersRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.SearchTransfersResponse.FromString,
+                _registered_method=True)
+        self.GetGeneralLedger = channel.unary_unary(
+                '/hivecore.gateway.v1.Bank/GetGeneralLedger',
+                request_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.GetGeneralLedgerRequest.SerializeToString,
+                response_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.GeneralLedger.FromString,
                 _registered_method=True)
         self.PlaceHold = channel.unary_unary(
                 '/hivecore.gateway.v1.Bank/PlaceHold',
@@ -257,7 +272,19 @@ class BankServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetBalance(self, request, context):
-        """Returns the balance of an account as the books have it now. Needs scope `accounts.read`.
+        """Returns the balance of an account as the books have it now, or as they had it at a moment of the
+        past: after a booking time, at the end of a business day, or by value date. Needs scope
+        `accounts.read`. INVALID_ARGUMENT with MOMENT_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetStatement(self, request, context):
+        """Returns the frame of an account's statement for some business days: the balances before and after
+        them, and what lies between, which is added up and held against the two. Its entries are listed by
+        ListEntries, from `entries_page_token` on. Needs scope `accounts.read`. INVALID_ARGUMENT with
+        PERIOD_INVALID; FAILED_PRECONDITION with STATEMENT_TOO_LONG for more than 1,000,000 entries.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -305,8 +332,33 @@ class BankServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListEntries(self, request, context):
-        """Lists the entries of an account, newest first unless asked otherwise; pages are stable while
-        new entries arrive. Needs scope `accounts.read`.
+        """Lists the entries of an account, newest first unless asked otherwise, of all days or of some. All
+        pages show the account as it was when the first one was asked for, while new entries arrive. Needs
+        scope `accounts.read`. INVALID_ARGUMENT with PERIOD_INVALID.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SearchTransfers(self, request, context):
+        """Finds transfers by reference, counterparty, amount, business date and metadata, newest first; what
+        is given must all apply. With an account: those that moved its money. Without one: all that were
+        asked for in the bank, refused ones included, shard by shard; needs scope `operator` and is refused
+        for tokens limited to one customer. One call looks at a bounded number of transfers: a page may be
+        short or empty and still have a `next_page_token`. Needs scope `accounts.read`. INVALID_ARGUMENT
+        with PERIOD_INVALID, AMOUNT_RANGE_INVALID; DEADLINE_EXCEEDED with QUERY_TOO_SLOW when the database
+        gave up on a page.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetGeneralLedger(self, request, context):
+        """Returns the general ledger: the trial balance of every shard and of the whole bank at one cut of
+        the books, customers' accounts as one control account, money on its way between shards, and income
+        and expense of a period. Every sum is checked before it is told. Needs scope `gl.read`; refused for
+        tokens limited to one customer. INVALID_ARGUMENT with PERIOD_INVALID; UNAVAILABLE when a shard does
+        not answer: the whole bank or nothing.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -507,6 +559,11 @@ def add_BankServicer_to_server(servicer, server):
                     request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.GetBalanceRequest.FromString,
                     response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Balance.SerializeToString,
             ),
+            'GetStatement': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetStatement,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.GetStatementRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.Statement.SerializeToString,
+            ),
             'PostTransfer': grpc.unary_unary_rpc_method_handler(
                     servicer.PostTransfer,
                     request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.PostTransferRequest.FromString,
@@ -531,6 +588,16 @@ def add_BankServicer_to_server(servicer, server):
                     servicer.ListEntries,
                     request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListEntriesRequest.FromString,
                     response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListEntriesResponse.SerializeToString,
+            ),
+            'SearchTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchTransfers,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.SearchTransfersRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.SearchTransfersResponse.SerializeToString,
+            ),
+            'GetGeneralLedger': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetGeneralLedger,
+                    request_deserializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.GetGeneralLedgerRequest.FromString,
+                    response_serializer=hivecore_dot_gateway_dot_v1_dot_bank__pb2.GeneralLedger.SerializeToString,
             ),
             'PlaceHold': grpc.unary_unary_rpc_method_handler(
                     servicer.PlaceHold,
@@ -868,6 +935,33 @@ class Bank:
             _registered_method=True)
 
     @staticmethod
+    def GetStatement(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/GetStatement',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.GetStatementRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.Statement.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def PostTransfer(request,
             target,
             options=(),
@@ -992,6 +1086,60 @@ class Bank:
             '/hivecore.gateway.v1.Bank/ListEntries',
             hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListEntriesRequest.SerializeToString,
             hivecore_dot_gateway_dot_v1_dot_bank__pb2.ListEntriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/SearchTransfers',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.SearchTransfersRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.SearchTransfersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetGeneralLedger(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.gateway.v1.Bank/GetGeneralLedger',
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.GetGeneralLedgerRequest.SerializeToString,
+            hivecore_dot_gateway_dot_v1_dot_bank__pb2.GeneralLedger.FromString,
             options,
             channel_credentials,
             insecure,

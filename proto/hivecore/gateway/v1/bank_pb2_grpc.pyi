@@ -72,7 +72,16 @@ class BankStub:
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ListAccountsRequest, _bank_pb2.ListAccountsResponse]
     """Lists the accounts of a customer in the order they were opened. Needs scope `accounts.read`."""
     GetBalance: _grpc.UnaryUnaryMultiCallable[_bank_pb2.GetBalanceRequest, _bank_pb2.Balance]
-    """Returns the balance of an account as the books have it now. Needs scope `accounts.read`."""
+    """Returns the balance of an account as the books have it now, or as they had it at a moment of the
+    past: after a booking time, at the end of a business day, or by value date. Needs scope
+    `accounts.read`. INVALID_ARGUMENT with MOMENT_INVALID.
+    """
+    GetStatement: _grpc.UnaryUnaryMultiCallable[_bank_pb2.GetStatementRequest, _bank_pb2.Statement]
+    """Returns the frame of an account's statement for some business days: the balances before and after
+    them, and what lies between, which is added up and held against the two. Its entries are listed by
+    ListEntries, from `entries_page_token` on. Needs scope `accounts.read`. INVALID_ARGUMENT with
+    PERIOD_INVALID; FAILED_PRECONDITION with STATEMENT_TOO_LONG for more than 1,000,000 entries.
+    """
     PostTransfer: _grpc.UnaryUnaryMultiCallable[_bank_pb2.PostTransferRequest, _bank_pb2.Transfer]
     """Posts one transfer: all of its legs or none. Idempotent by `transfer_id`, for ever: sending the
     same transfer again returns its first outcome, a refusal included. Returns the transfer in state
@@ -99,8 +108,25 @@ class BankStub:
     customer see only transfers that touch that customer's accounts.
     """
     ListEntries: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ListEntriesRequest, _bank_pb2.ListEntriesResponse]
-    """Lists the entries of an account, newest first unless asked otherwise; pages are stable while
-    new entries arrive. Needs scope `accounts.read`.
+    """Lists the entries of an account, newest first unless asked otherwise, of all days or of some. All
+    pages show the account as it was when the first one was asked for, while new entries arrive. Needs
+    scope `accounts.read`. INVALID_ARGUMENT with PERIOD_INVALID.
+    """
+    SearchTransfers: _grpc.UnaryUnaryMultiCallable[_bank_pb2.SearchTransfersRequest, _bank_pb2.SearchTransfersResponse]
+    """Finds transfers by reference, counterparty, amount, business date and metadata, newest first; what
+    is given must all apply. With an account: those that moved its money. Without one: all that were
+    asked for in the bank, refused ones included, shard by shard; needs scope `operator` and is refused
+    for tokens limited to one customer. One call looks at a bounded number of transfers: a page may be
+    short or empty and still have a `next_page_token`. Needs scope `accounts.read`. INVALID_ARGUMENT
+    with PERIOD_INVALID, AMOUNT_RANGE_INVALID; DEADLINE_EXCEEDED with QUERY_TOO_SLOW when the database
+    gave up on a page.
+    """
+    GetGeneralLedger: _grpc.UnaryUnaryMultiCallable[_bank_pb2.GetGeneralLedgerRequest, _bank_pb2.GeneralLedger]
+    """Returns the general ledger: the trial balance of every shard and of the whole bank at one cut of
+    the books, customers' accounts as one control account, money on its way between shards, and income
+    and expense of a period. Every sum is checked before it is told. Needs scope `gl.read`; refused for
+    tokens limited to one customer. INVALID_ARGUMENT with PERIOD_INVALID; UNAVAILABLE when a shard does
+    not answer: the whole bank or nothing.
     """
     PlaceHold: _grpc.UnaryUnaryMultiCallable[_bank_pb2.PlaceHoldRequest, _bank_pb2.Hold]
     """Sets money aside on an account. Idempotent by `hold_id`, for ever, refusals included. Returns the
@@ -219,7 +245,16 @@ class BankAsyncStub(BankStub):
     ListAccounts: _aio.UnaryUnaryMultiCallable[_bank_pb2.ListAccountsRequest, _bank_pb2.ListAccountsResponse]  # type: ignore[assignment]
     """Lists the accounts of a customer in the order they were opened. Needs scope `accounts.read`."""
     GetBalance: _aio.UnaryUnaryMultiCallable[_bank_pb2.GetBalanceRequest, _bank_pb2.Balance]  # type: ignore[assignment]
-    """Returns the balance of an account as the books have it now. Needs scope `accounts.read`."""
+    """Returns the balance of an account as the books have it now, or as they had it at a moment of the
+    past: after a booking time, at the end of a business day, or by value date. Needs scope
+    `accounts.read`. INVALID_ARGUMENT with MOMENT_INVALID.
+    """
+    GetStatement: _aio.UnaryUnaryMultiCallable[_bank_pb2.GetStatementRequest, _bank_pb2.Statement]  # type: ignore[assignment]
+    """Returns the frame of an account's statement for some business days: the balances before and after
+    them, and what lies between, which is added up and held against the two. Its entries are listed by
+    ListEntries, from `entries_page_token` on. Needs scope `accounts.read`. INVALID_ARGUMENT with
+    PERIOD_INVALID; FAILED_PRECONDITION with STATEMENT_TOO_LONG for more than 1,000,000 entries.
+    """
     PostTransfer: _aio.UnaryUnaryMultiCallable[_bank_pb2.PostTransferRequest, _bank_pb2.Transfer]  # type: ignore[assignment]
     """Posts one transfer: all of its legs or none. Idempotent by `transfer_id`, for ever: sending the
     same transfer again returns its first outcome, a refusal included. Returns the transfer in state
@@ -246,8 +281,25 @@ class BankAsyncStub(BankStub):
     customer see only transfers that touch that customer's accounts.
     """
     ListEntries: _aio.UnaryUnaryMultiCallable[_bank_pb2.ListEntriesRequest, _bank_pb2.ListEntriesResponse]  # type: ignore[assignment]
-    """Lists the entries of an account, newest first unless asked otherwise; pages are stable while
-    new entries arrive. Needs scope `accounts.read`.
+    """Lists the entries of an account, newest first unless asked otherwise, of all days or of some. All
+    pages show the account as it was when the first one was asked for, while new entries arrive. Needs
+    scope `accounts.read`. INVALID_ARGUMENT with PERIOD_INVALID.
+    """
+    SearchTransfers: _aio.UnaryUnaryMultiCallable[_bank_pb2.SearchTransfersRequest, _bank_pb2.SearchTransfersResponse]  # type: ignore[assignment]
+    """Finds transfers by reference, counterparty, amount, business date and metadata, newest first; what
+    is given must all apply. With an account: those that moved its money. Without one: all that were
+    asked for in the bank, refused ones included, shard by shard; needs scope `operator` and is refused
+    for tokens limited to one customer. One call looks at a bounded number of transfers: a page may be
+    short or empty and still have a `next_page_token`. Needs scope `accounts.read`. INVALID_ARGUMENT
+    with PERIOD_INVALID, AMOUNT_RANGE_INVALID; DEADLINE_EXCEEDED with QUERY_TOO_SLOW when the database
+    gave up on a page.
+    """
+    GetGeneralLedger: _aio.UnaryUnaryMultiCallable[_bank_pb2.GetGeneralLedgerRequest, _bank_pb2.GeneralLedger]  # type: ignore[assignment]
+    """Returns the general ledger: the trial balance of every shard and of the whole bank at one cut of
+    the books, customers' accounts as one control account, money on its way between shards, and income
+    and expense of a period. Every sum is checked before it is told. Needs scope `gl.read`; refused for
+    tokens limited to one customer. INVALID_ARGUMENT with PERIOD_INVALID; UNAVAILABLE when a shard does
+    not answer: the whole bank or nothing.
     """
     PlaceHold: _aio.UnaryUnaryMultiCallable[_bank_pb2.PlaceHoldRequest, _bank_pb2.Hold]  # type: ignore[assignment]
     """Sets money aside on an account. Idempotent by `hold_id`, for ever, refusals included. Returns the
@@ -417,7 +469,22 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         request: _bank_pb2.GetBalanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bank_pb2.Balance, _abc.Awaitable[_bank_pb2.Balance]]:
-        """Returns the balance of an account as the books have it now. Needs scope `accounts.read`."""
+        """Returns the balance of an account as the books have it now, or as they had it at a moment of the
+        past: after a booking time, at the end of a business day, or by value date. Needs scope
+        `accounts.read`. INVALID_ARGUMENT with MOMENT_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def GetStatement(
+        self,
+        request: _bank_pb2.GetStatementRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.Statement, _abc.Awaitable[_bank_pb2.Statement]]:
+        """Returns the frame of an account's statement for some business days: the balances before and after
+        them, and what lies between, which is added up and held against the two. Its entries are listed by
+        ListEntries, from `entries_page_token` on. Needs scope `accounts.read`. INVALID_ARGUMENT with
+        PERIOD_INVALID; FAILED_PRECONDITION with STATEMENT_TOO_LONG for more than 1,000,000 entries.
+        """
 
     @_abc_1.abstractmethod
     def PostTransfer(
@@ -474,8 +541,37 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         request: _bank_pb2.ListEntriesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bank_pb2.ListEntriesResponse, _abc.Awaitable[_bank_pb2.ListEntriesResponse]]:
-        """Lists the entries of an account, newest first unless asked otherwise; pages are stable while
-        new entries arrive. Needs scope `accounts.read`.
+        """Lists the entries of an account, newest first unless asked otherwise, of all days or of some. All
+        pages show the account as it was when the first one was asked for, while new entries arrive. Needs
+        scope `accounts.read`. INVALID_ARGUMENT with PERIOD_INVALID.
+        """
+
+    @_abc_1.abstractmethod
+    def SearchTransfers(
+        self,
+        request: _bank_pb2.SearchTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.SearchTransfersResponse, _abc.Awaitable[_bank_pb2.SearchTransfersResponse]]:
+        """Finds transfers by reference, counterparty, amount, business date and metadata, newest first; what
+        is given must all apply. With an account: those that moved its money. Without one: all that were
+        asked for in the bank, refused ones included, shard by shard; needs scope `operator` and is refused
+        for tokens limited to one customer. One call looks at a bounded number of transfers: a page may be
+        short or empty and still have a `next_page_token`. Needs scope `accounts.read`. INVALID_ARGUMENT
+        with PERIOD_INVALID, AMOUNT_RANGE_INVALID; DEADLINE_EXCEEDED with QUERY_TOO_SLOW when the database
+        gave up on a page.
+        """
+
+    @_abc_1.abstractmethod
+    def GetGeneralLedger(
+        self,
+        request: _bank_pb2.GetGeneralLedgerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_bank_pb2.GeneralLedger, _abc.Awaitable[_bank_pb2.GeneralLedger]]:
+        """Returns the general ledger: the trial balance of every shard and of the whole bank at one cut of
+        the books, customers' accounts as one control account, money on its way between shards, and income
+        and expense of a period. Every sum is checked before it is told. Needs scope `gl.read`; refused for
+        tokens limited to one customer. INVALID_ARGUMENT with PERIOD_INVALID; UNAVAILABLE when a shard does
+        not answer: the whole bank or nothing.
         """
 
     @_abc_1.abstractmethod

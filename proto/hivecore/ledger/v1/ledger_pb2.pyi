@@ -1305,7 +1305,9 @@ class ListEntriesRequest(_message.Message):
     DESCENDING_FIELD_NUMBER: _builtins.int
     AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
-    UNTIL_SEQUENCE_FIELD_NUMBER: _builtins.int
+    CUT_SEQUENCE_FIELD_NUMBER: _builtins.int
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.int
     """The shard to ask."""
     account_number: _builtins.int
@@ -1316,10 +1318,12 @@ class ListEntriesRequest(_message.Message):
     """Start after this sequence in the order asked for; 0 starts at the beginning."""
     limit: _builtins.int
     """At most this many; from 1 to 1,000."""
-    until_sequence: _builtins.int
-    """Stop before leaving this sequence behind in the order asked for: upwards the last one listed,
-    downwards the first one not listed; 0 for no bound.
-    """
+    cut_sequence: _builtins.int
+    """Nothing after this sequence; 0 for the last one so far."""
+    first_date: _builtins.int
+    """First business day, in days since 1970-01-01; 0 for all."""
+    last_date: _builtins.int
+    """Last business day, in days since 1970-01-01; 0 for all."""
     def __init__(
         self,
         *,
@@ -1328,15 +1332,133 @@ class ListEntriesRequest(_message.Message):
         descending: _builtins.bool = ...,
         after_sequence: _builtins.int = ...,
         limit: _builtins.int = ...,
-        until_sequence: _builtins.int = ...,
+        cut_sequence: _builtins.int = ...,
+        first_date: _builtins.int = ...,
+        last_date: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "after_sequence", b"after_sequence", "descending", b"descending", "limit", b"limit", "shard_id", b"shard_id", "until_sequence", b"until_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "after_sequence", b"after_sequence", "cut_sequence", b"cut_sequence", "descending", b"descending", "first_date", b"first_date", "last_date", b"last_date", "limit", b"limit", "shard_id", b"shard_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListEntriesRequest: _TypeAlias = ListEntriesRequest  # noqa: Y015
+
+@_typing.final
+class SearchTransfersRequest(_message.Message):
+    """Says what transfers to look for; 0, empty and nothing mean that it does not matter."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SHARD_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_NUMBER_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    COUNTERPARTY_ACCOUNT_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_MIN_FIELD_NUMBER: _builtins.int
+    AMOUNT_MINOR_MAX_FIELD_NUMBER: _builtins.int
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    BEFORE_SEQUENCE_FIELD_NUMBER: _builtins.int
+    CUT_TIME_US_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    shard_id: _builtins.int
+    """The shard to ask."""
+    account_number: _builtins.int
+    """Whose money they moved; 0 for all that were asked for here."""
+    reference: _builtins.str
+    """The whole reference."""
+    counterparty_account: _builtins.int
+    """A side of any leg."""
+    amount_minor_min: _builtins.int
+    """The least amount of some leg, in minor units."""
+    amount_minor_max: _builtins.int
+    """The largest amount of the same leg, in minor units."""
+    first_date: _builtins.int
+    """First business day, in days since 1970-01-01."""
+    last_date: _builtins.int
+    """Last business day, in days since 1970-01-01."""
+    before_sequence: _builtins.int
+    """Only what lies before this sequence."""
+    cut_time_us: _builtins.int
+    """Only what was booked by then, in microseconds since 1970-01-01 UTC."""
+    limit: _builtins.int
+    """At most this many; from 1 to 100."""
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Keys and values that it must have all."""
+
+    def __init__(
+        self,
+        *,
+        shard_id: _builtins.int = ...,
+        account_number: _builtins.int = ...,
+        reference: _builtins.str = ...,
+        counterparty_account: _builtins.int = ...,
+        amount_minor_min: _builtins.int = ...,
+        amount_minor_max: _builtins.int = ...,
+        first_date: _builtins.int = ...,
+        last_date: _builtins.int = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        before_sequence: _builtins.int = ...,
+        cut_time_us: _builtins.int = ...,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "amount_minor_max", b"amount_minor_max", "amount_minor_min", b"amount_minor_min", "before_sequence", b"before_sequence", "counterparty_account", b"counterparty_account", "cut_time_us", b"cut_time_us", "first_date", b"first_date", "last_date", b"last_date", "limit", b"limit", "metadata", b"metadata", "reference", b"reference", "shard_id", b"shard_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchTransfersRequest: _TypeAlias = SearchTransfersRequest  # noqa: Y015
+
+@_typing.final
+class SearchTransfersResponse(_message.Message):
+    """Transfers found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRANSFERS_FIELD_NUMBER: _builtins.int
+    NEXT_BEFORE_SEQUENCE_FIELD_NUMBER: _builtins.int
+    next_before_sequence: _builtins.int
+    """`before_sequence` to look further with; 0 when all was looked at."""
+    @_builtins.property
+    def transfers(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransferRecord]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        transfers: _abc.Iterable[Global___TransferRecord] | None = ...,
+        next_before_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_before_sequence", b"next_before_sequence", "transfers", b"transfers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SearchTransfersResponse: _TypeAlias = SearchTransfersResponse  # noqa: Y015
 
 @_typing.final
 class GetPastBalanceRequest(_message.Message):
@@ -1452,18 +1574,30 @@ Global___GetStatementRequest: _TypeAlias = GetStatementRequest  # noqa: Y015
 
 @_typing.final
 class Statement(_message.Message):
-    """The frame of a statement; its entries are those after `after_sequence` up to `until_sequence`."""
+    """The frame of a statement: opening + credits - debits = closing."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     OPENING_FIELD_NUMBER: _builtins.int
     CLOSING_FIELD_NUMBER: _builtins.int
-    AFTER_SEQUENCE_FIELD_NUMBER: _builtins.int
-    UNTIL_SEQUENCE_FIELD_NUMBER: _builtins.int
-    after_sequence: _builtins.int
-    """The last sequence before the first day."""
-    until_sequence: _builtins.int
-    """The last sequence of the last day."""
+    CUT_SEQUENCE_FIELD_NUMBER: _builtins.int
+    DEBIT_COUNT_FIELD_NUMBER: _builtins.int
+    DEBIT_MINOR_FIELD_NUMBER: _builtins.int
+    CREDIT_COUNT_FIELD_NUMBER: _builtins.int
+    CREDIT_MINOR_FIELD_NUMBER: _builtins.int
+    IS_FINAL_FIELD_NUMBER: _builtins.int
+    cut_sequence: _builtins.int
+    """The last sequence of the last day, or so far."""
+    debit_count: _builtins.int
+    """Entries that take money away."""
+    debit_minor: _builtins.int
+    """What they take away, in minor units, as a positive number."""
+    credit_count: _builtins.int
+    """Entries that bring money."""
+    credit_minor: _builtins.int
+    """What they bring, in minor units."""
+    is_final: _builtins.bool
+    """Whether a later day has begun, so that the cut is for ever."""
     @_builtins.property
     def opening(self) -> Global___PastBalance:
         """Before the first day."""
@@ -1477,12 +1611,16 @@ class Statement(_message.Message):
         *,
         opening: Global___PastBalance | None = ...,
         closing: Global___PastBalance | None = ...,
-        after_sequence: _builtins.int = ...,
-        until_sequence: _builtins.int = ...,
+        cut_sequence: _builtins.int = ...,
+        debit_count: _builtins.int = ...,
+        debit_minor: _builtins.int = ...,
+        credit_count: _builtins.int = ...,
+        credit_minor: _builtins.int = ...,
+        is_final: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["closing", b"closing", "opening", b"opening"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_sequence", b"after_sequence", "closing", b"closing", "opening", b"opening", "until_sequence", b"until_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closing", b"closing", "credit_count", b"credit_count", "credit_minor", b"credit_minor", "cut_sequence", b"cut_sequence", "debit_count", b"debit_count", "debit_minor", b"debit_minor", "is_final", b"is_final", "opening", b"opening"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1495,16 +1633,24 @@ class GetTrialBalanceRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SHARD_ID_FIELD_NUMBER: _builtins.int
+    FIRST_DATE_FIELD_NUMBER: _builtins.int
+    LAST_DATE_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.int
     """The shard to ask."""
+    first_date: _builtins.int
+    """First business day for `moved_minor`, in days since 1970-01-01; 0 for the beginning."""
+    last_date: _builtins.int
+    """Last business day, in days since 1970-01-01; 0 for now."""
     def __init__(
         self,
         *,
         shard_id: _builtins.int = ...,
+        first_date: _builtins.int = ...,
+        last_date: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["shard_id", b"shard_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_date", b"first_date", "last_date", b"last_date", "shard_id", b"shard_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1517,6 +1663,34 @@ class TrialBalance(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     @_typing.final
+    class Transit(_message.Message):
+        """What the shard's transit account for a peer holds."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PEER_ID_FIELD_NUMBER: _builtins.int
+        CURRENCY_FIELD_NUMBER: _builtins.int
+        BALANCE_MINOR_FIELD_NUMBER: _builtins.int
+        peer_id: _builtins.int
+        """The peer."""
+        currency: _builtins.int
+        """ISO 4217 numeric."""
+        balance_minor: _builtins.int
+        """In minor units."""
+        def __init__(
+            self,
+            *,
+            peer_id: _builtins.int = ...,
+            currency: _builtins.int = ...,
+            balance_minor: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["balance_minor", b"balance_minor", "currency", b"currency", "peer_id", b"peer_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
     class Row(_message.Message):
         """One row."""
 
@@ -1527,16 +1701,19 @@ class TrialBalance(_message.Message):
         ACCOUNT_COUNT_FIELD_NUMBER: _builtins.int
         DEBIT_MINOR_FIELD_NUMBER: _builtins.int
         CREDIT_MINOR_FIELD_NUMBER: _builtins.int
+        MOVED_MINOR_FIELD_NUMBER: _builtins.int
         code: _builtins.int
         """Chart code; 0 for all customers' accounts."""
         currency: _builtins.int
         """ISO 4217 numeric."""
         account_count: _builtins.int
-        """How many accounts."""
+        """How many accounts that had entries by then."""
         debit_minor: _builtins.int
         """Sum of negative balances, as a positive number of minor units."""
         credit_minor: _builtins.int
         """Sum of positive balances, in minor units."""
+        moved_minor: _builtins.int
+        """What the balances grew by from the first day on, in minor units; 0 for customers' accounts."""
         def __init__(
             self,
             *,
@@ -1545,14 +1722,26 @@ class TrialBalance(_message.Message):
             account_count: _builtins.int = ...,
             debit_minor: _builtins.int = ...,
             credit_minor: _builtins.int = ...,
+            moved_minor: _builtins.int = ...,
         ) -> None: ...
         _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["account_count", b"account_count", "code", b"code", "credit_minor", b"credit_minor", "currency", b"currency", "debit_minor", b"debit_minor"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["account_count", b"account_count", "code", b"code", "credit_minor", b"credit_minor", "currency", b"currency", "debit_minor", b"debit_minor", "moved_minor", b"moved_minor"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    CUT_SEQUENCE_FIELD_NUMBER: _builtins.int
+    IS_FINAL_FIELD_NUMBER: _builtins.int
+    TRANSITS_FIELD_NUMBER: _builtins.int
     ROWS_FIELD_NUMBER: _builtins.int
+    cut_sequence: _builtins.int
+    """The last sequence that is in here."""
+    is_final: _builtins.bool
+    """Whether a day after the last one has begun, so that the cut is for ever."""
+    @_builtins.property
+    def transits(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrialBalance.Transit]:
+        """By peer and currency; their sums are among the rows as well."""
+
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrialBalance.Row]:
         """By code and currency."""
@@ -1560,11 +1749,14 @@ class TrialBalance(_message.Message):
     def __init__(
         self,
         *,
+        cut_sequence: _builtins.int = ...,
+        is_final: _builtins.bool = ...,
+        transits: _abc.Iterable[Global___TrialBalance.Transit] | None = ...,
         rows: _abc.Iterable[Global___TrialBalance.Row] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cut_sequence", b"cut_sequence", "is_final", b"is_final", "rows", b"rows", "transits", b"transits"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1582,6 +1774,26 @@ class ListEntriesResponse(_message.Message):
 
         DESCRIPTOR: _descriptor.Descriptor
 
+        @_typing.final
+        class MetadataEntry(_message.Message):
+            DESCRIPTOR: _descriptor.Descriptor
+
+            KEY_FIELD_NUMBER: _builtins.int
+            VALUE_FIELD_NUMBER: _builtins.int
+            key: _builtins.str
+            value: _builtins.str
+            def __init__(
+                self,
+                *,
+                key: _builtins.str = ...,
+                value: _builtins.str = ...,
+            ) -> None: ...
+            _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+            def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+            _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+            def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+            def WhichOneof(self, oneof_group: _Never) -> None: ...
+
         VERSION_FIELD_NUMBER: _builtins.int
         AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
         BALANCE_AFTER_MINOR_FIELD_NUMBER: _builtins.int
@@ -1596,6 +1808,10 @@ class ListEntriesResponse(_message.Message):
         VALUE_DATE_FIELD_NUMBER: _builtins.int
         SEQUENCE_FIELD_NUMBER: _builtins.int
         KIND_FIELD_NUMBER: _builtins.int
+        HOLD_ID_FIELD_NUMBER: _builtins.int
+        ORIGINAL_ID_FIELD_NUMBER: _builtins.int
+        CREDITOR_FIELD_NUMBER: _builtins.int
+        METADATA_FIELD_NUMBER: _builtins.int
         IS_FEE_FIELD_NUMBER: _builtins.int
         version: _builtins.int
         """Place in the account's history, from 1."""
@@ -1625,8 +1841,20 @@ class ListEntriesResponse(_message.Message):
         """Place in the shard's journal; pages continue after it."""
         kind: _builtins.int
         """What wrote it: 1 transfer, 2 landing, 3 return, holds: 4 placed, 5 increased, 6 released, 7 expired."""
+        hold_id: _builtins.bytes
+        """The hold that it set aside, freed or paid out of, 16 bytes; empty for none."""
+        original_id: _builtins.bytes
+        """The transfer that it gives back, 16 bytes; empty for none."""
         is_fee: _builtins.bool
         """Whether it is one side of a fee."""
+        @_builtins.property
+        def creditor(self) -> Global___ExternalCreditor:
+            """Who is paid at another bank; absent for most."""
+
+        @_builtins.property
+        def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+            """What the caller keeps with the transfer."""
+
         def __init__(
             self,
             *,
@@ -1644,21 +1872,31 @@ class ListEntriesResponse(_message.Message):
             value_date: _builtins.int = ...,
             sequence: _builtins.int = ...,
             kind: _builtins.int = ...,
+            hold_id: _builtins.bytes = ...,
+            original_id: _builtins.bytes = ...,
+            creditor: Global___ExternalCreditor | None = ...,
+            metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
             is_fee: _builtins.bool = ...,
         ) -> None: ...
-        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        _HasFieldArgType: _TypeAlias = _typing.Literal["creditor", b"creditor"]  # noqa: Y015
         def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "balance_after_minor", b"balance_after_minor", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "counterparty_account", b"counterparty_account", "held_after_minor", b"held_after_minor", "is_fee", b"is_fee", "is_return", b"is_return", "kind", b"kind", "payer_account", b"payer_account", "reference", b"reference", "sequence", b"sequence", "transfer_id", b"transfer_id", "value_date", b"value_date", "version", b"version"]  # noqa: Y015
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "balance_after_minor", b"balance_after_minor", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "counterparty_account", b"counterparty_account", "creditor", b"creditor", "held_after_minor", b"held_after_minor", "hold_id", b"hold_id", "is_fee", b"is_fee", "is_return", b"is_return", "kind", b"kind", "metadata", b"metadata", "original_id", b"original_id", "payer_account", b"payer_account", "reference", b"reference", "sequence", b"sequence", "transfer_id", b"transfer_id", "value_date", b"value_date", "version", b"version"]  # noqa: Y015
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     FOUND_FIELD_NUMBER: _builtins.int
     CURRENCY_FIELD_NUMBER: _builtins.int
     ENTRIES_FIELD_NUMBER: _builtins.int
+    CUT_SEQUENCE_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
     found: _builtins.bool
     """Whether the account is in the books."""
     currency: _builtins.int
     """ISO 4217 numeric."""
+    cut_sequence: _builtins.int
+    """Nothing after this sequence is in here, or should be on the pages that follow."""
+    has_more: _builtins.bool
+    """Whether more follow."""
     @_builtins.property
     def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___ListEntriesResponse.Entry]:
         """In the order asked for."""
@@ -1669,10 +1907,12 @@ class ListEntriesResponse(_message.Message):
         found: _builtins.bool = ...,
         currency: _builtins.int = ...,
         entries: _abc.Iterable[Global___ListEntriesResponse.Entry] | None = ...,
+        cut_sequence: _builtins.int = ...,
+        has_more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "entries", b"entries", "found", b"found"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["currency", b"currency", "cut_sequence", b"cut_sequence", "entries", b"entries", "found", b"found", "has_more", b"has_more"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

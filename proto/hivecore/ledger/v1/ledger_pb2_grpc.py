@@ -100,6 +100,11 @@ class LedgerStub:
                 request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetStatementRequest.SerializeToString,
                 response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.Statement.FromString,
                 _registered_method=True)
+        self.SearchTransfers = channel.unary_unary(
+                '/hivecore.ledger.v1.Ledger/SearchTransfers',
+                request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.SearchTransfersRequest.SerializeToString,
+                response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.SearchTransfersResponse.FromString,
+                _registered_method=True)
         self.ListTrail = channel.unary_unary(
                 '/hivecore.ledger.v1.Ledger/ListTrail',
                 request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.ListTrailRequest.SerializeToString,
@@ -227,6 +232,13 @@ class LedgerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SearchTransfers(self, request, context):
+        """Finds transfers, newest first, looking at a bounded number of them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListTrail(self, request, context):
         """Lists who asked for what and what came of it, in order of the journal. Looks at a bounded stretch of it
         per call, so that a page may be short, or empty, and still not be the last.
@@ -236,7 +248,7 @@ class LedgerServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetTrialBalance(self, request, context):
-        """Sums all balances by chart code and currency.
+        """Sums all balances by chart code and currency, as they were after one sequence of the journal.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -330,6 +342,11 @@ def add_LedgerServicer_to_server(servicer, server):
                     servicer.GetStatement,
                     request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetStatementRequest.FromString,
                     response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.Statement.SerializeToString,
+            ),
+            'SearchTransfers': grpc.unary_unary_rpc_method_handler(
+                    servicer.SearchTransfers,
+                    request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.SearchTransfersRequest.FromString,
+                    response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.SearchTransfersResponse.SerializeToString,
             ),
             'ListTrail': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTrail,
@@ -709,6 +726,33 @@ class Ledger:
             '/hivecore.ledger.v1.Ledger/GetStatement',
             hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetStatementRequest.SerializeToString,
             hivecore_dot_ledger_dot_v1_dot_ledger__pb2.Statement.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SearchTransfers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.ledger.v1.Ledger/SearchTransfers',
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.SearchTransfersRequest.SerializeToString,
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.SearchTransfersResponse.FromString,
             options,
             channel_credentials,
             insecure,

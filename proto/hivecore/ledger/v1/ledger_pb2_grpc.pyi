@@ -74,12 +74,14 @@ class LedgerStub:
     """Returns what an account held at a moment of the past."""
     GetStatement: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetStatementRequest, _ledger_pb2.Statement]
     """Returns what an account held before and after some business days, and where their entries lie."""
+    SearchTransfers: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.SearchTransfersRequest, _ledger_pb2.SearchTransfersResponse]
+    """Finds transfers, newest first, looking at a bounded number of them."""
     ListTrail: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.ListTrailRequest, _ledger_pb2.ListTrailResponse]
     """Lists who asked for what and what came of it, in order of the journal. Looks at a bounded stretch of it
     per call, so that a page may be short, or empty, and still not be the last.
     """
     GetTrialBalance: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetTrialBalanceRequest, _ledger_pb2.TrialBalance]
-    """Sums all balances by chart code and currency."""
+    """Sums all balances by chart code and currency, as they were after one sequence of the journal."""
     CheckPayees: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.CheckPayeesRequest, _ledger_pb2.CheckPayeesResponse]
     """Says of each payee whether it exists here, has that currency and may be credited."""
     LandCrossings: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.LandCrossingsRequest, _ledger_pb2.LandCrossingsResponse]
@@ -128,12 +130,14 @@ class LedgerAsyncStub(LedgerStub):
     """Returns what an account held at a moment of the past."""
     GetStatement: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetStatementRequest, _ledger_pb2.Statement]  # type: ignore[assignment]
     """Returns what an account held before and after some business days, and where their entries lie."""
+    SearchTransfers: _aio.UnaryUnaryMultiCallable[_ledger_pb2.SearchTransfersRequest, _ledger_pb2.SearchTransfersResponse]  # type: ignore[assignment]
+    """Finds transfers, newest first, looking at a bounded number of them."""
     ListTrail: _aio.UnaryUnaryMultiCallable[_ledger_pb2.ListTrailRequest, _ledger_pb2.ListTrailResponse]  # type: ignore[assignment]
     """Lists who asked for what and what came of it, in order of the journal. Looks at a bounded stretch of it
     per call, so that a page may be short, or empty, and still not be the last.
     """
     GetTrialBalance: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetTrialBalanceRequest, _ledger_pb2.TrialBalance]  # type: ignore[assignment]
-    """Sums all balances by chart code and currency."""
+    """Sums all balances by chart code and currency, as they were after one sequence of the journal."""
     CheckPayees: _aio.UnaryUnaryMultiCallable[_ledger_pb2.CheckPayeesRequest, _ledger_pb2.CheckPayeesResponse]  # type: ignore[assignment]
     """Says of each payee whether it exists here, has that currency and may be credited."""
     LandCrossings: _aio.UnaryUnaryMultiCallable[_ledger_pb2.LandCrossingsRequest, _ledger_pb2.LandCrossingsResponse]  # type: ignore[assignment]
@@ -259,6 +263,14 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         """Returns what an account held before and after some business days, and where their entries lie."""
 
     @_abc_1.abstractmethod
+    def SearchTransfers(
+        self,
+        request: _ledger_pb2.SearchTransfersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.SearchTransfersResponse, _abc.Awaitable[_ledger_pb2.SearchTransfersResponse]]:
+        """Finds transfers, newest first, looking at a bounded number of them."""
+
+    @_abc_1.abstractmethod
     def ListTrail(
         self,
         request: _ledger_pb2.ListTrailRequest,
@@ -274,7 +286,7 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         request: _ledger_pb2.GetTrialBalanceRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.TrialBalance, _abc.Awaitable[_ledger_pb2.TrialBalance]]:
-        """Sums all balances by chart code and currency."""
+        """Sums all balances by chart code and currency, as they were after one sequence of the journal."""
 
     @_abc_1.abstractmethod
     def CheckPayees(
