@@ -3,9 +3,14 @@
 To a session that plays the replica, triggers do not apply: so the test's means can do what no ledger can.
 """
 
+from collections.abc import Awaitable, Callable
+
 import asyncpg
 
 from services.chassis import migrations
+
+MakeDatabase = Callable[[], Awaitable[str]]
+"""Makes an empty database and gives its DSN."""
 
 TABLES = (
     "account",
