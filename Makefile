@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint venv generate bench bench-quick load load-k6 profile bench-fees outage manifests pages prometheus simulate planted-bugs mutate clean
+.PHONY: help up demo test lint venv generate bench bench-quick load load-k6 profile bench-fees outage failover manifests pages prometheus simulate planted-bugs mutate clean
 .DELETE_ON_ERROR:
 
 help:  ## what can be made
@@ -69,6 +69,10 @@ profile: $(VENV)/.complete  ## draw a flame graph of each process under load, an
 
 outage: $(VENV)/.complete  ## kill one shard's ledger under load, with and without a standby, and say what callers noticed
 	@$(BIN)/python -m loadtest.outage $(ARGS)
+
+failover: $(VENV)/.complete  ## kill and cut off a shard's replicated PostgreSQL under load (root, Linux): what callers noticed
+	@$(PIP) install --editable '.[failover]'
+	@tools/own_room.sh $(BIN)/pytest -q tests/adversity/failover $(ARGS)
 
 simulate: $(VENV)/.complete  ## simulate the bank: SEEDS=100, or the story of one SEED=7
 	@$(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) $(ARGS)

@@ -181,6 +181,9 @@ class Connection:
     async def set_type_codec(self, *_: Any, **__: Any) -> None:
         """Nothing to do: ids are bytes, times microseconds and dates days here."""
 
+    def expect_replicated(self) -> None:
+        """The simulated server has no replica to wait for."""
+
     def is_closed(self) -> bool:
         return self._is_closed
 

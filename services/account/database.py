@@ -59,12 +59,13 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.pool.PoolConnectionProxy]:
-        """Borrow a connection. Raises `Unavailable` when the database does not answer."""
+        """Borrow a connection. Raises `Unavailable` when it does not answer, or not for its replica."""
         if self._pool is None:
             raise self._unavailable()
         try:
             async with self._pool.acquire(timeout=ACQUIRE_SECONDS_MAX) as connection:
                 yield connection
+                connection.expect_replicated()
         except _NOTHING_WRITTEN as error:
             raise self._unavailable() from error
         except Exception as error:

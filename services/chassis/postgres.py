@@ -10,14 +10,20 @@ from typing import Any, Final
 
 import asyncpg
 
-from services.chassis import metrics
+from services.chassis import metrics, postgres_hosts
+from services.chassis.postgres_hosts import Host
 
 CONNECT_SECONDS_MAX: Final = 5.0
 STATEMENT_SECONDS_DEFAULT: Final = 30.0
 KEEPALIVE_IDLE_SECONDS: Final = 5
 KEEPALIVE_INTERVAL_SECONDS: Final = 2
 KEEPALIVE_PROBES: Final = 3
-"""A peer that vanished without a word is noticed after 5 + 3 * 2 seconds."""
+VANISHED_SECONDS: Final = KEEPALIVE_IDLE_SECONDS + KEEPALIVE_PROBES * KEEPALIVE_INTERVAL_SECONDS
+"""A peer that vanished without a word is noticed after this long, by probes while the connection is
+idle and by a limit for what was sent and not acknowledged: probes rest then, and the system would
+send again for a quarter of an hour."""
+
+SQLSTATE_WARNING: Final = "01000"
 
 DID_NOT_COMMIT: Final[tuple[type[Exception], ...]] = (
     asyncpg.IntegrityConstraintViolationError,
@@ -47,26 +53,60 @@ ERRORS: Final[tuple[type[Exception], ...]] = (
 """Everything that the driver may raise about a server, a connection or a statement."""
 
 
+class NotReplicated(ConnectionError):
+    """The server stopped waiting for its replica: what was committed is on one machine only, so nobody may be told.
+
+    Counts as a lost connection: whoever wants to know commits something else, and that waits again.
+    """
+
+
 class Connection(asyncpg.Connection):
-    """A connection that resets nothing on release and notices a vanished peer."""
+    """A connection that resets nothing on release, notices a vanished peer, and never ends a wait for a replica.
+
+    The driver would ask the server to cancel the statement of a caller who went away. A commit that
+    waits for a replica would stop waiting then, and everybody could see what one machine alone has:
+    such a connection is cut instead, and the server goes on.
+    """
 
     def __init__(self, protocol: Any, transport: Any, loop: Any, *arguments: Any) -> None:
         super().__init__(protocol, transport, loop, *arguments)
+        self._is_warned = False
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_SECONDS * 1000)
 
     def get_reset_query(self) -> str:
         """Reset nothing: no session state is ever set."""
         return ""
 
+    def expect_replicated(self) -> None:
+        """Raise NotReplicated if the server has ever warned: a cancelled wait for a replica is no more than a warning."""
+        if self._is_warned:
+            raise NotReplicated("the server may not have waited for its replica")
 
-def _arguments(application: str, statement_seconds: float) -> dict[str, Any]:
+    def _process_log_message(self, fields: dict[str, str], last_query: str) -> None:
+        self._is_warned |= fields.get("C") == SQLSTATE_WARNING
+        super()._process_log_message(fields, last_query)
+
+    def _cancel_current_command(self, *_: Any) -> None:
+        self._loop.call_soon(self.terminate)
+
+
+class ReadingConnection(Connection):
+    """A connection that only reads: what its caller does not wait for any longer is cancelled on the server."""
+
+    def _cancel_current_command(self, *waiters: Any) -> None:
+        asyncpg.Connection._cancel_current_command(self, *waiters)  # noqa: SLF001 - the driver has no other place for it
+
+
+def _arguments(application: str, statement_seconds: float, *, only_reads: bool) -> dict[str, Any]:
     return {
-        "connection_class": Connection,
+        "connection_class": ReadingConnection if only_reads else Connection,
         "timeout": CONNECT_SECONDS_MAX,
         "target_session_attrs": "read-write",
         "server_settings": {
@@ -79,10 +119,29 @@ def _arguments(application: str, statement_seconds: float) -> dict[str, Any]:
 
 
 async def connect(
-    dsn: str, *, application: str, statement_seconds: float = STATEMENT_SECONDS_DEFAULT
-) -> asyncpg.Connection:
-    """Open one connection to a server that can be written; `statement_seconds` 0 means no limit."""
-    return await asyncpg.connect(dsn, **_arguments(application, statement_seconds))
+    dsn: str,
+    *,
+    application: str,
+    statement_seconds: float = STATEMENT_SECONDS_DEFAULT,
+    only_reads: bool = False,
+) -> Connection:
+    """Open one connection to a server that can be written; `statement_seconds` 0 means no limit.
+
+    Where the DSN names several hosts, they are asked side by side.
+    """
+    connection: Connection = await _connect(dsn, **_arguments(application, statement_seconds, only_reads=only_reads))
+    return connection
+
+
+async def _connect(dsn: str, **arguments: Any) -> asyncpg.Connection:
+    hosts = postgres_hosts.hosts_of(dsn)
+    if len(hosts) < 2:
+        return await asyncpg.connect(dsn, **arguments)
+
+    async def ask(host: Host) -> asyncpg.Connection:
+        return await asyncpg.connect(dsn, host=host.name, port=host.port, **arguments)
+
+    return await postgres_hosts.first(hosts, ask, asyncpg.Connection.terminate)
 
 
 async def create_pool(
@@ -92,6 +151,7 @@ async def create_pool(
     name: str | None = None,
     size: int,
     statement_seconds: float = STATEMENT_SECONDS_DEFAULT,
+    only_reads: bool = False,
     init: Callable[[Any], Coroutine[Any, Any, None]] | None = None,
 ) -> asyncpg.Pool:
     """Open a pool of up to `size` connections, one of them at once; `init` prepares each new one.
@@ -99,7 +159,12 @@ async def create_pool(
     `name` is what it is called at /metrics: which database, and what for.
     """
     pool = await asyncpg.create_pool(
-        dsn, min_size=1, max_size=size, init=init, **_arguments(application, statement_seconds)
+        dsn,
+        connect=_connect,
+        min_size=1,
+        max_size=size,
+        init=init,
+        **_arguments(application, statement_seconds, only_reads=only_reads),
     )
     metrics.watch_pool(name or application, size, pool.get_size, pool.get_idle_size)
     return pool

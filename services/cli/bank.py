@@ -11,9 +11,10 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Self
 
 import grpc
@@ -21,11 +22,11 @@ import grpc
 from services.chassis import children, clients, ports
 from services.chassis.children import LaunchError
 from services.chassis.directory_lock import DirectoryLock
-from services.chassis.embedded_postgres import EmbeddedPostgres
+from services.chassis.embedded_postgres import SUPERUSER, EmbeddedPostgres
 from services.cli import health, tokens, topology
 from services.cli.migrating import migrate_bank
 from services.cli.supervisor import ProgramPart, Supervisor
-from services.cli.topology import BankOptions, Places, Shape, Topology
+from services.cli.topology import BankOptions, NameDatabase, Places, Shape, Topology
 
 OPEN_SECONDS_MAX: Final = 120.0
 """From the first process to the gateway's first answer; recovery of a big log comes before that."""
@@ -40,7 +41,7 @@ LEFTOVER_SECONDS_MAX: Final = 10.0
 class BankDatabase:
     """PostgreSQL as a part of the bank: with the bank's databases in it."""
 
-    def __init__(self, postgres: EmbeddedPostgres, databases: tuple[str, ...]) -> None:
+    def __init__(self, postgres: EmbeddedPostgres, databases: Sequence[str]) -> None:
         self._postgres = postgres
         self._databases = databases
 
@@ -73,6 +74,7 @@ class Bank:
         shape: Shape,
         numbers: Mapping[str, int],
         say: Callable[[str], None],
+        elsewhere: Mapping[str, NameDatabase],
     ) -> None:
         self.places = Places(options.data.resolve())
         self.shape = shape
@@ -85,16 +87,24 @@ class Bank:
         self._options = options
         self._numbers = numbers
         self._say = say
+        self._elsewhere = elsewhere
         self._is_open = False
         self._topology: Topology | None = None
         self._supervisor: Supervisor | None = None
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, options: BankOptions, *, say: Callable[[str], None] = lambda _: None) -> AsyncIterator[Self]:
+    async def open(
+        cls,
+        options: BankOptions,
+        *,
+        say: Callable[[str], None] = lambda _: None,
+        elsewhere: Mapping[str, NameDatabase] = MappingProxyType({}),
+    ) -> AsyncIterator[Self]:
         """Open a bank for the length of the context. Raises LaunchError with a sentence for the operator.
 
-        `say` gets a sentence whenever a process ends unexpectedly and when it runs again.
+        `say` gets a sentence whenever a process ends unexpectedly and when it runs again. `elsewhere`
+        names the databases that somebody else's PostgreSQL has, which must have the roles.
         """
         places = Places(options.data.resolve())
         children.make_directory(places.data)
@@ -102,7 +112,7 @@ class Bank:
         lock.acquire()
         try:
             shape, numbers = await _prepare(options, places)
-            bank = cls(options, shape, numbers, say)
+            bank = cls(options, shape, numbers, say, elsewhere)
             await bank._start()
             try:
                 yield bank
@@ -137,15 +147,19 @@ class Bank:
         assert self._supervisor is not None
         return self._supervisor
 
+    def dsn(self, database: str, *, user: str = SUPERUSER) -> str:
+        """Name a database, wherever it is; as its owner unless a role is given."""
+        return self._elsewhere.get(database, self.postgres.dsn)(database, user=user)
+
     @property
     def control_dsn(self) -> str:
         """The control database, as its owner."""
-        return self.postgres.dsn(topology.CONTROL_DATABASE)
+        return self.dsn(topology.CONTROL_DATABASE)
 
     @property
     def shard_dsns(self) -> dict[int, str]:
         """Every shard's database, as its owner."""
-        return {shard: self.postgres.dsn(topology.shard_database(shard)) for shard in self.shape.shard_ids}
+        return {shard: self.dsn(topology.shard_database(shard)) for shard in self.shape.shard_ids}
 
     def credentials(self) -> grpc.ChannelCredentials | None:
         """Make what a caller needs to trust the gateway; None where it speaks plain text."""
@@ -178,12 +192,13 @@ class Bank:
         tokens.ensure_secret(self.places.jwt_secret_file)
         if self._options.tls:
             self.places.certificates.ensure(topology.CERTIFIED)
-        database = BankDatabase(self.postgres, topology.databases(self.shape))
+        here = [name for name in topology.databases(self.shape) if name not in self._elsewhere]
+        database = BankDatabase(self.postgres, here)
         try:
             await database.start()
             await migrate_bank(self.control_dsn, self.shard_dsns, makes_roles=True)
             # Only a started PostgreSQL knows where its sockets are.
-            self._topology = topology.plan(self._options, self.shape, self.places, self._numbers, self.postgres.dsn)
+            self._topology = topology.plan(self._options, self.shape, self.places, self._numbers, self.dsn)
             for program in self._topology.programs:
                 children.rotate(program.log)
             stages = [{program.name: ProgramPart(program) for program in stage} for stage in self._topology.stages]
@@ -209,7 +224,7 @@ class Bank:
     def _write_file(self) -> None:
         if self._is_open:
             content = topology.describe(
-                self.topology, self.shape, self.places, self.postgres.dsn, self.processes, tls=self._options.tls
+                self.topology, self.shape, self.places, self.dsn, self.processes, tls=self._options.tls
             )
             children.write_private(self.places.bank_file, json.dumps(content, indent=2) + "\n")
 

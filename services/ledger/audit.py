@@ -88,7 +88,7 @@ async def _connected(shard_dsns: Mapping[int, str]) -> AsyncIterator[list[Audite
     async with AsyncExitStack() as stack:
         shards = []
         for shard_id, dsn in sorted(shard_dsns.items()):
-            connection = await postgres.connect(dsn, application=APPLICATION, statement_seconds=0)
+            connection = await postgres.connect(dsn, application=APPLICATION, statement_seconds=0, only_reads=True)
             stack.push_async_callback(connection.close)
             shards.append(AuditedShard(shard_id, connection))
         yield shards
@@ -182,7 +182,7 @@ async def _compare_answers(
 
 async def _read_directory(control_dsn: str, snapshots: Mapping[int, Snapshot], evidence: Evidence) -> dict[int, int]:
     """Read which shard each slot is on; every shard of the bank must have been audited."""
-    connection = await postgres.connect(control_dsn, application=APPLICATION, statement_seconds=0)
+    connection = await postgres.connect(control_dsn, application=APPLICATION, statement_seconds=0, only_reads=True)
     try:
         rows = await connection.fetch(audit_shard.SQL["directory"])
     finally:

@@ -74,7 +74,7 @@ async def prove_chains(shard_dsns: Mapping[int, str], expected: frozenset[bytes]
 
 
 async def _prove(shard_id: int, dsn: str, expected: frozenset[bytes]) -> ShardChain:
-    connection = await postgres.connect(dsn, application=APPLICATION, statement_seconds=0)
+    connection = await postgres.connect(dsn, application=APPLICATION, statement_seconds=0, only_reads=True)
     try:
         async with connection.transaction(isolation="repeatable_read", readonly=True):
             await connection.execute(SQL["settle"])

@@ -107,6 +107,7 @@ class Reader:
             application="hivecore-ledger-read",
             name=name,
             size=POOL_CONNECTIONS,
+            only_reads=True,
             init=raw.speak_raw,
         )
         return cls(pool)

@@ -86,7 +86,9 @@ class Store:
             if await self._connection.fetchval(SQL["take_lease"], instance, seconds) is None:
                 return None
             await self._connection.execute(SQL["end_earlier_writers"])
-            return Head(*await self._connection.fetchrow(SQL["next_epoch"]))
+            head = Head(*await self._connection.fetchrow(SQL["next_epoch"]))
+        self._connection.expect_replicated()
+        return head
 
     async def load_peers(self) -> dict[int, Watermarks]:
         """Return the watermarks of all peers."""
@@ -215,8 +217,8 @@ class Store:
     async def write(self, head: Head, draft: Draft) -> Head:
         """Commit a draft on top of `head` and return the new one.
 
-        Raises `FenceLost` or `IdTaken`, having written nothing. A lost connection leaves it unknown
-        whether the draft was committed: ask `confirm`.
+        Raises `FenceLost` or `IdTaken`, having written nothing. A lost connection, or a server that stopped
+        waiting for its replica, leaves it unknown whether the draft was committed: ask `confirm`.
         """
         after = Head(draft.sequence, head.epoch, draft.booking_time_us)
         advance = (head.sequence, head.epoch, after.sequence, after.booking_time_us)
@@ -229,6 +231,7 @@ class Store:
             if error.constraint_name != "transfer_id_is_unique":
                 raise
             raise IdTaken from None
+        self._connection.expect_replicated()
         self.commit_seconds = perf_counter() - began
         return after
 
@@ -311,6 +314,7 @@ class Store:
         """
         await self.connect()
         row = await self._connection.fetchrow(SQL["raise_own_epoch"], head.epoch)
+        self._connection.expect_replicated()
         if row is None:
             raise FenceLost
         now = Head(*row)

@@ -105,7 +105,10 @@ class Watch:
             connection = None
             try:
                 connection = await postgres.connect(
-                    self._dsn, application="hivecore-ledger-watch", statement_seconds=STATEMENT_SECONDS_MAX
+                    self._dsn,
+                    application="hivecore-ledger-watch",
+                    statement_seconds=STATEMENT_SECONDS_MAX,
+                    only_reads=True,
                 )
                 while True:
                     await watch(connection)

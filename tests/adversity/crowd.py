@@ -113,6 +113,8 @@ class Crowd:
     """The customers of one bank. Made by `opened`."""
 
     def __init__(self, place: Place, door: Door) -> None:
+        self.patience_seconds = PATIENCE_SECONDS
+        """How long a storm may last, and what it left open afterwards."""
         self.place = place
         self.door = door
         self.journal = Journal()
@@ -185,7 +187,7 @@ class Crowd:
     async def storm(self) -> AsyncIterator["Storm"]:
         """Let everybody pay for the length of the context, then wait until every outcome is definite."""
         storm = Storm(self)
-        async with asyncio.timeout(PATIENCE_SECONDS), asyncio.TaskGroup() as callers:
+        async with asyncio.timeout(self.patience_seconds), asyncio.TaskGroup() as callers:
             for number in range(CALLERS):
                 payees = self.shard_ids if number % 2 else [self.shard_ids[number // 2 % len(self.shard_ids)]]
                 callers.create_task(storm.pay(TRANSFERS_PER_CALL[number % len(TRANSFERS_PER_CALL)], payees))
@@ -197,7 +199,7 @@ class Crowd:
         for wish in self.journal.wishes.values():
             assert wish.told == wish.expected or wish.is_given_up, f"{wish}"
         await self._ask_all_again()
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(self.patience_seconds):
             while any(
                 shard.crossings_in_flight_count or shard.promises_open_count or not shard.writer
                 for shard in await self.door.shards()
