@@ -43,8 +43,8 @@ async def test_a_killed_primary_machine(replicated: Replicated, noticed: Noticed
         tell(noticed, storm, others)
         cluster.start_node(primary)
         assert await cluster.settled() != primary
-    assert not others.problems("during")
     await people.expect_sound_books()
+    assert not others.problems("during")
 
 
 async def test_a_primary_machine_cut_off_from_everything(replicated: Replicated, noticed: Noticed) -> None:
@@ -60,8 +60,8 @@ async def test_a_primary_machine_cut_off_from_everything(replicated: Replicated,
         tell(noticed, storm, others)
         cluster.nodes[primary].plug_cable()
         assert await cluster.settled() != primary
-    assert not others.problems("during")
     await people.expect_sound_books()
+    assert not others.problems("during")
 
 
 async def test_a_primary_that_only_callers_reach_acknowledges_nothing(replicated: Replicated, noticed: Noticed) -> None:
@@ -83,8 +83,8 @@ async def test_a_primary_that_only_callers_reach_acknowledges_nothing(replicated
         machine.see_again(rest)
         assert await cluster.settled() != primary
     assert cancelled
-    assert not others.problems("during")
     await people.expect_sound_books()
+    assert not others.problems("during")
 
 
 async def cancel_waits(cluster: Cluster, primary: str) -> int:
@@ -132,8 +132,8 @@ async def test_a_lonely_primary_acknowledges_nothing_until_a_replica_is_back(
         noticed.say(f"{FEW} more outcomes {loop.time() - began:.1f} s after a replica was started again")
         cluster.start_node(replicas[1])
         assert await cluster.settled() == primary
-    assert not others.problems("during")
     await people.expect_sound_books()
+    assert not others.problems("during")
 
 
 async def test_the_loss_of_etcd_stops_nobody(replicated: Replicated, noticed: Noticed) -> None:
@@ -151,5 +151,5 @@ async def test_the_loss_of_etcd_stops_nobody(replicated: Replicated, noticed: No
         tell(noticed, storm, others)
         cluster.start_etcd()
         assert await cluster.settled() == primary
-    assert not others.problems("during")
     await people.expect_sound_books()
+    assert not others.problems("during")
