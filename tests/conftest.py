@@ -8,7 +8,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -18,6 +18,7 @@ import ledger_databases
 import pytest
 import uvloop
 from hypothesis import settings
+from ledger_databases import MakeDatabase
 
 from services.chassis.embedded_postgres import EmbeddedPostgres
 
@@ -28,7 +29,6 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, databas
 settings.register_profile("wide", deadline=None, print_blob=True, max_examples=1_000)
 settings.load_profile("repeatable")
 
-MakeDatabase = Callable[[], Awaitable[str]]
 
 _numbers = count(1)
 

@@ -3,6 +3,8 @@
 To a session that plays the replica, triggers do not apply: so the test's means can do what no ledger can.
 """
 
+from collections.abc import Awaitable, Callable
+
 import asyncpg
 
 from services.chassis import migrations
@@ -29,7 +31,11 @@ TABLES = (
     "spending",
     "customer_spending",
     "account_change",
+    "seal",
 )
+
+MakeDatabase = Callable[[], Awaitable[str]]
+"""Makes an empty database and gives its DSN; the fixture `make_database`."""
 
 
 async def migrate(dsn: str) -> None:

@@ -2,12 +2,11 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 import watched_bank
 from command_line import hivecore
-from conftest import Report
 from watched_bank import WatchedBank
 
 from tools import prometheus
@@ -15,6 +14,8 @@ from tools.dashboards import panels, preview, traffic
 from tools.dashboards.panels import Dashboard
 
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason=prometheus.MISSING)
+
+Report = Callable[[str, str, float], None]
 
 
 @pytest.fixture(scope="module")
