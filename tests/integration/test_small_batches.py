@@ -7,9 +7,10 @@ from ledger_room import CommittedBooks, connected
 from memory_books import CZK, TODAY, Ask, ask, cash, crossings, customer_account, transfers
 
 from services.ledger import posting, small_batches
-from services.ledger.books import Crossing, Leg
+from services.ledger.books import Leg
 from services.ledger.draft import Draft
 from services.ledger.store import Store
+from services.ledger.traffic import Crossing
 
 A, B, FAR = customer_account(1, 1), customer_account(1, 2), customer_account(2, 1)
 TABLES = ("journal_head", "transfer", "entry", "crossing_out", "crossing_landed", "peer")
