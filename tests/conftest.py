@@ -29,7 +29,6 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, databas
 settings.register_profile("wide", deadline=None, print_blob=True, max_examples=1_000)
 settings.load_profile("repeatable")
 
-
 _numbers = count(1)
 
 

@@ -9,6 +9,9 @@ import asyncpg
 
 from services.chassis import migrations
 
+MakeDatabase = Callable[[], Awaitable[str]]
+"""Makes an empty database and gives its DSN."""
+
 TABLES = (
     "account",
     "transfer",
@@ -38,9 +41,6 @@ TABLES = (
     "account_change",
     "seal",
 )
-
-MakeDatabase = Callable[[], Awaitable[str]]
-"""Makes an empty database and gives its DSN; the fixture `make_database`."""
 
 
 async def migrate(dsn: str) -> None:

@@ -2,20 +2,18 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 import watched_bank
 from command_line import hivecore
-from watched_bank import WatchedBank
+from watched_bank import Report, WatchedBank
 
 from tools import prometheus
 from tools.dashboards import panels, preview, traffic
 from tools.dashboards.panels import Dashboard
 
 pytestmark = pytest.mark.skipif(shutil.which("prometheus") is None, reason=prometheus.MISSING)
-
-Report = Callable[[str, str, float], None]
 
 
 @pytest.fixture(scope="module")
