@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint venv generate bench bench-quick load load-k6 profile bench-fees outage storm manifests pages prometheus simulate planted-bugs clean
+.PHONY: help up demo test lint venv generate bench bench-quick load load-k6 profile bench-fees outage storm manifests pages prometheus simulate planted-bugs mutate clean
 .DELETE_ON_ERROR:
 
 help:  ## what can be made
@@ -78,6 +78,9 @@ simulate: $(VENV)/.complete  ## simulate the bank: SEEDS=100, or the story of on
 
 planted-bugs: $(VENV)/.complete  ## prove the simulation: find every planted bug, and print where
 	@$(BIN)/python -m simulation --planted $(ARGS)
+
+mutate: $(VENV)/.complete  ## change the pure rooms bit by bit and say what no test notices: ARGS="services.ledger.holds"
+	@$(BIN)/python tools/mutate.py $(ARGS)
 
 clean:  ## remove .venv and what tools leave behind; no bank's data is touched
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist

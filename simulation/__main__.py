@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from simulation.planted import BUGS, Bug
 from simulation.run import Result, simulate
 
-SEEDS_PER_BUG_MAX = 200
+SEEDS_PER_BUG_MAX = 1_000
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def _print_summary(seeds: range, processes: int) -> int:
 def find(bug: Bug, seeds: Iterable[int]) -> Finding | None:
     """Simulate seeds with a bug until one fails."""
     began = time.monotonic()
-    for seed in seeds:
+    for seed in filter(bug.may_show, seeds):
         with bug.armed():
             result = simulate(seed)
         if result.error is not None:

@@ -9,6 +9,7 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from random import Random
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,7 @@ from hivecore.ledger.v1 import ledger_pb2_grpc
 
 from services.chassis import clients, interceptors, postgres
 from services.chassis.directory_cache import DirectoryCache
+from services.domain import errors
 from services.gateway import coalescing, scopes
 from services.gateway.authentication import Caller
 from services.gateway.coalescing import Bounds
@@ -34,7 +36,7 @@ from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
 from services.gateway.service import BankService
 from services.gateway.transfers import Posting
-from services.ledger import batching, crossings, memory, shard, store
+from services.ledger import batching, crossings, memory, shard, small_batches, store
 from services.ledger.service import LedgerService
 from services.ledger.shard import Shard
 from simulation.connections import Connection, Pool
@@ -71,6 +73,12 @@ class Host:
         self.process = self.bank.loop.process(f"{self.name}.{self.starts}", self.name)
         self.process.skew_us = self.skew_us
         self.tasks = [self.process.start(self.main(self.process))]
+        self.tasks[0].add_done_callback(self._ended)
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        """Let nobody's bug pass for a host that is away."""
+        if not task.cancelled() and task.exception() is not None and not self.bank.network.is_over:
+            self.bank.loop.fail(task.exception())
 
     async def main(self, process: Process) -> None:
         """Run."""
@@ -102,7 +110,12 @@ class LedgerHost(Host):
         bank = self.bank
         self.directory = directory = DirectoryCache(ACCOUNT_SERVICE)
         self.shard = Shard(
-            self.shard_id, f"simulated {self.shard_id}", process.name, bank.plan.lease_seconds, directory.ledger
+            self.shard_id,
+            f"simulated {self.shard_id}",
+            process.name,
+            bank.plan.lease_seconds,
+            directory.ledger,
+            seal_seconds=0,
         )
         service = LedgerService({self.shard_id: self.shard}, lambda: directory.current, directory.refresh)
         ledger_pb2_grpc.add_LedgerServicer_to_server(service, SimulatedServer(bank.network, process, self.address))
@@ -144,20 +157,23 @@ class GatewayHost(Host):
         account_service = AccountService(ACCOUNT_SERVICE)
         ownership = Ownership(account_service, 1_000)
         pages = PageTokens(bytes(32))
-        posting = Posting(directory, ownership, BOUNDS)
+        posting = Posting(directory, ownership, _free, BOUNDS)
         books = Books(directory, account_service, ownership, pages, BOUNDS)
-        customers = Customers(account_service, directory, pages, books.restrictions)
-        service = BankService(
-            Authenticator(),  # type: ignore[arg-type]
-            ownership,
-            customers,
-            posting,
-            books,
-            Holds(directory, ownership, books),
-            Reversals(directory, books, posting),
-            Management(directory, customers),
-        )
-        bank_pb2_grpc.add_BankServicer_to_server(service, SimulatedServer(self.bank.network, process, self.address))
+        rooms = {
+            "authenticator": Authenticator(),
+            "ownership": ownership,
+            "customers_": Customers(account_service, directory, pages, books.restrictions),
+            "posting": posting,
+            "books": books,
+            "holds": Holds(directory, ownership, books),
+            "reversals": Reversals(directory, books, posting),
+            "management": Management(directory, Customers(account_service, directory, pages, books.restrictions)),
+        }
+        # Rooms that callers here never enter may be missing.
+        wanted = signature(BankService).parameters
+        service = BankService(**{name: rooms.get(name) for name in wanted})  # type: ignore[arg-type]
+        server = SimulatedServer(self.bank.network, process, self.address, names_requests=True)
+        bank_pb2_grpc.add_BankServicer_to_server(service, server)
         await directory.start()
 
 
@@ -250,6 +266,7 @@ class Bank:
             (shard, "time", SimpleNamespace(monotonic=loop.time)),
             (memory, "IDS_MAX", self.plan.ids_max),
             (memory, "ACCOUNTS_MAX", self.plan.accounts_max),
+            (small_batches, "TRANSFERS_MAX", self.plan.small_batch_max or -1),
             *((module, "perf_counter", loop.time) for module in (batching, coalescing, interceptors, store)),
         ]
         patches = [patch.object(module, name, value) for module, name, value in seams]
@@ -273,6 +290,11 @@ class Bank:
         if error is not None and event_is_a_bug(self.story.lines[-1]):
             self.loop.fail(error)
         raise structlog.DropEvent
+
+
+async def _free(*_: Any) -> dict[int, errors.BankError]:
+    """Charge nothing: products are the account service's, of which only the directory is simulated."""
+    return {}
 
 
 class _NoWatch:

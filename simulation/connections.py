@@ -191,7 +191,7 @@ class Connection:
     async def close(self, *, timeout: float | None = None) -> None:
         self.terminate()
 
-    def transaction(self) -> "_Transaction":
+    def transaction(self, **_: Any) -> "_Transaction":
         return _Transaction(self)
 
 

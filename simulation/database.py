@@ -208,18 +208,19 @@ class Session:
             except asyncpg.PostgresError as error:
                 answer = error
                 transaction.has_failed = True
-            if is_alone:
-                if transaction.has_failed:
-                    self._forget()
-                else:
-                    self._apply()
-            reply(answer)
+            if not is_alone:
+                reply(answer)
+            elif transaction.has_failed or not (transaction.changes or transaction.updates):
+                self._forget()
+                reply(answer)
+            else:  # It is a transaction of its own, with the same doubt about its end.
+                self._commit(lambda failed: reply(failed or answer))
 
         lock = statements.LOCKS.get(name)
         if lock is None:
             finish()
             return
-        if lock == "head" and name != "lock_head":
+        if lock == "head":
             transaction.wrote_head = True
         if name in statements.CONDITIONS and not statements.CONDITIONS[name](self, *arguments):
             # Nothing to change, so nothing to wait for.

@@ -9,6 +9,7 @@ back, or answered by silence. Never here: what is said.
 import asyncio
 from dataclasses import dataclass, field
 from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import grpc
@@ -66,7 +67,7 @@ class Network:
         """Draw whether something happens."""
         return probability > 0 and self.chance.random() < probability
 
-    def channel(self, address: str) -> "SimulatedChannel":
+    def channel(self, address: str, _credentials: Any = None) -> "SimulatedChannel":
         """Open a channel from the process that runs now."""
         return SimulatedChannel(self, PROCESS.get(), address)
 
@@ -74,9 +75,9 @@ class Network:
 class SimulatedServer:
     """One process's server: takes what the generated `add_..._to_server` registers."""
 
-    def __init__(self, network: Network, process: Process, address: str) -> None:
+    def __init__(self, network: Network, process: Process, address: str, *, names_requests: bool = False) -> None:
         self.process = process
-        self._observe = Observe()
+        self._observe = Observe(names_requests=names_requests)
         self._handlers: dict[str, Any] = {}
         network.servers[address] = self
 
@@ -93,8 +94,8 @@ class SimulatedServer:
         async def continuation(_details: Any) -> Any:
             return self._handlers[method]
 
-        details = type("Details", (), {"method": method})()
-        handler = await self._observe.intercept_service(continuation, details)
+        details = SimpleNamespace(method=method, invocation_metadata=context.invocation_metadata())
+        handler = await self._observe.intercept_service(continuation, details)  # type: ignore[arg-type]
         answer = await handler.unary_unary(handler.request_deserializer(request), context)
         return handler.response_serializer(answer)
 

@@ -33,6 +33,8 @@ class Plan:
     lease_seconds: float = 3.0
     ids_max: int = 100_000
     accounts_max: int = 500_000
+    small_batch_max: int = 64
+    """Transfers of a batch that is written with one statement."""
     call_seconds: tuple[float, float] = (0.5, 5.0)
     think_seconds: float = 0.2
     is_tight: bool = False
@@ -70,6 +72,7 @@ def draw(seed: int) -> Plan:
         lease_seconds=chance.choice((0.5, 1.0, 3.0)),
         ids_max=chance.choice((4, 100, 100_000)),
         accounts_max=chance.choice((8, 500_000)),
+        small_batch_max=chance.choice((0, 3, 64)),
         call_seconds=chance.choice(((0.05, 0.5), (0.5, 5.0), (2.0, 15.0))),
         think_seconds=chance.choice((0.0, 0.1, 0.3, 1.0)),
         is_tight=chance.random() < 0.5,

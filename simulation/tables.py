@@ -7,6 +7,7 @@ production. Never here: transactions (`database.py`), queries (`statements.py`).
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import cache
 from typing import Any
 
@@ -73,7 +74,7 @@ class Table:
     def complete(self, given: Row) -> Row:
         """Return a whole row, or raise what PostgreSQL would."""
         definition = self.definition
-        row = {name: given.get(name, definition.defaults.get(name)) for name in definition.kinds}
+        row = {name: _bare(given.get(name, definition.defaults.get(name))) for name in definition.kinds}
         if definition.identity is not None and row[definition.identity] is None:
             row[definition.identity] = self._next_identity
             self._next_identity += 1
@@ -208,13 +209,20 @@ def _condition(sql: str) -> Callable[[Row], bool]:
     python = re.sub(r"\b(AND|OR|NOT|IN|IS|NULL)\b", lambda word: word[0].lower().replace("null", "None"), python)
     python = re.sub(r"\bin \((\w+)\)", r"in (\1,)", python)
     code = compile(python, "<check>", "eval")
-    return lambda row: bool(eval(code, {"__builtins__": {}, "octet_length": lambda text: len(text.encode())}, row))
+    return lambda row: bool(
+        eval(code, {"__builtins__": {}, "length": len, "octet_length": lambda text: len(text.encode())}, row)
+    )
 
 
 def _literal(text: str) -> Any:
     if text.startswith("'"):
         return 0 if text == "'epoch'" else text.strip("'")
     return {"true": True, "false": False, "NULL": None}.get(text) if text in {"true", "false", "NULL"} else int(text)
+
+
+def _bare(value: Any) -> Any:
+    """Keep of an enum's member what a driver would send."""
+    return int(value) if isinstance(value, IntEnum) else value
 
 
 def decode(definition: Definition, columns: Sequence[str], stream: bytes) -> list[Row]:

@@ -42,6 +42,7 @@ class Wishes:
         self._numbers = 0
         self._transfers: list[Intention] = []
         self._holds: list[Intention] = []
+        self._soon: list[Intention] = []
         self._draws: dict[str, Callable[[], list[Intention] | None]] = {
             "transfer": lambda: self._transfer(crosses=False),
             "crossing": lambda: self._transfer(crosses=True),
@@ -62,6 +63,8 @@ class Wishes:
 
     def next(self) -> list[Intention] | None:
         """Draw what is wanted next: one thing, or transfers for one call. None when that is all."""
+        if self._soon:
+            return [self._soon.pop(0)]
         while self._left > 0:
             kinds = list(self._plan.weights)
             kind = self._chance.choices(kinds, list(self._plan.weights.values()))[0]
@@ -280,7 +283,20 @@ class Wishes:
             reason="test",
             actor=ledger_pb2.Actor(channel="test", subject="operator"),
         )
-        return [self._oracle.add(Intention("state", request.change_id, request, "ChangeAccount"))]
+        changed = self._oracle.add(Intention("state", request.change_id, request, "ChangeAccount"))
+        emptied = self._empty(account) if request.restrictions == changes.CLOSED else None
+        if emptied is None:
+            return [changed]
+        self._soon.append(changed)
+        return [emptied]
+
+    def _empty(self, account: Account) -> Intention | None:
+        """Want all of an account's money to go elsewhere, as whoever closes it would."""
+        entries = self._oracle.databases[account.shard_id].tables["entry"].by("account_number", account.number)
+        payee = self._account(currency=account.currency, besides=account.number)
+        if not entries or payee is None or entries[-1]["balance_after_minor"] < 1:
+            return None
+        return self._ask([(account.number, payee.number, entries[-1]["balance_after_minor"], account.currency)])
 
     def _open(self) -> list[Intention] | None:
         self.openings_wanted += 1

@@ -73,6 +73,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--output", type=Path, default=Path("build/bench.json"), help="the charts go beside it")
     parser.add_argument("--only", nargs="+", metavar="ROW", help="measure these rows only")
     parser.add_argument("--accounts", type=int, help="of the banks, but for the row of few and that of many")
+    parser.add_argument("--accounts-few", type=int, help="of the row calls_1000_accounts_few")
+    parser.add_argument("--accounts-many", type=int, help="of the row calls_1000_accounts_many")
     parser.add_argument("--seconds", type=float, help="measured, for each row")
     parser.add_argument("--warm-up-seconds", type=float, help="before them")
     parser.add_argument("--pgbench-scale", type=int, help="50 when not given")
@@ -88,7 +90,15 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _sizes(asked: argparse.Namespace) -> Sizes:
-    names = ("accounts", "seconds", "warm_up_seconds", "pgbench_scale", "pgbench_clients")
+    names = (
+        "accounts",
+        "accounts_few",
+        "accounts_many",
+        "seconds",
+        "warm_up_seconds",
+        "pgbench_scale",
+        "pgbench_clients",
+    )
     given = {name: getattr(asked, name) for name in names if getattr(asked, name) is not None}
     return replace(QUICK if asked.quick else Sizes(), **given)
 

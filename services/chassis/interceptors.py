@@ -7,9 +7,9 @@ in gRPC's own services (health, reflection) and are left alone.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from time import perf_counter
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import grpc
 from google.rpc import status_pb2
@@ -59,42 +59,50 @@ class _DeadlineContext:
         return max(0.0, self._deadline - perf_counter())
 
 
-class Observe(grpc.aio.ServerInterceptor):
-    """The outermost interceptor of every server; `server.Server` puts it there.
+class Observed:
+    """A server as servicers are added to it: whatever is added is watched. `server.Server` makes one.
 
-    `names_requests` says that this is the public door: requests without a name get one here.
+    Handlers are wrapped when they are found rather than by an interceptor, for which grpc.aio makes two
+    coroutines for every call. `names_requests` says that this is the public door: requests without a name
+    get one here.
     """
 
-    def __init__(self, *, names_requests: bool = False) -> None:
+    def __init__(self, server: grpc.aio.Server, *, names_requests: bool = False) -> None:
+        self._server = server
         self._names_requests = names_requests
-        self._watched: dict[str, tuple[Any, Any]] = {}
-        self._watchers: dict[str, _Watcher] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Wrap the handler of a call; the wrapping is kept for as long as the handler stays the same."""
-        method = handler_call_details.method
+    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+        """Add a service's handlers, watched."""
+        self._server.add_generic_rpc_handlers(
+            [_Observing(handlers, self._names_requests) for handlers in generic_rpc_handlers]
+        )
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
+        """Do nothing: the same handlers come again as generic ones, which is how grpc.aio finds them."""
+
+
+class _Observing(grpc.GenericRpcHandler):
+    """Finds the handler of a call among others and wraps it; the wrapping is kept."""
+
+    def __init__(self, handlers: grpc.GenericRpcHandler, names_requests: bool) -> None:
+        self._handlers = handlers
+        self._names_requests = names_requests
+        self._watched: dict[str, Any] = {}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
+        """Return the handler of a call, or None; called once for each call, in the call's own task."""
         requests.begin(handler_call_details.invocation_metadata, mints=self._names_requests)
-        try:
-            handler = await continuation(handler_call_details)
-        except BankError as error:
-            handler = _raising(error)
+        method = handler_call_details.method
+        watched = self._watched.get(method)
+        if watched is not None:
+            return watched
+        handler: Any = self._handlers.service(handler_call_details)
         if handler is None or handler.request_streaming or handler.response_streaming:
             return handler
-        known = self._watched.get(method)
-        if known is not None and known[0] is handler:
-            return known[1]
-        watcher = self._watchers.get(method)
-        if watcher is None:
-            watcher = self._watchers[method] = _Watcher(method)
-        wrapped = grpc.unary_unary_rpc_method_handler(
-            watcher.around(handler.unary_unary), handler.request_deserializer, handler.response_serializer
+        watched = self._watched[method] = grpc.unary_unary_rpc_method_handler(
+            _Watcher(method).around(handler.unary_unary), handler.request_deserializer, handler.response_serializer
         )
-        self._watched[method] = (handler, wrapped)
-        return wrapped
+        return watched
 
 
 class _Watcher:
@@ -190,12 +198,3 @@ async def _bounded(behaviour: Behaviour, request: Any, context: Any, remaining: 
 
 async def _abort(context: Any, code: grpc.StatusCode, described: status_pb2.Status) -> None:
     await context.abort(code, described.message, ((status.DETAILS_KEY, described.SerializeToString()),))
-
-
-def _raising(error: BankError) -> Any:
-    """Make the handler of a call that an inner interceptor refused."""
-
-    async def refuse(_request: bytes, _context: Any) -> bytes:
-        raise error
-
-    return cast("Any", grpc.unary_unary_rpc_method_handler(cast("Any", refuse)))

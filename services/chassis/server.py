@@ -14,7 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -22,7 +22,7 @@ from grpc_reflection.v1alpha import reflection
 
 from services.chassis import addresses, clients, logs, metrics
 from services.chassis.identity import Identity
-from services.chassis.interceptors import Observe
+from services.chassis.interceptors import Observed
 from services.chassis.settings import ServiceSettings, SettingsError
 from services.domain import limits
 
@@ -70,15 +70,14 @@ class Server:
         settings: ServiceSettings,
         identity: Identity | None = None,
         *,
-        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
         names_requests: bool = False,
     ) -> None:
         """Describe a server; it speaks plain text without an identity.
 
         `names_requests`: this is the public door, where requests without a name get one.
         """
-        observe = Observe(names_requests=names_requests)
-        self.server = grpc.aio.server(interceptors=(observe, *interceptors), options=SERVER_OPTIONS)
+        self._server = grpc.aio.server(options=SERVER_OPTIONS)
+        self.server: Any = Observed(self._server, names_requests=names_requests)
         """Servicers are added to this, before `serve`."""
         self._settings = settings
         self._credentials = identity.server_credentials() if identity is not None else None
@@ -128,16 +127,16 @@ class Server:
                     await servicer.enter_graceful_shutdown()
                     # A call that arrives while the server shuts down is cancelled by gRPC itself.
                     await asyncio.sleep(self._settings.drain_seconds)
-                    await self.server.stop(GRACE_SECONDS)
+                    await self._server.stop(GRACE_SECONDS)
                     await self._probed.stop(None)
 
     async def _listen(self, metrics_address: str) -> None:
         host, _ = addresses.split(self._settings.listen)
-        port = _bound(self.server, self._settings.listen, self._credentials)
+        port = _bound(self._server, self._settings.listen, self._credentials)
         if self._settings.health_listen is not None:
             _bound(self._probed, self._settings.health_listen, None)
             await self._probed.start()
-        await self.server.start()
+        await self._server.start()
         self._address = addresses.join(host, port)
         if self._settings.endpoint_file is not None:
             endpoint = {"grpc": self._address, "metrics": metrics_address, "pid": os.getpid()}

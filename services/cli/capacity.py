@@ -148,6 +148,7 @@ def measurement_of(bench: Mapping[str, Any]) -> Measurement:
     start_bytes = local["ledger_mb_at_start"] * MB
     held = local["memory_mb"]["ledger"] * MB
     conditions = bench["conditions"]
+    others = max(row["others_share"] for row in (single, local, crossing))
     return Measurement(
         single_us=_us(single),
         bulk_us=bulk_us,
@@ -161,7 +162,8 @@ def measurement_of(bench: Mapping[str, Any]) -> Measurement:
         gateway_bytes=single["memory_mb"]["gateway"] * MB,
         cores=conditions["cores"],
         source=f"{conditions['began']}, {conditions['cores']} cores, {conditions['processor']}, "
-        f"{local['accounts']:,} accounts on {local['shards']} shards, fsync {conditions['postgresql']['fsync']}",
+        f"{local['accounts']:,} accounts on {local['shards']} shards, fsync {conditions['postgresql']['fsync']}, "
+        f"others used up to {others:.0%} of the machine",
     )
 
 

@@ -7,7 +7,6 @@ on the public wire it is its digits. Never here: which shard has a slot (`direct
 
 import re
 from typing import Final, NewType
-from uuid import UUID
 
 from services.domain import errors
 
@@ -96,4 +95,5 @@ def parse_uuid(text: str, field: str) -> bytes:
 
 def uuid_text(raw: bytes) -> str:
     """Write 16 bytes as a hyphenated UUID."""
-    return str(UUID(bytes=raw))
+    digits = raw.hex()
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

@@ -27,6 +27,8 @@ class Refusal(IntEnum):
 
     REVERSED_BEFORE_ARRIVAL = 5
     """Somebody reversed the transfer before it was asked for."""
+    PROMISE_TIMED_OUT = 7
+    """Of a transfer over several shards: it was given up before all of them had promised their parts."""
     DEBIT_ACCOUNT_NOT_FOUND = 10
     CREDIT_ACCOUNT_NOT_FOUND = 20
     HOLD_NOT_FOUND = 21
@@ -68,12 +70,14 @@ class Refusal(IntEnum):
     """More than the customer may pay in a business day over all accounts of this currency."""
     CREDIT_BALANCE_LIMIT = 110
     """The payee's balance would rise above what it may hold: its own maximum, or 9 * 10^18."""
+    CUSTOMER_MISSING = 112
+    """A cap over all of a customer's accounts was asked for through an account that has no customer."""
     STATE_MAY_NOT_FOLLOW = 114
     """The account's state of life does not allow that one next."""
     ACCOUNT_NOT_EMPTY = 116
     """Closing needs a balance of 0, no holds and nothing on its way to another shard."""
     TRANSFER_ID_TAKEN = 120
-    """Only as the reason of a return: the payee's shard knows the id for another transfer."""
+    """Another shard that takes part, or the payee's in a return, knows the id for another transfer."""
 
 
 NOT_THERE: Final = frozenset(

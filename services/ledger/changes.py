@@ -40,10 +40,12 @@ def change_refusal(account: AccountState | None, asked: Change, is_in_flight: bo
         return Refusal.DEBIT_ACCOUNT_NOT_FOUND
     if account.restrictions == CLOSED:
         return Refusal.DEBIT_ACCOUNT_CLOSED
+    if asked.customer_day_minor_max is not None and not account.customer_number:
+        return Refusal.CUSTOMER_MISSING
     after = asked.restrictions
     if after is not None and after not in FOLLOWERS[account.restrictions]:
         return Refusal.STATE_MAY_NOT_FOLLOW
-    if after == CLOSED and (account.balance_minor or account.held_minor or is_in_flight):
+    if after == CLOSED and (account.balance_minor or account.held_minor or account.promised_minor or is_in_flight):
         return Refusal.ACCOUNT_NOT_EMPTY
     return 0
 

@@ -8,6 +8,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from simulation.plan import draw
+
 Patches = Iterator[Any]
 
 
@@ -17,6 +19,15 @@ class Bug:
 
     name: str
     arm: Callable[[], Patches]
+    needs: tuple[str, ...]
+    """Operations and faults without which it cannot show: seeds that lack them are not worth a try."""
+
+    def may_show(self, seed: int) -> bool:
+        """Tell whether a seed's plan has what it takes."""
+        plan = draw(seed)
+        return all(each in plan.weights or each in plan.faults for each in self.needs) and (
+            plan.shards > 1 or "crossing" not in self.needs
+        )
 
     @contextmanager
     def armed(self) -> Iterator[None]:
@@ -30,6 +41,11 @@ class Bug:
 BUGS: list[Bug] = []
 
 
-def bug(arm: Callable[[], Patches]) -> Callable[[], Patches]:
-    BUGS.append(Bug((arm.__doc__ or "").rstrip("."), arm))
-    return arm
+def bug(*needs: str) -> Callable[[Callable[[], Patches]], Callable[[], Patches]]:
+    """Register a bug that shows only where a plan has these operations and faults."""
+
+    def register(arm: Callable[[], Patches]) -> Callable[[], Patches]:
+        BUGS.append(Bug((arm.__doc__ or "").rstrip("."), arm, needs))
+        return arm
+
+    return register

@@ -19,7 +19,7 @@ from services.ledger.reader import Reader
 from simulation.planted.bug import Patches, bug
 
 
-@bug
+@bug("crossing")
 def forget_the_watermark() -> Patches:
     """Landing does not move the watermark."""
     land = posting.land
@@ -32,7 +32,7 @@ def forget_the_watermark() -> Patches:
     yield patch.object(posting, "land", forgetful)
 
 
-@bug
+@bug("crossing", "lossy")
 def land_twice() -> Patches:
     """Crossings that have landed already land again under new numbers."""
     land = posting.land
@@ -50,7 +50,7 @@ def land_twice() -> Patches:
     yield patch.object(posting, "land", forgetful)
 
 
-@bug
+@bug("crossing", "kill ledger")
 def land_out_of_order() -> Patches:
     """Crossings land although some before them are missing."""
     land = posting.land
@@ -75,7 +75,7 @@ async def _recover_late(couriers: Couriers, load: Any) -> None:
             couriers.of(peer_id).take(page[1:])
 
 
-@bug
+@bug("crossing")
 def acknowledge_before_landing() -> Patches:
     """A peer says that crossings have landed before it has written them."""
     land = service.LedgerService.LandCrossings
@@ -90,7 +90,7 @@ def acknowledge_before_landing() -> Patches:
     yield patch.object(service.LedgerService, "LandCrossings", early)
 
 
-@bug
+@bug("crossing", "lossy")
 def lost_answer_is_landing() -> Patches:
     """A courier takes a lost answer for a yes."""
     run = Courier.run
@@ -114,7 +114,7 @@ def lost_answer_is_landing() -> Patches:
     yield patch.object(crossings.Courier, "run", believing)
 
 
-@bug
+@bug("crossing", "state", "lossy")
 def forget_refused_on_repeat() -> Patches:
     """Asked again, a peer does not say which crossings it refused."""
 
@@ -124,7 +124,7 @@ def forget_refused_on_repeat() -> Patches:
     yield patch.object(Reader, "refused_crossings", none)
 
 
-@bug
+@bug("crossing", "state")
 def give_back_twice() -> Patches:
     """What was refused is given back twice."""
     acknowledge = posting.acknowledge
@@ -142,7 +142,7 @@ def give_back_twice() -> Patches:
     yield patch.object(posting, "acknowledge", generous)
 
 
-@bug
+@bug("fee", "state")
 def keep_further_legs() -> Patches:
     """A return gives back the first leg only."""
     acknowledge = posting.acknowledge
@@ -154,7 +154,7 @@ def keep_further_legs() -> Patches:
     yield patch.object(posting, "acknowledge", stingy)
 
 
-@bug
+@bug("crossing", "state")
 def land_on_frozen_accounts() -> Patches:
     """A landing does not ask whether the payee may be paid."""
     refusal = posting.credit_refusal
@@ -166,7 +166,7 @@ def land_on_frozen_accounts() -> Patches:
     yield patch.object(posting, "credit_refusal", generous)
 
 
-@bug
+@bug("crossing", "state")
 def close_with_money_in_flight() -> Patches:
     """An account is closed although money that left it may come back."""
     yield patch.object(Couriers, "is_in_flight", lambda *_: False)

@@ -18,7 +18,7 @@ from services.ledger.books import PlaceError
 from simulation.planted.bug import Patches, bug
 
 
-@bug
+@bug("transfer")
 def forget_refusals() -> Patches:
     """A refused id is told to be posted when it is repeated."""
     repeat = posting._repeat
@@ -31,7 +31,7 @@ def forget_refusals() -> Patches:
     yield patch.object(posting, "_repeat", kind)
 
 
-@bug
+@bug("reuse")
 def ignore_fingerprints() -> Patches:
     """An id that is reused for another body gets the first body's outcome."""
     repeat = posting._repeat
@@ -42,7 +42,7 @@ def ignore_fingerprints() -> Patches:
     )
 
 
-@bug
+@bug("resets")
 def retry_under_a_new_id() -> Patches:
     """The gateway tries again under a new id when an outcome is unknown."""
     carry = Posting._carry_part
@@ -58,7 +58,7 @@ def retry_under_a_new_id() -> Patches:
     yield patch.object(Posting, "_carry_part", stubborn)
 
 
-@bug
+@bug("resets")
 def doubt_is_forgotten() -> Patches:
     """A client forgets that an earlier attempt may have been carried out."""
     judge = clients._Attempts.judge
@@ -72,7 +72,7 @@ def doubt_is_forgotten() -> Patches:
     yield patch.object(clients._Attempts, "judge", forgetful)
 
 
-@bug
+@bug("transfer")
 def mixed_up_answers() -> Patches:
     """Callers that share a call get each other's answers."""
     cut = columns.cut
@@ -84,7 +84,7 @@ def mixed_up_answers() -> Patches:
     yield patch.object(columns, "cut", mixed)
 
 
-@bug
+@bug("open", "crossing", "move slots")
 def stale_directory() -> Patches:
     """A ledger does not fetch the directory that its caller knows already."""
     post = service.LedgerService.PostTransfers
@@ -96,7 +96,7 @@ def stale_directory() -> Patches:
     yield patch.object(service.LedgerService, "PostTransfers", stale)
 
 
-@bug
+@bug("open", "move slots")
 def foreign_slots() -> Patches:
     """A ledger decides about accounts of slots that it does not have."""
     route = wire._route

@@ -12,7 +12,7 @@ from services.ledger.books import HoldState
 from simulation.planted.bug import Patches, bug
 
 
-@bug
+@bug("transfer")
 def ignore_the_floor() -> Patches:
     """A payer may go below its floor."""
     refusal = posting.debit_refusal
@@ -24,7 +24,7 @@ def ignore_the_floor() -> Patches:
     yield patch.object(posting, "debit_refusal", generous)
 
 
-@bug
+@bug("cap", "transfer")
 def ignore_caps() -> Patches:
     """A customer's cap is not looked at."""
     refusal = posting.spending_refusal
@@ -36,13 +36,13 @@ def ignore_caps() -> Patches:
     yield patch.object(posting, "spending_refusal", generous)
 
 
-@bug
+@bug("hold", "limits")
 def uncounted_holds() -> Patches:
     """What is set aside does not count for the day."""
     yield patch.object(holds, "spend", lambda *_: None)
 
 
-@bug
+@bug("release")
 def release_twice() -> Patches:
     """A hold that was released can be released again."""
     refusal = holds.hold_refusal
@@ -55,7 +55,7 @@ def release_twice() -> Patches:
     yield patch.object(holds, "hold_refusal", forgetful)
 
 
-@bug
+@bug("capture")
 def capture_more_than_held() -> Patches:
     """More can be captured than is held."""
     refusal = holds.capture_refusal
@@ -73,7 +73,7 @@ def capture_more_than_held() -> Patches:
     yield patch.object(specials, "capture", capture)
 
 
-@bug
+@bug("capture")
 def capture_after_expiry() -> Patches:
     """A hold can be captured after its time, until somebody has noticed."""
     refusal = holds.hold_refusal
@@ -86,7 +86,7 @@ def capture_after_expiry() -> Patches:
     yield patch.object(holds, "hold_refusal", late)
 
 
-@bug
+@bug("reverse")
 def reverse_too_much() -> Patches:
     """Reversals may give back more than was moved."""
     refusal = specials.reversal_refusal

@@ -15,7 +15,7 @@ from simulation import statements
 from simulation.planted.bug import Patches, bug
 
 
-@bug
+@bug("pause ledger")
 def skip_the_fence() -> Patches:
     """The head advances without comparing sequence and epoch."""
 
@@ -25,10 +25,11 @@ def skip_the_fence() -> Patches:
         return statements.one(bool=True)
 
     yield patch.dict(statements.RUN, advance_head=advance)
-    yield patch.dict(statements.CONDITIONS, advance_head=lambda *_: True)
+    yield patch.object(statements.writing, "advance_head", advance)
+    yield patch.dict(statements.CONDITIONS, advance_head=lambda *_: True, write_small_batch=lambda *_: True)
 
 
-@bug
+@bug("pause ledger")
 def no_new_epoch() -> Patches:
     """A standby takes the lease without raising the epoch."""
 
@@ -39,7 +40,7 @@ def no_new_epoch() -> Patches:
     yield patch.dict(statements.RUN, next_epoch=same_epoch)
 
 
-@bug
+@bug("transfer")
 def answer_before_commit() -> Patches:
     """Callers are answered before the commit."""
     decide = Writer._decide
@@ -54,17 +55,18 @@ def answer_before_commit() -> Patches:
     yield patch.object(Writer, "_decide", early)
 
 
-@bug
+@bug("cuts")
 def doubt_is_failure() -> Patches:
     """A commit whose answer got lost is taken as failed."""
 
-    async def failed(self: Writer, draft: Draft, lost: Exception) -> None:
+    async def failed(self: Writer, draft: Draft, lost: Exception) -> Head:
         await self._insist(self._store.connect)
+        return self.head
 
     yield patch.object(Writer, "_confirm", failed)
 
 
-@bug
+@bug("cuts")
 def doubt_is_success() -> Patches:
     """A commit whose answer got lost is taken as done."""
 
@@ -75,7 +77,7 @@ def doubt_is_success() -> Patches:
     yield patch.object(Writer, "_confirm", done)
 
 
-@bug
+@bug("disk full")
 def cache_of_failed_commit() -> Patches:
     """Memory keeps what a batch decided although its commit failed."""
     decide = Writer._decide
@@ -88,7 +90,7 @@ def cache_of_failed_commit() -> Patches:
     yield patch.object(Writer, "_decide", hasty)
 
 
-@bug
+@bug("cuts", "pause ledger")
 def step_down_with_certainty() -> Patches:
     """A writer that loses the fence while in doubt says that nothing was written."""
     confirm = Writer._confirm
@@ -102,7 +104,7 @@ def step_down_with_certainty() -> Patches:
     yield patch.object(Writer, "_confirm", certain)
 
 
-@bug
+@bug("clock jump")
 def clock_goes_back() -> Patches:
     """Booking times follow the clock, also when it goes back."""
     draft = Memory.draft
@@ -115,7 +117,7 @@ def clock_goes_back() -> Patches:
     yield patch.object(Memory, "draft", timed)
 
 
-@bug
+@bug("legs")
 def reuse_a_sequence() -> Patches:
     """Further legs do not use up their sequences."""
 
@@ -125,7 +127,7 @@ def reuse_a_sequence() -> Patches:
     yield patch.object(Draft, "take_further_legs", forgetful)
 
 
-@bug
+@bug("transfer")
 def drop_one_leg() -> Patches:
     """One credit in eleven is not written."""
     move = Draft.move
@@ -137,3 +139,15 @@ def drop_one_leg() -> Patches:
             self.entries.pop()
 
     yield patch.object(Draft, "move", lossy)
+
+
+@bug("cuts", "slow network")
+def no_epoch_in_doubt() -> Patches:
+    """Whoever asks about a lost answer does not shut out what is still on its way."""
+
+    def asked(session: Any, epoch: int) -> Any:
+        head = session.database.head
+        names = ("last_sequence", "writer_epoch", "booking_time")
+        return statements.records(names, [head] if head["writer_epoch"] == epoch else [])
+
+    yield patch.dict(statements.RUN, raise_own_epoch=asked)

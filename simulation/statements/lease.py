@@ -5,7 +5,7 @@ Never here: what is written.
 
 from typing import TYPE_CHECKING, Any
 
-from simulation.statements.registry import CONDITIONS, one, records, statement
+from simulation.statements.registry import CONDITIONS, one, statement
 from simulation.tables import Record
 
 if TYPE_CHECKING:
@@ -28,11 +28,17 @@ def _has_not_moved(session: "Session", sequence: int, epoch: int, *_: Any) -> bo
     return (head["last_sequence"], head["writer_epoch"]) == (sequence, epoch)
 
 
+def _has_epoch(session: "Session", epoch: int) -> bool:
+    return bool(session.database.head["writer_epoch"] == epoch)
+
+
 CONDITIONS |= {
     "take_lease": _may_take,
     "renew_lease": _is_own,
     "release_lease": _is_own,
     "advance_head": _has_not_moved,
+    "write_small_batch": _has_not_moved,
+    "raise_own_epoch": _has_epoch,
 }
 
 
@@ -90,5 +96,5 @@ def advance_head(session: "Session", sequence: int, epoch: int, last_sequence: i
 
 
 @statement
-def lock_head(session: "Session") -> list[Record]:
-    return records(("last_sequence", "writer_epoch", "booking_time"), [session.database.head])
+def raise_own_epoch(session: "Session", epoch: int) -> list[Record]:
+    return next_epoch(session) if _has_epoch(session, epoch) else []

@@ -25,7 +25,8 @@ LOCKS = {
     "release_lease": "lease",
     "next_epoch": "head",
     "advance_head": "head",
-    "lock_head": "head",
+    "raise_own_epoch": "head",
+    "write_small_batch": "head",
 }
 """Row locks that statements take, until their transaction ends."""
 

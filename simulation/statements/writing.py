@@ -6,11 +6,42 @@ Never here: whether it commits.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from simulation.statements.registry import HOLD, LIMITS, statement
-from simulation.tables import Row
+from simulation.statements.lease import advance_head
+from simulation.statements.registry import HOLD, LIMITS, one, statement
+from simulation.tables import Record, Row
 
 if TYPE_CHECKING:
     from simulation.database import Session
+
+
+_TRANSFER = ("sequence", "transfer_id", "debit_account", "credit_account", "amount_minor", "fingerprint", "value_date",
+             "currency", "kind", "outcome", "refusal", "leg_count", "reference", "actor_id", "flags")  # fmt: skip
+_ENTRY = ("account_number", "version", "sequence", "amount_minor", "balance_after_minor", "held_after_minor")
+_SENT = ("number", "sequence", "peer_id")
+_LANDED = ("first_number", "last_number", "first_sequence", "peer_id")
+
+
+@statement
+def write_small_batch(
+    session: "Session", sequence: int, epoch: int, last_sequence: int, time_us: int, business_date: int, *columns: Any
+) -> list[Record]:
+    if not advance_head(session, sequence, epoch, last_sequence, time_us):
+        return []
+    at = 0
+    for name, names in (
+        ("transfer", _TRANSFER),
+        ("entry", _ENTRY),
+        ("crossing_out", _SENT),
+        ("crossing_landed", _LANDED),
+    ):
+        for values in zip(*columns[at : at + len(names)], strict=True):
+            row = dict(zip(names, values, strict=True))
+            if name == "transfer":
+                row |= {"booking_time": time_us, "business_date": business_date}
+            session.insert(name, row)
+        at += len(names)
+    write_peers(session, *columns[at:])
+    return one(bool=True)
 
 
 @statement

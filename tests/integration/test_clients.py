@@ -11,7 +11,7 @@ from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
 from services.chassis import clients
 from services.chassis.clients import LedgerClient
-from services.chassis.interceptors import Observe
+from services.chassis.interceptors import Observed
 from services.domain import errors
 from services.domain.errors import BankError
 
@@ -25,7 +25,7 @@ class Ledger(ledger_pb2_grpc.LedgerServicer):
     def __init__(self) -> None:
         self.steps: list[Callable[[], object]] = []
         self.call_count = 0
-        self.server = grpc.aio.server(interceptors=[Observe()])
+        self.server = grpc.aio.server()
         self.address = ""
         self.stopping: asyncio.Future[None] | None = None
 
@@ -66,7 +66,7 @@ UNKNOWN = _raises(errors.OutcomeUnknown("OUTCOME_UNKNOWN", "the database did not
 async def _ledger(*steps: Callable[[], object], address: str = "127.0.0.1:0") -> AsyncIterator[Ledger]:
     ledger = Ledger()
     ledger.steps = list(steps)
-    ledger_pb2_grpc.add_LedgerServicer_to_server(ledger, ledger.server)
+    ledger_pb2_grpc.add_LedgerServicer_to_server(ledger, Observed(ledger.server))
     ledger.address = f"127.0.0.1:{ledger.server.add_insecure_port(address)}"
     await ledger.server.start()
     yield ledger

@@ -10,7 +10,7 @@ from hivecore.account.v1 import account_pb2, account_pb2_grpc
 
 from services.chassis import children, directory_cache
 from services.chassis.directory_cache import DirectoryCache
-from services.chassis.interceptors import Observe
+from services.chassis.interceptors import Observed
 from services.domain import errors
 
 
@@ -47,8 +47,8 @@ class Accounts(account_pb2_grpc.AccountsServicer):
 
 @asynccontextmanager
 async def _serving(accounts: Accounts, address: str = "127.0.0.1:0") -> AsyncIterator[str]:
-    server = grpc.aio.server(interceptors=[Observe()])
-    account_pb2_grpc.add_AccountsServicer_to_server(accounts, server)
+    server = grpc.aio.server()
+    account_pb2_grpc.add_AccountsServicer_to_server(accounts, Observed(server))
     port = server.add_insecure_port(address)
     await server.start()
     yield f"127.0.0.1:{port}"

@@ -18,7 +18,8 @@ BOUNDS = {
 }
 """Of each look-up: pages and rows that it may read at most, whatever the history."""
 
-BIG = {"entry", "transfer", "value_sum", "value_dated", "further_leg", "metadata"}
+BIG = {"entry", "transfer"}
+"""Tables that are long here; short ones may well be read through."""
 
 
 async def scanned_through(looking: asyncpg.Connection, query: str, *arguments: object) -> set[str]:

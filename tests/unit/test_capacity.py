@@ -114,6 +114,7 @@ def bench(**changes: Any) -> dict[str, Any]:
         "ledger_mb_at_start": 100.0,
         "shards": 2,
         "accounts": 50_000,
+        "others_share": 0.25,
     }
     names = ("single_64", "calls_1000_local", "calls_1000_crossing_100")
     conditions = {"began": "today", "cores": 2, "processor": "one", "postgresql": {"fsync": "on"}}
@@ -131,6 +132,7 @@ def test_costs_are_read_from_a_bench_run() -> None:
     assert found.crossing_factor == {"gateway": 1.0, "ledger": 1.0, "postgres": 1.0}
     assert found.ledger_bytes_per_account == pytest.approx(200e6 / 50_000)
     assert found.ledger_bytes_at_start == pytest.approx(50e6)
+    assert found.source.endswith("fsync on, others used up to 25% of the machine")
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from memory_special import (
 from services.domain.chart import transit_account
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import changes, posting
-from services.ledger.books import Allowance, Crossing, Restriction
+from services.ledger.books import Allowance, Restriction
 from services.ledger.change_rows import Change, ChangeDecision
 from services.ledger.changes import (
     ACTIVE,
@@ -36,6 +36,7 @@ from services.ledger.changes import (
     PENDING,
 )
 from services.ledger.draft import Draft
+from services.ledger.traffic import Crossing
 
 PAYER, SECOND, PAYEE, FAR = (*(customer_account(1, serial) for serial in (1, 2, 3)), customer_account(2, 1))
 FEES = customer_account(1, 4)
@@ -318,3 +319,9 @@ def test_a_refused_change_changes_nothing_of_what_it_asks(books: SpecialBooks) -
     assert reasons(books, asked) == [Refusal.ACCOUNT_NOT_EMPTY]
     assert post(books, ask(1, PAYER, PAYEE, 1_000)).outcomes == [POSTED]
     assert books.caps == {}
+
+
+def test_a_cap_needs_a_customer(books: SpecialBooks) -> None:
+    books.open(FEES + 97)
+    decided = change(books, a_change(1, FEES + 97, cap=100), a_change(2, PAYER, cap=100))
+    assert [one.refusal for one in decided if one is not None] == [Refusal.CUSTOMER_MISSING, 0]

@@ -1,5 +1,7 @@
 """The load kit's pure parts: arrivals, popularity, hot accounts, journals, goals and what the benchmark measures."""
 
+import subprocess
+import sys
 from collections import Counter
 from itertools import islice, pairwise
 from random import Random
@@ -185,3 +187,13 @@ def test_the_long_form_has_every_row_once_and_the_short_form_some_of_them() -> N
 def test_a_choice_of_rows_brings_along_what_they_need_and_no_more() -> None:
     (stage,) = stages(Sizes(), ["hot_account"])
     assert [type(step).__name__ for step in stage.steps] == ["PgbenchBefore", "Accounts", "Scenario", "PgbenchAfter"]
+
+
+def test_the_options_of_a_locust_run_stand_in_its_web_ui_too() -> None:
+    # In a process of its own: locust patches the one that it is imported into.
+    question = (
+        "from locust.argument_parser import get_empty_argument_parser; from loadtest.users import options; "
+        "parser = get_empty_argument_parser(); options.add(parser); print(*parser.args_included_in_web_ui)"
+    )
+    said = subprocess.run([sys.executable, "-c", question], capture_output=True, text=True, check=True).stdout.split()
+    assert {"popularity", "crossing_share", "hot_share", "think_seconds_min", "batch_transfers"} <= set(said)

@@ -95,6 +95,15 @@ def test_a_capture_can_be_reversed(books: SpecialBooks) -> None:
     assert refusal(books, reverse(4, 2, (PAYEE, PAYER, 50))) == Refusal.ORIGINAL_NOT_FOUND  # A hold moved nothing.
 
 
+def test_a_reversal_finds_an_original_of_its_own_batch(books: SpecialBooks) -> None:
+    draft = books.draft()
+    posting.post(draft, columns([legs(7, *CHAIN)]))
+    assert list(posting.post(draft, columns([reverse(8, 7, *MIRRORED)])).outcomes) == [POSTED]
+    assert posting.post(draft, columns([reverse(9, 7, *MIRRORED)])).refusals == [Refusal.REVERSAL_EXCEEDS_ORIGINAL]
+    refused = posting.post(draft, columns([ask(10, EMPTY, PAYER, 10**9), reverse(11, 10, (PAYER, PAYEE, 1))]))
+    assert refused.refusals == [Refusal.DEBIT_ACCOUNT_NOT_FOUND, Refusal.ORIGINAL_NOT_POSTED]
+
+
 # What is not a reversal
 
 

@@ -41,9 +41,11 @@ CODE_BY_REFUSAL: Final[dict[Refusal, str]] = {
     Refusal.DAY_COUNT_LIMIT: "AM21",
     Refusal.CUSTOMER_DAY_LIMIT: "AM14",
     Refusal.CREDIT_BALANCE_LIMIT: "AM21",
+    Refusal.CUSTOMER_MISSING: "MS03",
     Refusal.STATE_MAY_NOT_FOLLOW: "MS03",
     Refusal.ACCOUNT_NOT_EMPTY: "MS03",
     Refusal.TRANSFER_ID_TAKEN: "DU03",
+    Refusal.PROMISE_TIMED_OUT: "AB06",
 }
 
 CODE_BY_REASON: Final[dict[str, str]] = {
