@@ -59,7 +59,10 @@ class Striker:
     async def strike(self, fault: Fault) -> None:
         """Let a fault begin, last and end."""
         async with self._begin[fault.kind](fault):
-            await asyncio.sleep(fault.seconds)
+            loop = asyncio.get_running_loop()
+            over = loop.create_future()
+            loop.call_later(fault.seconds, over.set_result, None)
+            await over
 
     @asynccontextmanager
     async def _killed(self, fault: Fault) -> AsyncIterator[None]:
