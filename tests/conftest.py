@@ -8,7 +8,7 @@ import asyncio
 import os
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -18,6 +18,7 @@ import ledger_databases
 import pytest
 import uvloop
 from hypothesis import settings
+from ledger_databases import MakeDatabase
 
 from services.chassis.embedded_postgres import EmbeddedPostgres
 
@@ -27,8 +28,6 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=100)
 settings.register_profile("wide", deadline=None, print_blob=True, max_examples=1_000)
 settings.load_profile("repeatable")
-
-MakeDatabase = Callable[[], Awaitable[str]]
 
 _numbers = count(1)
 

@@ -3,9 +3,14 @@
 To a session that plays the replica, triggers do not apply: so the test's means can do what no ledger can.
 """
 
+from collections.abc import Awaitable, Callable
+
 import asyncpg
 
 from services.chassis import migrations
+
+MakeDatabase = Callable[[], Awaitable[str]]
+"""Makes an empty database and gives its DSN."""
 
 TABLES = (
     "account",
@@ -18,6 +23,11 @@ TABLES = (
     "crossing_returned",
     "crossing_landed",
     "crossing_refused",
+    "leg_route",
+    "promise",
+    "decision_out",
+    "decision_landed",
+    "refused_leg",
     "customer_cap",
     "actor",
     "relation",

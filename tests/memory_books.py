@@ -13,16 +13,14 @@ from services.domain.metadata import Metadata
 from services.ledger.books import (
     AccountState,
     Creditor,
-    Crossing,
-    Crossings,
     Decision,
     Leg,
     PlaceError,
     TransferRow,
     Transfers,
-    Watermarks,
 )
 from services.ledger.draft import Draft
+from services.ledger.traffic import Crossing, Crossings, Watermarks
 
 CZK, EUR = 203, 978
 TODAY = 20_000

@@ -19,7 +19,6 @@ from services.ledger.books import (
     Answers,
     Cap,
     CapKey,
-    Crossing,
     Flag,
     Hold,
     HoldCommand,
@@ -35,6 +34,7 @@ from services.ledger.books import (
 from services.ledger.change_rows import Change, ChangeDecision
 from services.ledger.draft import Draft
 from services.ledger.rows import packed
+from services.ledger.traffic import Crossing
 
 HOUR = 3_600
 SECOND_US = 1_000_000

@@ -50,7 +50,6 @@ CALLS: Final[dict[str, str]] = {
     "HOLD_ID_REUSED": "PlaceHold",
     "HOLD_NOT_FOUND": "GetHold, IncreaseHold, CaptureHold, ReleaseHold",
     "INTERNAL": "every call",
-    "LEGS_ON_SEVERAL_SHARDS": "PostTransfer, PostTransfers, CaptureHold",
     "MESSAGE_ID_REUSED": "RegisterPaymentFile",
     "OUTCOME_UNKNOWN": "every call that writes",
     "PARTNER_BANK_NOT_FOUND": "PostTransfer, PostTransfers, CaptureHold",
@@ -61,6 +60,8 @@ CALLS: Final[dict[str, str]] = {
     "TRANSFER_ID_REUSED": "PostTransfer, PostTransfers, CaptureHold, ReverseTransfer",
     "TRANSFER_NOT_FOUND": "GetTransfer",
     "WRONG_SHARD": "none: between the services only",
+    "TRANSFER_UNDECIDED": "PostTransfer, PostTransfers, ReverseTransfer",
+    "PROMISES_FULL": "between ledgers",
 }
 """Where neither the kind nor a field of the request tells."""
 

@@ -13,6 +13,7 @@ from services.cli.commands import (
     managing,
     money,
     payment_files,
+    payroll,
     planning,
     products,
     records,
@@ -47,6 +48,7 @@ app.add_typer(statements.transfers, name="transfers")
 app.command("gl")(statements.general_ledger)
 app.command("import")(files.import_)
 app.command("pay")(files.pay)
+app.command("payroll")(payroll.payroll)
 app.command("payment-file")(payment_files.payment_file)
 app.command("shards")(running.shards)
 app.command("top")(watching.top)

@@ -28,6 +28,8 @@ PAYMENT_COLUMNS: Final = (
     "category",
 )
 
+PAYROLL_COLUMNS: Final = ("account", "amount")
+
 ROW_MALFORMED: Final = "ROW_MALFORMED"
 """The line is not a row of this file: fields missing or too many, a stray quote, not UTF-8."""
 FIELD_INVALID: Final = "FIELD_INVALID"
@@ -86,7 +88,17 @@ class PaymentRow:
     category: str
 
 
-Row = TypeVar("Row", CustomerRow, AccountRow, PaymentRow)
+@dataclass(frozen=True, slots=True)
+class PayrollRow:
+    """One payee of a payroll."""
+
+    line: int
+    reference: str
+    """The payee's account number."""
+    amount_minor: int
+
+
+Row = TypeVar("Row", CustomerRow, AccountRow, PaymentRow, PayrollRow)
 
 
 @dataclass(slots=True)
@@ -170,6 +182,23 @@ def parse_payments(name: str, data: bytes) -> ParsedPayments:
         )
 
     _parse(parsed, data, PAYMENT_COLUMNS, read)
+    return parsed
+
+
+def parse_payroll(name: str, data: bytes, currency_code: str) -> Parsed[PayrollRow]:
+    """Read the payees of a payroll in one currency. Raises `FileRefused` for a wrong header."""
+    parsed = Parsed[PayrollRow](name)
+
+    def read(line: int, fields: Mapping[str, str]) -> PayrollRow:
+        account = _reference(fields, "account")
+        if not (len(account) == 16 and account.isascii() and account.isdigit()):
+            raise _Bad(FIELD_INVALID, f"account: {account!r} is not an account number, 16 digits")
+        try:
+            return PayrollRow(line, account, parse_amount(fields["amount"], currency_code))
+        except AmountInvalid as error:
+            raise _Bad(FIELD_INVALID, f"amount: {error}") from error
+
+    _parse(parsed, data, PAYROLL_COLUMNS, read)
     return parsed
 
 

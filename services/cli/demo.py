@@ -83,6 +83,7 @@ async def _walk(bank: Bank, stack: AsyncExitStack, *, as_json: bool) -> Walk:
             episodes.limits,
             episodes.freeze,
             episodes.reversals,
+            episodes.several_shards,
             filing_episode.payment_file,
             history_episode.history,
             product_episode.products,

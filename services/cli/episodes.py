@@ -1,4 +1,4 @@
-"""Episodes of the walk: holds, limits, a frozen account, reversals. Each checks itself.
+"""Episodes of the walk: holds, limits, a frozen account, reversals, transfers over all shards. Each checks itself.
 
 Never here: how a step is told (`demo.py`).
 """
@@ -8,8 +8,9 @@ from typing import Final
 
 from hivecore.gateway.v1 import bank_pb2
 
-from services.cli.demonstration import CURRENCY, Walk, transfer_of
+from services.cli.demonstration import CURRENCY, TOO_MUCH_MINOR, Walk, transfer_of
 from services.cli.ids import new_id
+from services.domain.errors import BankError
 
 HELD_MINOR: Final = 200_00
 CAPTURED_MINOR: Final = 150_00
@@ -20,6 +21,7 @@ LIMIT_MINOR: Final = 50_00
 OVER_LIMIT_MINOR: Final = 80_00
 GIFT_MINOR: Final = 90_00
 PART_MINOR: Final = 60_00
+BILL_MINOR: Final = 5_00
 
 
 async def holds(walk: Walk, payer: str, payee: str) -> None:
@@ -73,6 +75,29 @@ async def reversals(walk: Walk, payer: str, payee: str) -> None:
     rest = GIFT_MINOR - PART_MINOR
     await walk.step(f"give the other {text(rest)} back", "POSTED", _reverse(walk, name, rest))
     await walk.step("give one more back", "REVERSAL_EXCEEDS_ORIGINAL", _reverse(walk, name, 1))
+
+
+async def several_shards(walk: Walk, payer: str, payee: str) -> None:
+    """Pay everybody in one transfer, find one who cannot be paid, give it all back."""
+    text, others = walk.text, [account for account in walk.accounts if account != payer]
+    legs = [transfer_of(payer, other, BILL_MINOR, "").legs[0] for other in others]
+    bills = bank_pb2.Transfer(transfer_id=new_id(), legs=legs, reference="bills")
+    title = f"pay {text(BILL_MINOR)} each to {len(others)} accounts on all shards in one transfer"
+    await walk.step(title, "POSTED", walk.post(bills))
+    too_much = bank_pb2.Transfer(transfer_id=new_id(), legs=legs, reference="bills")
+    too_much.legs.append(transfer_of(payee, payer, TOO_MUCH_MINOR, "").legs[0])
+    title = f"do so again, with one leg too much: leg {len(others)} is refused, nobody is paid"
+    await walk.step(title, f"INSUFFICIENT_FUNDS, leg {len(others)}", _refused_leg(walk, too_much))
+    name = f"accounts/{payer}/transfers/{bills.transfer_id}"
+    await walk.step("give all of it back in one transfer", "POSTED", _reverse(walk, name, 0))
+
+
+async def _refused_leg(walk: Walk, wanted: bank_pb2.Transfer) -> str:
+    """Post a transfer that is refused, and tell why and for which leg."""
+    try:
+        return await walk.post(wanted)
+    except BankError as error:
+        return f"{error.reason}, leg {error.metadata.get('leg')}"
 
 
 def _hold(account: str, amount_minor: int, payee: str, seconds: int = 0) -> bank_pb2.Hold:

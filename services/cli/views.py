@@ -199,6 +199,7 @@ def shard_view(shard: bank_pb2.Shard) -> View:
         "writer_epoch": shard.writer_epoch,
         "last_sequence": shard.last_sequence,
         "crossings_in_flight_count": shard.crossings_in_flight_count,
+        "promises_open_count": shard.promises_open_count,
         "ledger_addresses": list(shard.ledger_addresses),
     }
 

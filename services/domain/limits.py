@@ -13,8 +13,11 @@ AMOUNT_MINOR_MAX: Final = 10**15
 BALANCE_MINOR_MAX: Final = 9 * 10**18
 """Largest balance either way; just under int64, so that a sum can be tested after it is made."""
 
-LEGS_PER_TRANSFER_MAX: Final = 100
-"""Legs of one transfer: they are decided without interruption, so their number bounds a pause."""
+LEGS_PER_TRANSFER_MAX: Final = 2_000
+"""Legs of one transfer, a payroll for instance: decided without interruption, some 20 ms on one shard."""
+
+LEGS_PER_CALL_MAX: Final = 16_000
+"""Legs of all transfers of one call: twice a batch, 0.5 MiB on the wire."""
 
 TRANSFERS_PER_CALL_MAX: Final = 8_000
 """Transfers of one call; about 1 MiB on the wire, and one batch of a shard."""
@@ -68,9 +71,20 @@ DEADLINE_SECONDS_DEFAULT: Final = 15.0
 CROSSINGS_PER_CALL_MAX: Final = 8_000
 """Crossings handed to a peer in one call."""
 
+PROMISED_LEGS_MAX: Final = 100_000
+"""Legs of open promises of one shard, some 40 MB; beyond, transfers over several shards wait."""
+
+PROMISED_MINOR_MAX: Final = 2 * 10**17
+"""The most that open promises may credit to one account: 200 of the largest amounts."""
+
 # One batch of the largest transfers into an empty account must not overflow its balance.
 assert AMOUNT_MINOR_MAX * BATCH_TRANSFERS_MAX <= BALANCE_MINOR_MAX
 # A balance beyond the limit by one largest amount still fits int64, so it can be compared.
 assert BALANCE_MINOR_MAX + AMOUNT_MINOR_MAX <= INT64_MAX
+# What was promised can be credited, whatever else was credited since.
+assert BALANCE_MINOR_MAX + PROMISED_MINOR_MAX + AMOUNT_MINOR_MAX <= INT64_MAX
+# What all legs of a transfer move still fits int64.
+assert AMOUNT_MINOR_MAX * LEGS_PER_TRANSFER_MAX <= BALANCE_MINOR_MAX
+assert LEGS_PER_TRANSFER_MAX <= LEGS_PER_CALL_MAX
 # Whatever may be asked for in one call fits one batch and, alone, an empty queue.
 assert TRANSFERS_PER_CALL_MAX <= BATCH_TRANSFERS_MAX <= QUEUE_TRANSFERS_MAX

@@ -27,6 +27,8 @@ class Refusal(IntEnum):
 
     REVERSED_BEFORE_ARRIVAL = 5
     """Somebody reversed the transfer before it was asked for."""
+    PROMISE_TIMED_OUT = 7
+    """Of a transfer over several shards: it was given up before all of them had promised their parts."""
     DEBIT_ACCOUNT_NOT_FOUND = 10
     CREDIT_ACCOUNT_NOT_FOUND = 20
     HOLD_NOT_FOUND = 21
@@ -75,7 +77,7 @@ class Refusal(IntEnum):
     ACCOUNT_NOT_EMPTY = 116
     """Closing needs a balance of 0, no holds and nothing on its way to another shard."""
     TRANSFER_ID_TAKEN = 120
-    """Only as the reason of a return: the payee's shard knows the id for another transfer."""
+    """Another shard that takes part, or the payee's in a return, knows the id for another transfer."""
 
 
 NOT_THERE: Final = frozenset(

@@ -6,7 +6,7 @@ may be a chart code, a negative number that stands for one of the bank's own acc
 which shard. Never here: what the other values mean.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final, NamedTuple, TypeVar
@@ -118,6 +118,8 @@ class Outcomes:
     """None at all or one per transfer; 0 where there is an outcome."""
     repeats: Sequence[int] = field(default_factory=list)
     """Places that had their outcome before, where there is or was a fee."""
+    refused_legs: Mapping[int, int] = field(default_factory=dict)
+    """Which of several legs is to blame, by place."""
 
 
 def transfer_id(transfers: Transfers, place: int) -> bytes:
@@ -211,6 +213,7 @@ def cut(outcomes: Outcomes, sizes: Iterable[int]) -> list[Outcomes]:
                 outcomes.booking_times_us[first:after],
                 outcomes.errors[first:after],
                 [place - first for place in outcomes.repeats if first <= place < after],
+                {place - first: leg for place, leg in outcomes.refused_legs.items() if first <= place < after},
             )
         )
         first = after

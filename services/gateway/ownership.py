@@ -29,7 +29,7 @@ class Ownership:
 
     async def owns_one(self, caller: Caller, numbers: Collection[int], deadline: float) -> bool:
         """Tell whether at least one of the accounts is the customer's that the caller is limited to."""
-        return bool(await self._owned(caller, numbers, deadline))
+        return bool(await self.owned(caller, numbers, deadline))
 
     async def transfer_faults(
         self, caller: Caller, transfers: Transfers, refused: Collection[int], deadline: float
@@ -43,7 +43,7 @@ class Ownership:
             return {}
         faults: dict[int, errors.BankError] = {}
         legs = _legs(transfers, refused)
-        owned = await self._owned(caller, {debit for _, debit, _ in legs}, deadline)
+        owned = await self.owned(caller, {debit for _, debit, _ in legs}, deadline)
         for place, debit, credit in legs:
             if _is_internal(debit) or (_is_internal(credit) and not _is_nostro_name(credit)):
                 faults.setdefault(
@@ -53,7 +53,7 @@ class Ownership:
                 faults.setdefault(place, account_of_another_customer())
         return faults
 
-    async def _owned(self, caller: Caller, numbers: Collection[int], deadline: float) -> set[int]:
+    async def owned(self, caller: Caller, numbers: Collection[int], deadline: float) -> set[int]:
         """Return those of the accounts that belong to the caller's customer."""
         customer = caller.customer_number
         assert customer is not None

@@ -107,8 +107,11 @@ class Books:
             # Whoever may not see the account does not learn what is missing either.
             await self._ownership.check_account(caller, number, deadline)
             raise _transfer_not_found(transfer_id) from None
-        if caller.customer_number is not None and not await self._ownership.owns_one(caller, sides, deadline):
-            raise account_of_another_customer()
+        if caller.customer_number is not None:
+            owned = await self._ownership.owned(caller, sides, deadline)
+            if not owned:
+                raise account_of_another_customer()
+            _keep_own_legs(record, owned)
         soon = min(deadline, asyncio.get_running_loop().time() + LANDING_SECONDS_MAX)
         with suppress(errors.BankError):
             await self.settle(record, soon)
@@ -188,7 +191,17 @@ def _shard(facts: ShardFacts, directory: Directory, status: ledger_pb2.ShardStat
         shard.writer_epoch = status.writer_epoch
         shard.last_sequence = status.last_sequence
         shard.crossings_in_flight_count = status.crossings_in_flight_count
+        shard.promises_open_count = status.promises_open_count
     return shard
+
+
+def _keep_own_legs(record: ledger_pb2.TransferRecord, owned: Collection[int]) -> None:
+    """Leave out the legs of others, unless it is the first payer who asks: nobody sees a colleague's salary."""
+    if record.legs[0].debit_account in owned:
+        return
+    own = [leg for leg in record.legs if leg.debit_account in owned or leg.credit_account in owned]
+    del record.legs[:]
+    record.legs.extend(own)
 
 
 def _transfer_not_found(transfer_id: bytes) -> errors.NotFound:

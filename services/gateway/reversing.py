@@ -43,9 +43,11 @@ class Reversals:
         original = await self._original(caller, asked, deadline)
         await self._books.settle(original, deadline)
         shard_of = self._directory.current.shard_of_account
-        first = original.legs[0]
+        first, *further = original.legs
+        home = shard_of(first.debit_account)
+        spans = any(shard_of(side) != home for leg in further for side in (leg.debit_account, leg.credit_account))
         transfers = commands.reversing(
-            asked, original, is_crossing=shard_of(first.debit_account) != shard_of(first.credit_account)
+            asked, original, is_crossing=not spans and shard_of(first.credit_account) != home
         )
         shown = bank_pb2.Transfer(reference=asked.reference)
         return await self._posting.post_read(caller, shown, transfers, None, deadline)

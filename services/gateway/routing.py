@@ -1,7 +1,8 @@
 """Which shard decides a transfer, and how a call's transfers are split over shards. Pure.
 
-The home shard is that of the first leg's debit account; all legs must lie there, except that the first
-may credit an account on another shard: a crossing. A chart name stands for the bank's own account
+The home shard is that of the first leg's debit account; of a reversal, that of the original's. When all
+legs lie there, except that the first may credit an account on another shard (a crossing), it decides
+alone; otherwise it asks the others for their promises, in a lane of its own. A chart name stands for the bank's own account
 on the other side's shard. Never here: the directory's freshness, or sending anything.
 """
 
@@ -11,11 +12,12 @@ from typing import Final
 
 from services.domain import chart, errors, identifiers
 from services.domain.directory import Directory
-from services.gateway import wire
 from services.gateway.columns import Transfers, code_of_chart_side, pick
 
 LANE_MIXED: Final = 0
 """The lane of a part whose payees lie on several shards."""
+LANE_SPANNING: Final = -1
+"""The lane of transfers over several shards: they wait for others, and nobody waits for them."""
 
 
 @dataclass(slots=True)
@@ -41,6 +43,7 @@ def split(
     """
     places = range(len(transfers)) if places is None else places
     faults: dict[int, errors.BankError] = {}
+    homes: dict[int, int] = {}
     if min(transfers.debit_accounts) < 0 or min(transfers.credit_accounts) < 0 or transfers.further_legs:
         transfers = replace(
             transfers,
@@ -49,13 +52,15 @@ def split(
             further_legs=list(transfers.further_legs),
         )
         faults = _resolve_chart_names(transfers, directory, refused, places)
-        faults |= _further_leg_faults(transfers, directory, refused, faults)
+        faults |= _resolve_further_legs(transfers, directory, refused, faults, homes)
     shard_by_slot = directory.shard_by_slot
     debits, credits_ = transfers.debit_accounts, transfers.credit_accounts
     places_by_shard: dict[int, list[int]] = {}
     lane_by_shard: dict[int, int] = {}
     for place in places:
         if place in refused or place in faults:
+            continue
+        if homes and place in homes:
             continue
         home = shard_by_slot[debits[place] // 10**12]
         payee = shard_by_slot[credits_[place] // 10**12]
@@ -69,14 +74,16 @@ def split(
         places_by_shard[home].append(place)
         if lane_by_shard[home] != payee:
             lane_by_shard[home] = LANE_MIXED
+    parts = [(shard_id, lane_by_shard[shard_id], theirs) for shard_id, theirs in places_by_shard.items()]
+    if homes:
+        places_by_home: dict[int, list[int]] = {}
+        for place in places:
+            if place in homes:
+                places_by_home.setdefault(homes[place], []).append(place)
+        parts += [(home, LANE_SPANNING, theirs) for home, theirs in places_by_home.items()]
     return [
-        Part(
-            shard_id,
-            lane_by_shard[shard_id],
-            theirs,
-            transfers if len(theirs) == len(transfers) else pick(transfers, theirs),
-        )
-        for shard_id, theirs in places_by_shard.items()
+        Part(shard_id, lane, theirs, transfers if len(theirs) == len(transfers) else pick(transfers, theirs))
+        for shard_id, lane, theirs in parts
     ], faults
 
 
@@ -135,10 +142,14 @@ def _internal_account(side: int, shard_id: int, currency: int) -> int:
     return chart.internal_account(shard_id, code, currency, sub_number)
 
 
-def _further_leg_faults(
-    transfers: Transfers, directory: Directory, refused: Container[int], faults: Container[int]
+def _resolve_further_legs(
+    transfers: Transfers,
+    directory: Directory,
+    refused: Container[int],
+    faults: Container[int],
+    homes: dict[int, int],
 ) -> dict[int, errors.BankError]:
-    """Resolve the chart names of legs after the first; tell which transfers leave their home shard."""
+    """Resolve the chart names of legs after the first; put into `homes` who decides what is not one shard's alone."""
     found: dict[int, errors.BankError] = {}
     shard_of = directory.shard_of_account
     for row, leg in enumerate(transfers.further_legs):
@@ -159,7 +170,11 @@ def _further_leg_faults(
             found[place] = _same_account()
             continue
         transfers.further_legs[row] = leg._replace(debit_account=debit, credit_account=credit)
-        home = shard_of(transfers.debit_accounts[place])
-        if home and {shard_of(debit), shard_of(credit)} - {home}:
-            found[place] = wire.legs_on_several_shards()
+        sides_of_first = shard_of(transfers.debit_accounts[place]), shard_of(transfers.credit_accounts[place])
+        special = transfers.specials.get(place)
+        home = sides_of_first[1 if special is not None and special.original_id else 0]
+        if all(sides_of_first) and {shard_of(debit), shard_of(credit)} - {home}:
+            homes[place] = home
+    for place in found:
+        homes.pop(place, None)
     return found

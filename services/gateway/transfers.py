@@ -50,6 +50,8 @@ class Decided:
     errors: dict[int, errors.BankError]
     repeats: set[int] = field(default_factory=set)
     """Places that had their outcome before, where there is or was a fee."""
+    refused_legs: dict[int, int] = field(default_factory=dict)
+    """Which of several legs is to blame."""
     parts: list[Part] = field(default_factory=list)
     """As routed last."""
 
@@ -98,7 +100,8 @@ class Posting:
                 outcome=Outcome(outcome).name,
             )
         if outcome not in _DONE:
-            raise wire.refusal_error(transfers.transfer_ids, outcome, decided.refusals[0])
+            leg = decided.refused_legs.get(0)
+            raise wire.refusal_error(transfers.transfer_ids, outcome, decided.refusals[0], leg)
         if 0 in decided.repeats:
             # The fee may have been another when it was posted; only the books know.
             record = await self._shards.call(
@@ -117,8 +120,14 @@ class Posting:
         """Post transfers, each on its own, by `deadline` (loop time)."""
         validation.check_count(len(asked), limits.TRANSFERS_PER_CALL_MAX, "TRANSFERS_COUNT_INVALID", "transfers")
         transfers, faults = await self.read(asked, lambda place: f"transfers[{place}]")
+        if len(transfers.further_legs) > limits.LEGS_PER_CALL_MAX:
+            raise errors.Malformed("LEGS_TOO_MANY", "transfers", f"at most {limits.LEGS_PER_CALL_MAX} legs a call")
         decided = await self._post(caller, transfers, faults, deadline)
         results = list(map(_result, decided.outcomes, decided.refusals))
+        for place, leg in decided.refused_legs.items():
+            results[place] = bank_pb2.TransferResult(
+                state=results[place].state, reason=results[place].reason, refused_leg=leg
+            )
         statuses = Statuses()
         for count, (place, error) in enumerate(decided.errors.items(), start=1):
             results[place] = bank_pb2.TransferResult(error=statuses.of(error))
@@ -260,6 +269,8 @@ def _join(decided: Decided, part: Part, answer: Outcomes) -> list[int]:
         decided.outcomes[place] = outcome
         decided.refusals[place] = refusal
         decided.booking_times_us[place] = booking_time_us
+    for index, leg in answer.refused_legs.items():
+        decided.refused_legs[part.places[index]] = leg
     decided.repeats.update(part.places[index] for index in answer.repeats)
     for index, error in enumerate(answer.errors):
         if error == ledger_pb2.PLACE_ERROR_WRONG_SHARD:

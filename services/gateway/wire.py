@@ -26,6 +26,7 @@ _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 
 _SENTENCES: Final = {
     Refusal.REVERSED_BEFORE_ARRIVAL: "somebody reversed the transfer before it was asked for",
+    Refusal.PROMISE_TIMED_OUT: "it was given up before every shard had promised its part",
     Refusal.DEBIT_ACCOUNT_NOT_FOUND: "the debit account is not in the books",
     Refusal.CREDIT_ACCOUNT_NOT_FOUND: "the credit account is not in the books",
     Refusal.HOLD_NOT_FOUND: "the debit account has no such hold",
@@ -57,7 +58,7 @@ _SENTENCES: Final = {
     Refusal.CUSTOMER_MISSING: "the account has no customer whose cap could be set",
     Refusal.STATE_MAY_NOT_FOLLOW: "the account's state does not allow that one next",
     Refusal.ACCOUNT_NOT_EMPTY: "the account has a balance, a hold, or money on its way to another shard",
-    Refusal.TRANSFER_ID_TAKEN: "the payee's shard knows the id for another transfer",
+    Refusal.TRANSFER_ID_TAKEN: "another shard that takes part knows the id for another transfer",
 }
 assert _SENTENCES.keys() == set(Refusal)
 
@@ -80,6 +81,7 @@ STATE_BY_RESTRICTIONS: Final = {
 _ASKED: Final = 1
 _LANDING: Final = 2
 _BURIED: Final = 8
+_PROMISED: Final = 9
 """Kinds of the books' transfers; those between are holds' commands."""
 
 
@@ -107,7 +109,8 @@ def post_request(shard_id: int, transfers: Transfers, directory_version: int) ->
 def outcomes(response: ledger_pb2.PostTransfersResponse) -> Outcomes:
     """Read a ledger's answer."""
     columns = (response.outcomes, response.refusals, response.booking_times_us, response.errors)
-    return Outcomes(*columns, response.repeats)
+    legs = {refused.place: refused.leg for refused in response.refused_legs}
+    return Outcomes(*columns, response.repeats, legs)
 
 
 def place_error(number: int, transfer_id: bytes) -> errors.BankError:
@@ -122,16 +125,11 @@ def place_error(number: int, transfer_id: bytes) -> errors.BankError:
             return errors.Unavailable(
                 "PAYEE_SHARD_UNREACHABLE", "the payee's shard does not answer; nothing was written"
             )
-        case ledger_pb2.PLACE_ERROR_LEGS_ON_SEVERAL_SHARDS:
-            return legs_on_several_shards()
+        case ledger_pb2.PLACE_ERROR_UNDECIDED:
+            return errors.Unavailable(
+                "TRANSFER_UNDECIDED", "not every shard has promised its part in time: send the same id again"
+            )
     raise AssertionError(f"a ledger gave neither an outcome nor a known error: {number}")
-
-
-def legs_on_several_shards() -> errors.Refused:
-    """Refuse a transfer whose further legs leave its home shard."""
-    return errors.Refused(
-        "LEGS_ON_SEVERAL_SHARDS", "only the first leg may leave the payer's shard; the others must lie on it"
-    )
 
 
 def refusal_name(refusal: int) -> str:
@@ -139,9 +137,12 @@ def refusal_name(refusal: int) -> str:
     return Refusal(refusal).name if refusal else ""
 
 
-def refusal_error(transfer_id: bytes, outcome: int, refusal: int) -> errors.BankError:
-    """Say that a transfer was refused or returned."""
-    return refused(refusal, {"transfer_id": identifiers.uuid_text(transfer_id), "state": Outcome(outcome).name})
+def refusal_error(transfer_id: bytes, outcome: int, refusal: int, leg: int | None = None) -> errors.BankError:
+    """Say that a transfer was refused or returned; `leg` is the one of several that is to blame, from 0."""
+    metadata = {"transfer_id": identifiers.uuid_text(transfer_id), "state": Outcome(outcome).name}
+    if leg is not None:
+        metadata["leg"] = str(leg)
+    return refused(refusal, metadata)
 
 
 def actor(caller: Caller) -> ledger_pb2.Actor:
@@ -195,7 +196,7 @@ def posted_transfer(
 
 def is_transfer(record: ledger_pb2.TransferRecord) -> bool:
     """Tell a transfer, or an id that was refused beforehand, from a hold's command."""
-    return record.kind in {_ASKED, _LANDING, _BURIED}
+    return record.kind in {_ASKED, _LANDING, _BURIED, _PROMISED}
 
 
 def is_landing_of(landed: ledger_pb2.TransferRecord, sent: ledger_pb2.TransferRecord) -> bool:
@@ -232,6 +233,7 @@ def transfer_of_record(record: ledger_pb2.TransferRecord) -> bank_pb2.Transfer:
         actor=record.actor.subject,
         channel=record.actor.channel,
         metadata=record.metadata,
+        refused_leg=record.refused_leg if record.refused_leg >= 0 else None,
     )
 
 

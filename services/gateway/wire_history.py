@@ -10,7 +10,7 @@ from services.gateway import wire
 
 def entry(account_number: int, currency: int, row: ledger_pb2.ListEntriesResponse.Entry) -> bank_pb2.Entry:
     """Write one line of an account's history; what a hold's command wrote has no transfer and no other side."""
-    moves = row.kind <= bank_pb2.Entry.RETURN
+    moves = row.kind <= bank_pb2.Entry.RETURN or row.kind >= bank_pb2.Entry.PROMISED
     # A hold is its payer's, and a reversal credits whoever paid the original.
     payee = row.counterparty_account if row.amount_minor < 0 else account_number
     return bank_pb2.Entry(

@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 from services.chassis import postgres
 from services.domain.identifiers import account_text, uuid_text
 from services.domain.outcomes import Outcome
-from services.ledger import audit_rules, audit_shard
+from services.ledger import audit_promises, audit_rules, audit_shard
 from services.ledger.audit_report import Acknowledged, Evidence, Report, results
 from services.ledger.audit_rules import Snapshot
 from services.ledger.audit_shard import AuditedShard
@@ -59,6 +59,7 @@ async def audit(
         await _each(shards, lambda shard: shard.read_streams(snapshots))
         await _each(shards, lambda shard: shard.read_moving(snapshots))
         await _compare_crossings(shards, snapshots, evidence)
+        await _compare_decisions(shards, snapshots, evidence)
         await _compare_accounts(shards, snapshots, evidence)
         answer_count = await _compare_answers(shards, snapshots, acknowledged, evidence)
     shard_by_slot = await _read_directory(control_dsn, snapshots, evidence) if control_dsn else None
@@ -69,6 +70,7 @@ async def audit(
     audit_rules.check_conservation(snapshots, in_flight, evidence)
     if in_flight_seconds_max is not None:
         audit_rules.check_rest(snapshots, in_flight, in_flight_seconds_max, evidence)
+        audit_promises.check_promises(snapshots, in_flight_seconds_max, evidence)
     for snapshot in snapshots.values():
         audit_rules.check_balances(snapshot, evidence)
         audit_rules.check_places(snapshot, shard_by_slot, evidence)
@@ -124,6 +126,18 @@ async def _compare_crossings(
             audit_shard.numbers_of(block, through),
             evidence,
         )
+
+
+async def _compare_decisions(
+    shards: Sequence[AuditedShard], snapshots: Mapping[int, Snapshot], evidence: Evidence
+) -> None:
+    """Draw the blocks of decisions whose digests differ and compare them row by row."""
+    by_id = {shard.shard_id: shard for shard in shards}
+    for block in audit_promises.differing_decisions(snapshots):
+        home, peer = by_id[block[0]], by_id[block[1]]
+        through = audit_rules.through(home.snapshot, peer.snapshot)
+        told, heard = await home.told(block), await peer.heard(block)
+        audit_promises.compare_decisions(block, audit_shard.numbers_of(block, through), told, heard, evidence)
 
 
 async def _compare_accounts(

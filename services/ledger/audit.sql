@@ -23,8 +23,12 @@ SELECT peer_id,
        coalesce(p.acknowledged_through, 0) AS acknowledged_through,
        greatest(p.landed_through, l.last_number, 0) AS landed_through
   FROM ledger.peer p
-  FULL JOIN (SELECT peer_id, max(number) AS last_number FROM ledger.crossing_out GROUP BY peer_id) o USING (peer_id)
-  FULL JOIN (SELECT peer_id, max(last_number) AS last_number FROM ledger.crossing_landed GROUP BY peer_id) l
+  FULL JOIN (SELECT peer_id, max(number) AS last_number
+               FROM (SELECT peer_id, number FROM ledger.crossing_out
+                      UNION ALL SELECT peer_id, number FROM ledger.decision_out) sent GROUP BY peer_id) o USING (peer_id)
+  FULL JOIN (SELECT peer_id, max(last_number) AS last_number
+               FROM (SELECT peer_id, last_number FROM ledger.crossing_landed
+                      UNION ALL SELECT peer_id, number FROM ledger.decision_landed) landed GROUP BY peer_id) l
       USING (peer_id)
  ORDER BY peer_id;
 
@@ -51,7 +55,12 @@ SELECT count(*) AS transfers,
        (SELECT count(*) FROM ledger.account) AS accounts,
        (SELECT count(*) FROM ledger.crossing_out) AS crossings_out,
        (SELECT count(*) FROM ledger.crossing_refused) AS crossings_refused,
-       (SELECT count(*) FROM ledger.crossing_returned) AS crossings_returned
+       (SELECT count(*) FROM ledger.crossing_returned) AS crossings_returned,
+       (SELECT count(*) FROM ledger.leg_route) AS routed_legs,
+       (SELECT count(*) FROM ledger.refused_leg) AS refused_legs,
+       count(*) FILTER (WHERE kind BETWEEN 9 AND 11) + (SELECT count(*) FROM ledger.promise) AS promises,
+       (SELECT count(*) FROM ledger.decision_out) AS decisions_out,
+       (SELECT count(*) FROM ledger.decision_landed) AS decisions_landed
   FROM ledger.transfer;
 
 -- currencies --
@@ -72,7 +81,7 @@ SELECT (e.account_number / 1000000000000)::integer AS slot,
 
 -- check_histories --
 -- Each account's entries in order of version: what one says must follow from the one before.
--- Accounts that had a hold (there are some if $4) are not judged here by what they hold, but by
+-- Accounts that had a hold or promised something (there are some if $4) are not judged here by what they hold, but by
 -- check_holds. A floor may have been another at the time: it is looked up for entries below the
 -- highest one that their account ever had.
 WITH fact AS (
@@ -81,8 +90,12 @@ WITH fact AS (
       FROM ledger.account a
       LEFT JOIN (SELECT account_number, max(greatest(floor_before_minor, floor_minor)) AS floor_minor
                    FROM ledger.account_change WHERE refusal <> 10 GROUP BY account_number) c USING (account_number)
-      LEFT JOIN (SELECT DISTINCT debit_account AS account_number
-                   FROM ledger.transfer WHERE $4::boolean AND kind BETWEEN 4 AND 7 AND outcome = 1) h
+      LEFT JOIN (SELECT debit_account AS account_number
+                   FROM ledger.transfer WHERE $4::boolean AND kind IN (4, 5, 6, 7, 9) AND outcome = 1
+                  UNION
+                 SELECT f.debit_account
+                   FROM ledger.transfer t JOIN ledger.further_leg f ON f.transfer_sequence = t.sequence
+                  WHERE $4::boolean AND t.kind = 9) h
           USING (account_number)
 ), stepped AS (
     SELECT account_number, version, sequence, amount_minor, balance_after_minor, held_after_minor,
@@ -129,6 +142,7 @@ WITH fact AS (
                    WHERE t.sequence = coalesce((SELECT f.transfer_sequence FROM ledger.further_leg f
                                                  WHERE f.sequence = s.sequence LIMIT 1), s.sequence)
                      AND (t.kind = 3
+                          OR t.kind = 9 AND t.flags & 2 <> 0 AND t.flags & 8 <> 0
                           OR t.flags & 2 <> 0 AND EXISTS (SELECT FROM ledger.relation r
                                                            WHERE r.sequence = t.sequence AND r.relation = 2)))
            ) low ON true
@@ -156,8 +170,9 @@ SELECT check_name AS broken, evidence, found
  WHERE place <= $1;
 
 -- check_legs --
--- Every leg that moved money against the two entries under its sequence, and every hold's step against
--- its one entry of 0. $2, $3 and $4 are peers,
+-- Every leg that moved money against the two entries under its sequence, and every hold's step, or promise
+-- that sets aside or frees, against its one entry of 0. A side on another shard is the transit account of
+-- the peer through which it passes; a leg that passes this shard by has no entries. $2, $3 and $4 are peers,
 -- currencies and the transit accounts they have here; a leg whose transit account cannot be told
 -- (its crossing lacks a number, which is reported as that) is compared without it. No range of landed
 -- numbers is believed to be longer than $5.
@@ -168,17 +183,28 @@ WITH transit AS (
     SELECT l.peer_id, l.first_sequence + (n.number - l.first_number) AS sequence
       FROM ledger.crossing_landed l
      CROSS JOIN LATERAL generate_series(l.first_number, least(l.last_number, l.first_number + $5::bigint)) AS n (number)
-), leg AS (
-    SELECT sequence, debit_account,
-           CASE kind WHEN 1 THEN credit_account END AS credit_account,
-           CASE kind WHEN 1 THEN amount_minor ELSE 0 END AS amount_minor,
-           currency,
-           CASE kind WHEN 1 THEN 2 ELSE 1 END AS entry_count
-      FROM ledger.transfer WHERE kind IN (1, 4, 5, 6, 7) AND outcome = 1
+), written AS (
+    SELECT sequence, kind, debit_account, credit_account, amount_minor, currency
+      FROM ledger.transfer WHERE kind IN (1, 4, 5, 6, 7, 9, 10, 11) AND outcome = 1
      UNION ALL
-    SELECT f.sequence, f.debit_account, f.credit_account, f.amount_minor, f.currency, 2
+    SELECT f.sequence, t.kind, f.debit_account, f.credit_account, f.amount_minor, f.currency
       FROM ledger.further_leg f JOIN ledger.transfer t ON t.sequence = f.transfer_sequence
      WHERE t.outcome <> 2
+), leg AS (
+    SELECT w.sequence,
+           CASE WHEN r.debit_peer > 0 THEN d.account_number ELSE w.debit_account END AS debit_account,
+           CASE WHEN w.kind NOT IN (1, 3, 10) THEN NULL
+                WHEN r.credit_peer > 0 THEN c.account_number
+                ELSE w.credit_account END AS credit_account,
+           CASE WHEN w.kind IN (1, 3, 10) THEN w.amount_minor ELSE 0 END AS amount_minor,
+           w.currency,
+           CASE WHEN w.kind IN (1, 3, 10) THEN 2 ELSE 1 END AS entry_count
+      FROM written w
+      LEFT JOIN ledger.leg_route r USING (sequence)
+      LEFT JOIN transit d ON d.peer_id = r.debit_peer AND d.currency = w.currency
+      LEFT JOIN transit c ON c.peer_id = r.credit_peer AND c.currency = w.currency
+     WHERE r.sequence IS NULL
+        OR CASE WHEN w.kind IN (1, 3, 10) THEN r.debit_peer <> r.credit_peer ELSE r.debit_peer = 0 END
      UNION ALL
     SELECT t.sequence, t.debit_account, x.account_number, t.amount_minor, t.currency, 2
       FROM ledger.transfer t
@@ -258,13 +284,13 @@ SELECT check_name AS broken, evidence, found
  WHERE place <= $1;
 
 -- check_transfers --
--- One outcome per id (a return has its crossing's, an expiry its hold's), all legs of what was posted,
+-- One outcome per id (a return has its crossing's, an expiry its hold's, the end of a promise its promise's), all legs of what was posted,
 -- landings and returns that are nothing but that, and buried ids that were refused.
 WITH complaint AS (
     SELECT 'id_repeated' AS check_name, min(sequence) AS sequence,
            format('transfer %s has %s outcomes, at sequences %s and %s',
                   transfer_id, count(*), min(sequence), max(sequence)) AS evidence
-      FROM ledger.transfer WHERE kind NOT IN (3, 7) GROUP BY transfer_id HAVING count(*) > 1
+      FROM ledger.transfer WHERE kind NOT IN (3, 7, 10, 11) GROUP BY transfer_id HAVING count(*) > 1
      UNION ALL
     SELECT 'legs_incomplete', t.sequence,
            format('sequence %s (transfer %s): %s legs, but %s are there',
@@ -407,10 +433,11 @@ SELECT 'value_dated_differs' AS broken, evidence, found
  WHERE place <= $1;
 
 -- check_sent --
--- Every crossing has a number, numbers are gapless from 1, and the watermarks are where the rows end.
+-- Every crossing has a number, numbers are gapless, decisions among them, from 1, and the watermarks are where the rows end.
 WITH numbered AS (
     SELECT peer_id, number, sequence, lag(number, 1, 0::bigint) OVER (PARTITION BY peer_id ORDER BY number) AS number_before
-      FROM ledger.crossing_out
+      FROM (SELECT peer_id, number, sequence FROM ledger.crossing_out
+             UNION ALL SELECT peer_id, number, sequence FROM ledger.decision_out) sent
 ), complaint AS (
     SELECT 'sent_gap' AS check_name, number,
            format('crossing %s to shard %s (sequence %s) follows number %s', number, peer_id, sequence, number_before)
@@ -431,7 +458,7 @@ WITH numbered AS (
            format('crossings to shard %s: sent through %s, the last number is %s, acknowledged through %s',
                   peer_id, coalesce(p.sent_through, 0), coalesce(o.last_number, 0), coalesce(p.acknowledged_through, 0))
       FROM ledger.peer p
-      FULL JOIN (SELECT peer_id, max(number) AS last_number FROM ledger.crossing_out GROUP BY peer_id) o USING (peer_id)
+      FULL JOIN (SELECT peer_id, max(number) AS last_number FROM numbered GROUP BY peer_id) o USING (peer_id)
      WHERE coalesce(p.sent_through, 0) <> coalesce(o.last_number, 0)
         OR p.acknowledged_through NOT BETWEEN 0 AND p.sent_through
 )
@@ -442,11 +469,12 @@ SELECT check_name AS broken, evidence, found
  WHERE place <= $1;
 
 -- check_landed --
--- Ranges of landed numbers are gapless from 1 up to the watermark, and each number in them is
--- exactly one of a landing and a refusal. No range is believed to be longer than $2.
+-- Ranges of landed numbers, decisions between them, are gapless from 1 up to the watermark, and each number
+-- in them is exactly one of a landing and a refusal. No range is believed to be longer than $2.
 WITH ranged AS (
     SELECT l.*, lag(last_number, 1, 0::bigint) OVER (PARTITION BY peer_id ORDER BY first_number) AS number_before
-      FROM ledger.crossing_landed l
+      FROM (SELECT peer_id, first_number, last_number FROM ledger.crossing_landed
+             UNION ALL SELECT peer_id, number, number FROM ledger.decision_landed) l
 ), arrived AS MATERIALIZED (
     SELECT l.peer_id, n.number, l.first_sequence + (n.number - l.first_number) AS sequence
       FROM ledger.crossing_landed l
@@ -488,7 +516,7 @@ WITH ranged AS (
            format('crossings from shard %s: landed through %s, the last number is %s',
                   peer_id, coalesce(p.landed_through, 0), coalesce(l.last_number, 0))
       FROM ledger.peer p
-      FULL JOIN (SELECT peer_id, max(last_number) AS last_number FROM ledger.crossing_landed GROUP BY peer_id) l
+      FULL JOIN (SELECT peer_id, max(last_number) AS last_number FROM ranged GROUP BY peer_id) l
           USING (peer_id)
      WHERE coalesce(p.landed_through, 0) <> coalesce(l.last_number, 0)
 )
@@ -630,8 +658,9 @@ SELECT number, refusal FROM ledger.crossing_refused WHERE peer_id = $1 AND numbe
 
 -- in_flight --
 -- Money on its way to each peer ($1): crossings above what the peer has landed ($2) and those below
--- that the peer refused ($3 and $4: peers and numbers), as long as they are not returned.
-WITH moving AS (
+-- that the peer refused ($3 and $4: peers and numbers), as long as they are not returned; and what posted
+-- decisions above what the peer has landed bring it, or take from it.
+WITH crossing AS (
     SELECT c.peer_id, c.number, c.sequence
       FROM unnest($1::smallint[], $2::bigint[]) AS stream (peer_id, through)
       JOIN ledger.crossing_out c ON c.peer_id = stream.peer_id AND c.number > stream.through
@@ -639,27 +668,52 @@ WITH moving AS (
     SELECT c.peer_id, c.number, c.sequence
       FROM unnest($3::smallint[], $4::bigint[]) AS refused (peer_id, number)
       JOIN ledger.crossing_out c USING (peer_id, number)
+), moving AS (
+    SELECT m.peer_id, m.number, t.currency, t.amount_minor, t.booking_time
+      FROM crossing m
+      JOIN ledger.transfer t ON t.sequence = m.sequence
+      LEFT JOIN ledger.crossing_returned r ON r.peer_id = m.peer_id AND r.number = m.number
+     WHERE r.number IS NULL
+     UNION ALL
+    SELECT d.peer_id, d.number, leg.currency,
+           leg.amount_minor * CASE WHEN r.credit_peer = d.peer_id THEN 1 ELSE -1 END, t.booking_time
+      FROM unnest($1::smallint[], $2::bigint[]) AS stream (peer_id, through)
+      JOIN ledger.decision_out d ON d.peer_id = stream.peer_id AND d.number > stream.through AND d.outcome = 1
+      JOIN ledger.transfer t ON t.sequence = d.sequence
+      JOIN ledger.leg_route r ON r.sequence >= t.sequence AND r.sequence < t.sequence + t.leg_count
+                             AND (r.debit_peer = d.peer_id) <> (r.credit_peer = d.peer_id)
+     CROSS JOIN LATERAL (SELECT t.amount_minor, t.currency WHERE r.sequence = t.sequence
+                          UNION ALL
+                         SELECT f.amount_minor, f.currency FROM ledger.further_leg f WHERE f.sequence = r.sequence) leg
 )
-SELECT m.peer_id::integer, t.currency::integer, count(*) AS crossing_count, sum(t.amount_minor)::text AS amount_minor,
-       min(m.number) AS first_number,
-       extract(epoch FROM clock_timestamp() - min(t.booking_time))::double precision AS age_seconds
-  FROM moving m
-  JOIN ledger.transfer t ON t.sequence = m.sequence
-  LEFT JOIN ledger.crossing_returned r ON r.peer_id = m.peer_id AND r.number = m.number
- WHERE r.number IS NULL
+SELECT peer_id::integer, currency::integer, count(DISTINCT number) AS crossing_count,
+       sum(amount_minor)::text AS amount_minor, min(number) AS first_number,
+       extract(epoch FROM clock_timestamp() - min(booking_time))::double precision AS age_seconds
+  FROM moving
  GROUP BY 1, 2;
 
 -- landed_ahead --
 -- What landed from each peer ($1) above what the peer's older snapshot had sent ($2). No range is
 -- believed to be longer than $3.
-SELECT l.peer_id::integer, t.currency::integer, sum(t.amount_minor)::text AS amount_minor
-  FROM unnest($1::smallint[], $2::bigint[]) AS stream (peer_id, through)
-  JOIN ledger.crossing_landed l ON l.peer_id = stream.peer_id AND l.last_number > stream.through
- CROSS JOIN LATERAL generate_series(greatest(l.first_number, stream.through + 1),
-                                    least(l.last_number, l.first_number + $3::bigint)) AS n (number)
-  JOIN ledger.transfer t ON t.sequence = l.first_sequence + (n.number - l.first_number)
- WHERE t.kind = 2
- GROUP BY 1, 2;
+WITH arrived AS (
+    SELECT l.peer_id, t.currency, t.amount_minor
+      FROM unnest($1::smallint[], $2::bigint[]) AS stream (peer_id, through)
+      JOIN ledger.crossing_landed l ON l.peer_id = stream.peer_id AND l.last_number > stream.through
+     CROSS JOIN LATERAL generate_series(greatest(l.first_number, stream.through + 1),
+                                        least(l.last_number, l.first_number + $3::bigint)) AS n (number)
+      JOIN ledger.transfer t ON t.sequence = l.first_sequence + (n.number - l.first_number)
+     WHERE t.kind = 2
+     UNION ALL
+    SELECT d.peer_id, leg.currency, leg.amount_minor * CASE WHEN r.debit_peer = d.peer_id THEN 1 ELSE -1 END
+      FROM unnest($1::smallint[], $2::bigint[]) AS stream (peer_id, through)
+      JOIN ledger.decision_landed d ON d.peer_id = stream.peer_id AND d.number > stream.through AND d.outcome = 1
+      JOIN ledger.transfer t ON t.sequence = d.sequence AND t.kind = 10
+      JOIN ledger.leg_route r ON r.sequence >= t.sequence AND r.sequence < t.sequence + t.leg_count
+     CROSS JOIN LATERAL (SELECT t.amount_minor, t.currency WHERE r.sequence = t.sequence
+                          UNION ALL
+                         SELECT f.amount_minor, f.currency FROM ledger.further_leg f WHERE f.sequence = r.sequence) leg
+)
+SELECT peer_id::integer, currency::integer, sum(amount_minor)::text AS amount_minor FROM arrived GROUP BY 1, 2;
 
 -- refused_numbers --
 -- Crossings from each peer ($1) that were refused, above what the peer knows to have landed ($2).
@@ -706,7 +760,7 @@ WITH told AS (
                 ELSE 3 END AS outcome,
            coalesce(r.refusal, t.refusal) AS refusal
       FROM told
-      JOIN ledger.transfer t ON t.transfer_id = told.transfer_id AND t.kind NOT IN (2, 3, 7)
+      JOIN ledger.transfer t ON t.transfer_id = told.transfer_id AND t.kind NOT IN (2, 3, 7, 9, 10, 11)
       LEFT JOIN ledger.crossing_out c ON t.outcome = 3 AND c.sequence = t.sequence
       LEFT JOIN ledger.peer p ON p.peer_id = c.peer_id
       LEFT JOIN landed ON landed.peer_id = c.peer_id

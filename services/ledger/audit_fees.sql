@@ -14,6 +14,7 @@ WITH fee AS MATERIALIZED (
       LEFT JOIN ledger.transfer t ON t.sequence = f.transfer_sequence
       LEFT JOIN unnest($2::smallint[], $3::bigint[]) AS own (currency, income) ON own.currency = f.currency
      WHERE f.is_fee
+       AND NOT EXISTS (SELECT FROM ledger.leg_route away WHERE away.sequence = f.sequence AND away.debit_peer > 0)
 ), complaint AS (
     SELECT check_name, fee.sequence,
            format('sequence %s of transfer sequence %s: a fee of %s %s from %s to %s: %s', fee.sequence,
@@ -35,13 +36,13 @@ WITH fee AS MATERIALIZED (
                        AND (NOT later.is_fee OR later.debit_account = fee.debit_account
                                             AND later.credit_account = fee.credit_account)),
             'not the last of its payer'),
-           ('fee_misplaced', kind NOT IN (1, 3), format('in a transfer of kind %s', kind)),
+           ('fee_misplaced', kind NOT IN (1, 3, 9, 10, 11), format('in a transfer of kind %s', kind)),
            ('fee_despite_waiver', flags & 4 <> 0, 'though fees were waived'),
            ('fee_despite_waiver',
             EXISTS (SELECT FROM ledger.relation r WHERE r.sequence = fee.transfer_sequence AND r.relation = 2),
             'though it is a reversal'),
            ('fee_income_differs',
-            outcome <> 2
+            outcome <> 2 AND kind NOT IN (9, 11)
             AND NOT EXISTS (SELECT FROM ledger.entry e
                              WHERE e.account_number = expected AND e.sequence = fee.sequence
                                AND e.amount_minor = CASE kind WHEN 3 THEN -fee.amount_minor ELSE fee.amount_minor END),

@@ -3,7 +3,7 @@
 -- check_holds --
 -- The life of every hold, from the transfers that placed (4), increased (5), released (6), expired (7) and
 -- captured (1) it: in order, resolved once, never for more than it holds. Held money is, at every
--- version, what the holds then open add up to; ledger.hold says what came of each.
+-- version, what the holds and promises then open add up to; ledger.hold says what came of each.
 WITH step AS (
     SELECT transfer_id AS hold_id, sequence, kind, debit_account AS account_number, credit_account, amount_minor, currency,
            business_date, booking_time
@@ -43,17 +43,31 @@ WITH step AS (
            min(booking_time) FILTER (WHERE kind IN (1, 6)) AS end_time,
            min(booking_time) FILTER (WHERE kind = 7) AS expiry_time
       FROM life GROUP BY hold_id
+), promised AS MATERIALIZED (
+    -- What promises set aside (9) and free again when they end (10, 11), leg by leg.
+    SELECT w.sequence, w.account_number, CASE w.kind WHEN 9 THEN w.amount_minor ELSE -w.amount_minor END AS change_minor
+      FROM (SELECT sequence, kind, debit_account AS account_number, amount_minor
+              FROM ledger.transfer WHERE kind BETWEEN 9 AND 11
+             UNION ALL
+            SELECT f.sequence, t.kind, f.debit_account, f.amount_minor
+              FROM ledger.transfer t JOIN ledger.further_leg f ON f.transfer_sequence = t.sequence
+             WHERE t.kind BETWEEN 9 AND 11) w
+      LEFT JOIN ledger.leg_route r USING (sequence)
+     WHERE coalesce(r.debit_peer, 0) = 0
 ), held AS (
     SELECT e.account_number, e.version, e.sequence, e.held_after_minor,
-           coalesce(sum(CASE WHEN l.kind IN (4, 5) THEN l.amount_minor ELSE -l.whole_minor END)
+           coalesce(sum(CASE WHEN l.kind IN (4, 5) THEN l.amount_minor
+                             WHEN l.kind IS NOT NULL THEN -l.whole_minor
+                             ELSE p.change_minor END)
                     OVER (PARTITION BY e.account_number ORDER BY e.sequence), 0) AS open_holds_minor
       FROM ledger.entry e
-      JOIN (SELECT DISTINCT debit_account AS account_number
-              FROM ledger.transfer WHERE kind BETWEEN 4 AND 7 AND outcome = 1) holder USING (account_number)
+      JOIN (SELECT debit_account AS account_number FROM ledger.transfer WHERE kind BETWEEN 4 AND 7 AND outcome = 1
+             UNION SELECT account_number FROM promised) holder USING (account_number)
       LEFT JOIN life l ON l.sequence = e.sequence AND l.account_number = e.account_number
+      LEFT JOIN promised p ON p.sequence = e.sequence AND p.account_number = e.account_number
 ), complaint AS (
     SELECT 'held_broken' AS check_name, sequence,
-           format('account %s version %s (sequence %s): held %s, open holds %s',
+           format('account %s version %s (sequence %s): held %s, open holds and promises %s',
                   lpad(account_number::text, 16, '0'), version, sequence, held_after_minor, open_holds_minor) AS evidence
       FROM held WHERE held_after_minor <> open_holds_minor
      UNION ALL

@@ -112,7 +112,7 @@ WITH period AS MATERIALIZED (
                   complaint) AS evidence
       FROM suspect s
       LEFT JOIN ledger.further_leg f ON f.sequence = s.sequence
-      JOIN ledger.transfer t ON t.sequence = coalesce(f.transfer_sequence, s.sequence) AND t.kind NOT IN (3, 6, 7)
+      JOIN ledger.transfer t ON t.sequence = coalesce(f.transfer_sequence, s.sequence) AND t.kind NOT IN (3, 6, 7, 10, 11)
      CROSS JOIN LATERAL (VALUES
            ('state_ignored',
             s.restrictions & CASE WHEN s.amount_minor > 0 THEN 2 | 4 | 16 ELSE 1 | 4 | 16 | 32 END <> 0,
@@ -182,6 +182,21 @@ WITH account_period AS (
     SELECT DISTINCT a.account_number, p.of_customer, p.owner, p.currency
       FROM period p JOIN ledger.account a ON a.customer_number = p.owner AND a.currency = p.currency
      WHERE p.of_customer
+), promised AS MATERIALIZED (
+    -- Promised debits count as holds do, each leg on its own, until they end as kind 10 or 11.
+    SELECT md5(leg.sequence::text)::uuid AS hold_id, leg.sequence, leg.debit_account AS account_number, leg.amount_minor,
+           leg.business_date, leg.flags, ended.sequence AS end_sequence, ended.kind AS end_kind,
+           ended.business_date AS end_date
+      FROM (SELECT sequence, sequence AS made_sequence, debit_account, amount_minor, business_date, flags
+              FROM ledger.transfer WHERE kind = 9
+             UNION ALL
+            SELECT f.sequence, t.sequence, f.debit_account, f.amount_minor, t.business_date, t.flags
+              FROM ledger.transfer t JOIN ledger.further_leg f ON f.transfer_sequence = t.sequence
+             WHERE t.kind = 9 AND NOT f.is_fee) leg
+      LEFT JOIN ledger.leg_route r ON r.sequence = leg.sequence
+      LEFT JOIN ledger.promise p ON p.sequence = leg.made_sequence
+      LEFT JOIN ledger.transfer ended ON ended.sequence = p.resolve_sequence
+     WHERE coalesce(r.debit_peer, 0) = 0 AND leg.flags & 8 = 0
 ), step AS MATERIALIZED (
     SELECT transfer_id AS hold_id, sequence, kind, debit_account AS account_number, amount_minor, business_date, flags
       FROM ledger.transfer WHERE kind IN (4, 7) AND outcome = 1
@@ -190,6 +205,11 @@ WITH account_period AS (
       FROM ledger.relation r JOIN ledger.transfer t ON t.sequence = r.sequence
      WHERE (r.relation = 3 AND t.kind IN (5, 6) AND t.outcome = 1)
         OR (r.relation = 1 AND t.kind = 1 AND t.outcome <> 2)
+     UNION ALL
+    SELECT hold_id, sequence, 4, account_number, amount_minor, business_date, flags FROM promised
+     UNION ALL
+    SELECT hold_id, end_sequence, end_kind, account_number, amount_minor, end_date, 0 FROM promised
+     WHERE end_sequence IS NOT NULL
 ), own AS (
     SELECT t.sequence, t.leg_count, t.debit_account, t.amount_minor, t.business_date, t.flags
       FROM ledger.transfer t
@@ -211,6 +231,9 @@ WITH account_period AS (
            CASE s.kind WHEN 1 THEN 0 ELSE -1 END, s.business_date, NULL, 0
       FROM step s JOIN ledger.hold h ON h.hold_id = s.hold_id AND h.place_date = s.business_date
      WHERE s.kind IN (1, 6, 7)
+     UNION ALL
+    SELECT end_sequence, account_number, -amount_minor, -1, end_date, NULL, 0
+      FROM promised WHERE end_kind = 11 AND end_date = business_date
 ), begin AS (
     SELECT p.of_customer, p.owner, p.currency, p.run, (c.change_time AT TIME ZONE 'UTC')::date AS begun_on
       FROM period p LEFT JOIN ledger.account_change c ON c.sequence = p.run

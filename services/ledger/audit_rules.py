@@ -75,6 +75,12 @@ class Snapshot:
     moving: dict[Money, tuple[int, int, float]] = field(default_factory=dict)
     """Sent from here and not arrived: count, amount, age in seconds."""
     landed_ahead: dict[Money, int] = field(default_factory=dict)
+    told: dict[Block, Digest] = field(default_factory=dict)
+    """Decisions for peers."""
+    heard: dict[Block, Digest] = field(default_factory=dict)
+    """Decisions of peers."""
+    promises_open: dict[int, tuple[int, float]] = field(default_factory=dict)
+    """By home: how many, and the age of the oldest in seconds."""
 
 
 class Content(NamedTuple):
@@ -322,7 +328,8 @@ def rows_checked(snapshots: Mapping[int, Snapshot], answer_count: int) -> dict[i
             counts[name] += count
     accounts, entries = counts["accounts_with_entries"], counts["entries"]
     arrived = counts["landings"] + counts["crossings_refused"]
-    crossings = counts["crossings_out"] + arrived + counts["crossings_returned"]
+    decisions = counts["decisions_out"] + counts["decisions_landed"] + counts["promises"]
+    crossings = counts["crossings_out"] + arrived + counts["crossings_returned"] + decisions
     transfers = counts["transfers"] + counts["relations"] + counts["metadata"] + answer_count
     held = entries + counts["holds"]
     limited = counts["limited_accounts"] + counts["changes"] + counts["caps"] + counts["spendings"] + counts["fee_legs"]

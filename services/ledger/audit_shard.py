@@ -19,7 +19,14 @@ from services.ledger import audit_rules
 from services.ledger.audit_report import EVIDENCE_ROWS_MAX, Acknowledged, Finding
 from services.ledger.audit_rules import Block, Content, Digest, Group, Side, Snapshot, Stream
 
-QUESTIONS: Final = ("audit.sql", "audit_holds.sql", "audit_limits.sql", "audit_statements.sql", "audit_fees.sql")
+QUESTIONS: Final = (
+    "audit.sql",
+    "audit_holds.sql",
+    "audit_limits.sql",
+    "audit_statements.sql",
+    "audit_fees.sql",
+    "audit_promises.sql",
+)
 
 SQL: Final = queries.parse(
     __package__,
@@ -47,7 +54,9 @@ QUESTIONS_ABOUT: Final[dict[str, tuple[str, ...]]] = {
     "check_value_sums": ("value_dated", "value_sums"),
     "check_sent": (),
     "check_returned": (),
-    "check_holds": ("hold_commands", "holds"),
+    "check_holds": ("hold_commands", "holds", "promises"),
+    "check_promises": ("promises", "decisions_landed"),
+    "check_decisions": ("decisions_out", "routed_legs", "refused_legs"),
     "check_relations": ("relations",),
     "check_changes": ("changes", "caps"),
     "check_standing": ("changes", "limited_accounts"),
@@ -94,7 +103,7 @@ class AuditedShard:
         }
         peers, currencies = [peer for peer, _ in transit.values()], [currency for _, currency in transit.values()]
         counts = self.snapshot.counts = dict((await self.fetch("counts"))[0])
-        had_holds = counts["hold_commands"] > 0
+        had_holds = counts["hold_commands"] > 0 or counts["promises"] > 0
         await self._find("check_histories", limits.BALANCE_MINOR_MAX, limits.AMOUNT_MINOR_MAX, had_holds)
         await self._find("check_legs", peers, currencies, list(transit), self._range_max)
         await self._find("check_landed", self._range_max)
@@ -140,9 +149,30 @@ class AuditedShard:
         sent = [audit_rules.sent_through(peer, here) for peer in peers]
         for row in await self.fetch("landed_ahead", numbers, sent, self._range_max):
             own.landed_ahead[row["peer_id"], here, row["currency"]] = int(row["amount_minor"])
+        await self._read_decisions(own, peers)
         acknowledged = [audit_rules.acknowledged_through(peer, here) for peer in peers]
         for row in await self.fetch("refused_numbers", numbers, acknowledged):
             own.refused_numbers.setdefault(row["peer_id"], []).append(row["number"])
+
+    async def _read_decisions(self, own: Snapshot, peers: Sequence[Snapshot]) -> None:
+        """Read what was decided for each peer and what it decided, in digests, and which promises wait for it."""
+        here, numbers = self.shard_id, [peer.shard_id for peer in peers]
+        common = [audit_rules.through(own, peer) for peer in peers]
+        for row in await self.fetch("told_digests", numbers, common, BLOCK_NUMBERS):
+            _keep(own.told, (here, row["peer_id"], row["block"]), row["row_count"], row["digest"])
+        common = [audit_rules.through(peer, own) for peer in peers]
+        for row in await self.fetch("heard_digests", numbers, common, BLOCK_NUMBERS):
+            _keep(own.heard, (row["peer_id"], here, row["block"]), row["row_count"], row["digest"])
+        for row in await self.fetch("promises_open"):
+            own.promises_open[row["home_id"]] = row["promise_count"], row["age_seconds"]
+
+    async def told(self, block: Block) -> dict[int, str]:
+        """Draw a block of decisions for a peer, row by row, as text."""
+        return {row["number"]: row["content"] for row in await self.fetch("told_rows", block[1], *_bounds(block))}
+
+    async def heard(self, block: Block) -> dict[int, str]:
+        """Draw a block of a peer's decisions that landed, row by row, as text."""
+        return {row["number"]: row["content"] for row in await self.fetch("heard_rows", block[0], *_bounds(block))}
 
     async def read_moving(self, snapshots: Mapping[int, Snapshot]) -> None:
         """Read what left and has not arrived, by what the payees' snapshots say."""

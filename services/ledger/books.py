@@ -9,6 +9,9 @@ from typing import Final, NamedTuple
 
 from services.domain.metadata import Metadata
 
+NO_LEG: Final = -1
+"""No leg in particular: nothing was refused, or there is one leg only."""
+
 
 class Restriction(IntFlag):
     """What an account's state forbids."""
@@ -34,7 +37,13 @@ class Kind(IntEnum):
     HOLD_RELEASED = 6
     HOLD_EXPIRED = 7
     BURIED = 8
-    """Not asked for yet, and refused if it ever is: its reversal came first."""
+    """Not asked for yet, and refused if it ever is: its reversal, or its refusal, came first."""
+    PROMISED = 9
+    """This shard's part of a transfer that another shard decides."""
+    KEPT = 10
+    """How such a part was posted."""
+    DROPPED = 11
+    """How such a part was not posted."""
 
 
 class PlaceError(IntEnum):
@@ -42,7 +51,8 @@ class PlaceError(IntEnum):
 
     TRANSFER_ID_REUSED = 1
     PAYEE_SHARD_UNREACHABLE = 2
-    LEGS_ON_SEVERAL_SHARDS = 3
+    UNDECIDED = 3
+    """Its legs lie on several shards, and whether all of them promise is not known."""
     WRONG_SHARD = 4
 
 
@@ -78,6 +88,7 @@ class AccountState:
         "held_minor",
         "is_capped",
         "number",
+        "promised_minor",
         "restrictions",
         "spent",
         "version",
@@ -111,6 +122,8 @@ class AccountState:
         """Only kept for an account with an allowance per day."""
         self.is_capped = is_capped
         """Whether a cap over all of its customer's accounts in this currency holds."""
+        self.promised_minor = 0
+        """What open promises will credit, if they are kept."""
 
     def copy(self) -> "AccountState":
         """Return a twin that may be changed."""
@@ -126,6 +139,7 @@ class AccountState:
         twin.allowance = self.allowance
         twin.spent = self.spent
         twin.is_capped = self.is_capped
+        twin.promised_minor = self.promised_minor
         return twin
 
 
@@ -216,6 +230,8 @@ class Decision(NamedTuple):
     """Number of a crossing at that peer."""
     has_fee: bool = False
     """Whether fee legs went with it, so that a repeat can be told which."""
+    leg: int = NO_LEG
+    """Which of several legs was refused."""
 
 
 class TransferRow(NamedTuple):
@@ -239,13 +255,15 @@ class TransferRow(NamedTuple):
 
 
 class Flag(IntFlag):
-    """What a transfer was allowed beyond the rules; recorded with it."""
+    """What a transfer was allowed beyond the rules, and how it counts; recorded with it."""
 
     LIMITS_OVERRIDDEN = 1
     OVERDRAW = 2
     """The payer's floor was set aside: only for reversals whose policy says so."""
     FEES_WAIVED = 4
     """No fee was taken, whatever the payer's product says."""
+    GIVES_BACK = 8
+    """Part of a reversal, promised: nobody's spending."""
 
 
 class Relation(IntEnum):
@@ -306,6 +324,8 @@ class Transfers:
     specials: dict[int, Special] = field(default_factory=dict)
     """Captures, reversals and dispensations, by place."""
     metadata: dict[int, Metadata] = field(default_factory=dict)
+    spans: dict[int, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    """Places with legs on several shards, other than one crossing: shards of each leg's payer and payee."""
     actors: list[Actor] | None = None
     actor_ids: list[int] | None = None
     """The numbers of `actors` in the books, put in before deciding."""
@@ -340,52 +360,7 @@ class Answers:
     errors: dict[int, PlaceError]
     crossings: dict[int, tuple[int, int]]
     """Places still in transit: (peer, number)."""
+    refused_legs: dict[int, int] = field(default_factory=dict)
+    """Which leg was refused, by place, of transfers of several legs."""
     repeats: list[int] = field(default_factory=list)
     """Places whose id had its outcome before, where fee legs are or were."""
-
-
-@dataclass(slots=True)
-class Crossings:
-    """Crossings of one peer, numbered from `first_number` on, in columns."""
-
-    peer_id: int
-    first_number: int
-    transfer_ids: list[bytes]
-    debit_accounts: list[int]
-    credit_accounts: list[int]
-    amounts_minor: list[int]
-    currencies: list[int]
-    references: list[str]
-    value_dates: list[int]
-    metadata: dict[int, Metadata] = field(default_factory=dict)
-    actors: list[Actor] | None = None
-    """Who asked on the payers' shard; None when it does not say."""
-    actor_ids: list[int] | None = None
-    """The numbers of `actors` in these books, put in before deciding."""
-
-
-class Crossing(NamedTuple):
-    """One crossing that left this shard."""
-
-    number: int
-    transfer_id: bytes
-    debit_account: int
-    credit_account: int
-    amount_minor: int
-    currency: int
-    reference: str
-    value_date: int
-    further: tuple[Leg, ...] = ()
-    """Legs on the payer's shard, given back with it."""
-    metadata: Metadata = ()
-    actor: Actor = ENGINE
-    """Who asked for it."""
-
-
-@dataclass(slots=True)
-class Watermarks:
-    """How far money has gone to and come from one peer."""
-
-    sent_through: int = 0
-    acknowledged_through: int = 0
-    landed_through: int = 0

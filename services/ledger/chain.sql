@@ -11,7 +11,9 @@ SELECT last_sequence FROM ledger.journal_head;
 -- The peers and currencies whose transit accounts may have entries in a block.
 SELECT p.peer_id, c.currency
   FROM ledger.peer p
- CROSS JOIN (SELECT DISTINCT currency FROM ledger.transfer WHERE sequence BETWEEN $1 AND $2 AND currency <> 0) c;
+ CROSS JOIN (SELECT currency FROM ledger.transfer WHERE sequence BETWEEN $1 AND $2 AND currency <> 0
+              UNION
+             SELECT currency FROM ledger.further_leg WHERE sequence BETWEEN $1 AND $2) c;
 
 -- block_leaves --
 -- The digests of a block's sequences, one after the other, 32 bytes each and 0 for one without rows, and how

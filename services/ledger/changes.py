@@ -45,7 +45,7 @@ def change_refusal(account: AccountState | None, asked: Change, is_in_flight: bo
     after = asked.restrictions
     if after is not None and after not in FOLLOWERS[account.restrictions]:
         return Refusal.STATE_MAY_NOT_FOLLOW
-    if after == CLOSED and (account.balance_minor or account.held_minor or is_in_flight):
+    if after == CLOSED and (account.balance_minor or account.held_minor or account.promised_minor or is_in_flight):
         return Refusal.ACCOUNT_NOT_EMPTY
     return 0
 

@@ -25,9 +25,10 @@ from services.domain import errors, limits
 from services.domain.outcomes import Outcome
 from services.ledger import metrics
 from services.ledger.batching import Writer
-from services.ledger.books import ENGINE, Actor, Answers, Crossing, Leg, Watermarks
+from services.ledger.books import ENGINE, Actor, Answers, Leg
 from services.ledger.draft import Draft
 from services.ledger.jobs import AcknowledgeJob
+from services.ledger.traffic import Crossing, Watermarks
 
 HAND_OVER_SECONDS_MAX: Final = 10.0
 """How long one call to a peer may take before it is repeated."""
@@ -137,12 +138,16 @@ class Courier:
         return batch
 
     def _request(self, batch: Sequence[Crossing]) -> ledger_pb2.LandCrossingsRequest:
+        decisions = [crossing.verdict for crossing in batch if crossing.verdict is not None]
+        first_number = batch[0].number
+        if decisions:
+            batch = [crossing for crossing in batch if crossing.verdict is None]
         place_by_actor: dict[Actor, int] = {}
         places = [place_by_actor.setdefault(each.actor, len(place_by_actor)) for each in batch]
         return ledger_pb2.LandCrossingsRequest(
             shard_id=self.peer_id,
             from_shard_id=self.shard_id,
-            first_number=batch[0].number,
+            first_number=first_number,
             transfer_ids=b"".join([crossing.transfer_id for crossing in batch]),
             debit_accounts=[crossing.debit_account for crossing in batch],
             credit_accounts=[crossing.credit_account for crossing in batch],
@@ -157,6 +162,18 @@ class Courier:
             ],
             actors=[ledger_pb2.Actor(channel=each.channel, subject=each.subject) for each in place_by_actor],
             actor_places=places if len(place_by_actor) > 1 else (),
+            decisions=[
+                ledger_pb2.Decision(
+                    number=verdict.number,
+                    transfer_id=verdict.transfer_id,
+                    outcome=verdict.outcome,  # type: ignore[arg-type]
+                    refusal=verdict.refusal,
+                    reference=verdict.reference,
+                    value_date=verdict.value_date,
+                    account=verdict.account_number,
+                )
+                for verdict in decisions
+            ],
         )
 
     async def _resolve(self, batch: Sequence[Crossing], response: Any, writer: Writer) -> bool:
@@ -235,13 +252,13 @@ class Couriers:
         return courier is not None and courier.pending_count >= IN_FLIGHT_MAX
 
     def take(self, draft: Draft) -> None:
-        """Take the crossings of a committed draft."""
-        if not draft.crossings_out:
+        """Take the crossings of a committed draft, and the decisions among them."""
+        if not draft.crossings_out and not draft.spans.verdicts:
             return
         row_by_sequence = {row.sequence: row for row in draft.transfers}
-        further: dict[int, tuple[Leg, ...]] = {}
+        further: dict[int, list[Leg]] = {}
         for _, of, leg in draft.further_legs:
-            further[of] = (*further.get(of, ()), leg)
+            further.setdefault(of, []).append(leg)
         metadata = dict(draft.metadata)
         by_peer: dict[int, list[Crossing]] = {}
         for number, sequence, peer_id in draft.crossings_out:
@@ -256,13 +273,15 @@ class Couriers:
                     row.currency,
                     row.reference,
                     row.value_date,
-                    further.get(sequence, ()),
+                    tuple(further.get(sequence, ())),
                     metadata.get(sequence, ()),
                     self._actor_of(row.actor_id),
                 )
             )
+        for peer_id, _, verdict in draft.spans.verdicts:
+            by_peer.setdefault(peer_id, []).append(Crossing.of_verdict(verdict))
         for peer_id, crossings in by_peer.items():
-            self.of(peer_id).take(crossings)
+            self.of(peer_id).take(sorted(crossings) if draft.spans.verdicts else crossings)
 
     async def recover(self, load: Callable[[int, int, int], Awaitable[list[Crossing]]]) -> None:
         """Take up, from the tables, whatever peers have not acknowledged."""

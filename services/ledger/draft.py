@@ -4,9 +4,9 @@ A `Draft` gives its own view of accounts, holds, caps, ids and peers, and collec
 undoes everything. Never here: rules, I/O, a clock.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any, Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, NamedTuple
 
 from services.domain import chart, limits
 from services.domain.metadata import Metadata
@@ -25,15 +25,56 @@ from services.ledger.books import (
     Relation,
     Restriction,
     TransferRow,
-    Watermarks,
 )
 from services.ledger.change_rows import ChangeDecision, ChangeRow
+from services.ledger.traffic import Promise, PromiseState, RoutedLeg, Verdict, Watermarks
 
 _REVERSIBLE: Final = frozenset({int(Kind.ASKED), int(Kind.LANDING)})
 
 
 def _nothing(_key: Any) -> None:
     """Know nothing: for books without holds, caps or reversals."""
+
+
+class Savepoint(NamedTuple):
+    """How a draft was before legs that may have to be undone."""
+
+    entry_count: int
+    states: dict[int, AccountState]
+    caps: dict[CapKey, Cap]
+    spenders: set[int]
+
+
+def _none() -> Iterable[Promise]:
+    """Know no promises."""
+    return ()
+
+
+class SpanFacts(NamedTuple):
+    """What the books have about transfers over several shards."""
+
+    promise: Callable[[bytes], Promise | None] = _nothing
+    """An open promise, by transfer."""
+    has_told: Callable[[tuple[bytes, int]], bool | None] = _nothing
+    """Whether a decision is numbered, by transfer and peer, of those asked for beforehand."""
+    open_promises: Callable[[], Iterable[Promise]] = _none
+
+
+@dataclass(slots=True)
+class SpanRows:
+    """What a draft would write about transfers over several shards."""
+
+    promises: dict[bytes, Promise] = field(default_factory=dict)
+    routes: list[tuple[int, int, int]] = field(default_factory=list)
+    """(sequence, payer's peer, payee's peer) of legs with a side on another shard."""
+    verdicts: list[tuple[int, int, Verdict]] = field(default_factory=list)
+    """Decisions for peers: (peer, sequence of the transfer, decision)."""
+    verdicts_landed: list[tuple[int, int, Verdict]] = field(default_factory=list)
+    """Decisions of peers: (peer, sequence of what it wrote or 0, decision)."""
+    told: set[tuple[bytes, int]] = field(default_factory=set)
+    """Ids and peers of `verdicts`."""
+    refused_legs: list[tuple[int, int]] = field(default_factory=list)
+    """(sequence, leg) of transfers of several legs, on one shard or more, that were refused for one."""
 
 
 class Draft:
@@ -60,15 +101,14 @@ class Draft:
         cap: Callable[[CapKey], Cap | None] = _nothing,
         original: Callable[[bytes], Original | None] = _nothing,
         change: Callable[[bytes], ChangeDecision | None] = _nothing,
+        spans: SpanFacts | None = None,
         siblings: Mapping[int, Sequence[int]] | None = None,
         open_holds: Mapping[int, Sequence[Hold]] | None = None,
         is_in_flight: Callable[[int], bool] = lambda _number: False,
     ) -> None:
         self.shard_id = shard_id
-        self.first_sequence = sequence
-        self.sequence = sequence
-        self.booking_time_us = booking_time_us
-        self.business_date = business_date
+        self.first_sequence = self.sequence = sequence
+        self.booking_time_us, self.business_date = booking_time_us, business_date
         self._committed = committed
         self._known = known
         self._committed_peers = peers
@@ -76,8 +116,8 @@ class Draft:
         self._committed_cap = cap
         self._committed_original = original
         self._committed_change = change
-        self._siblings = siblings or {}
-        self._open_holds = open_holds or {}
+        self._committed_spans = spans or SpanFacts()
+        self._siblings, self._open_holds = siblings or {}, open_holds or {}
         self._is_in_flight = is_in_flight
         self.touched: dict[int, AccountState] = {}
         self.decisions: dict[bytes, Decision] = {}
@@ -98,6 +138,7 @@ class Draft:
         self.crossings_returned: list[tuple[int, int, int, int]] = []
         self.crossings_landed: list[tuple[int, int, int, int]] = []
         self.crossings_refused: list[tuple[int, int, int]] = []
+        self.spans = SpanRows()
         self.changes: list[ChangeRow] = []
         self.changed: dict[bytes, ChangeDecision] = {}
         self.cap_changes: dict[CapKey, int] = {}
@@ -129,10 +170,60 @@ class Draft:
         self.crossings_out.append((marks.sent_through, sequence, peer_id))
         return marks.sent_through
 
+    def tell(self, peer_id: int, sequence: int, verdict: Verdict) -> int:
+        """Give a decision the next number to a peer and return it."""
+        marks = self.own_watermarks(peer_id)
+        marks.sent_through += 1
+        self.spans.verdicts.append((peer_id, sequence, verdict._replace(number=marks.sent_through)))
+        self.spans.told.add((verdict.transfer_id, peer_id))
+        return marks.sent_through
+
+    def has_told(self, transfer_id: bytes, peer_id: int) -> bool:
+        """Tell whether a peer's decision on an id is numbered already, where that was asked beforehand."""
+        key = (transfer_id, peer_id)
+        return key in self.spans.told or bool(self._committed_spans.has_told(key))
+
+    def promise(self, transfer_id: bytes) -> Promise | None:
+        """Return this draft's own view of an open promise, or of one that it ended."""
+        return self.spans.promises.get(transfer_id) or self._committed_spans.promise(transfer_id)
+
+    def promised_debits(self, number: int) -> list[tuple[int, int]]:
+        """Return (business day, minor units) of what open promises have set aside on an account as its spending."""
+        promises = {made.transfer_id: made for made in self._committed_spans.open_promises()} | self.spans.promises
+        return [
+            (made.business_date, leg.amount_minor)
+            for made in promises.values()
+            if made.state == PromiseState.OPEN
+            for leg in made.legs
+            if leg.debit_account == number and not leg.debit_peer and made.counts(leg)
+        ]
+
+    def take_routes(self, sequence: int, legs: Sequence[RoutedLeg]) -> None:
+        """Record which sides of legs, whose sequences begin with one, lie on other shards."""
+        for number, leg in enumerate(legs, sequence):
+            if leg.debit_peer or leg.credit_peer:
+                self.spans.routes.append((number, leg.debit_peer, leg.credit_peer))
+
     def take_further_legs(self, sequence: int, further: Sequence[Leg]) -> None:
         """Record a transfer's legs after its first, posted or not, under the sequences that follow."""
         self.further_legs.extend((number, sequence, leg) for number, leg in enumerate(further, sequence + 1))
         self.sequence += len(further)
+
+    def save(self, accounts: Iterable[int]) -> "Savepoint":
+        """Remember how entries, counts and these accounts are, so that legs can be undone."""
+        states = (self.state(number) for number in set(accounts))
+        return Savepoint(
+            len(self.entries),
+            {state.number: state.copy() for state in states if state is not None},
+            dict(self.caps),
+            set(self.spenders),
+        )
+
+    def undo(self, saved: "Savepoint") -> None:
+        """Undo the legs since then. What they named stays loaded, what they opened stays open."""
+        self.touched.update(saved.states)
+        self.caps, self.spenders = saved.caps, saved.spenders
+        del self.entries[saved.entry_count :]
 
     def is_empty(self) -> bool:
         """Tell whether there is nothing to write."""

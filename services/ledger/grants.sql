@@ -19,6 +19,7 @@ GRANT UPDATE (sent_through, acknowledged_through, landed_through) ON ledger.peer
 GRANT UPDATE (floor_minor, restrictions, balance_minor_max, transfer_minor_max, day_minor_max, day_count_max)
    ON ledger.account TO hivecore_ledger;
 GRANT UPDATE (amount_minor, captured_minor, expire_time, state) ON ledger.hold TO hivecore_ledger;
+GRANT UPDATE (state, refusal, resolve_sequence) ON ledger.promise TO hivecore_ledger;
 GRANT UPDATE (day_minor_max), DELETE ON ledger.customer_cap TO hivecore_ledger;
 GRANT UPDATE (amount_minor) ON ledger.value_sum TO hivecore_ledger;
 

@@ -10,17 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
 from services.chassis import tracing
-from services.ledger import posting
-from services.ledger.books import (
-    AccountState,
-    Actor,
-    Answers,
-    CapKey,
-    Crossing,
-    Crossings,
-    Transfers,
-)
+from services.ledger import posting, promises
+from services.ledger.books import AccountState, Actor, Answers, CapKey, Transfers
 from services.ledger.draft import Draft
+from services.ledger.traffic import Crossing, Crossings, Verdict
 
 T = TypeVar("T")
 
@@ -73,6 +66,14 @@ class Job(ABC, Generic[T]):
         """Return the transfers to be reversed."""
         return ()
 
+    def promise_ids(self) -> Iterable[bytes]:
+        """Return the open promises that deciding needs, and with them their accounts."""
+        return ()
+
+    def told_keys(self) -> Iterable[tuple[bytes, int]]:
+        """Return (transfer id, peer) of decisions that may be numbered already."""
+        return ()
+
     def change_ids(self) -> Iterable[bytes]:
         """Return the changes that deciding asks about."""
         return ()
@@ -115,7 +116,8 @@ class PostJob(Job[Answers]):
     __slots__ = ("transfers",)
 
     def __init__(self, transfers: Transfers, deadline: float) -> None:
-        super().__init__(len(transfers.transfer_ids), deadline)
+        legs = sum(map(len, transfers.further_legs.values())) if transfers.further_legs else 0
+        super().__init__(len(transfers.transfer_ids) + legs, deadline)
         self.transfers = transfers
 
     def accounts(self) -> Sequence[Sequence[int]]:
@@ -221,8 +223,17 @@ class LandJob(Job[Landed]):
     __slots__ = ("crossings",)
 
     def __init__(self, crossings: Crossings, deadline: float) -> None:
-        super().__init__(len(crossings.transfer_ids), deadline)
+        super().__init__(len(crossings.transfer_ids) + len(crossings.decisions), deadline)
         self.crossings = crossings
+
+    @property
+    def is_special(self) -> bool:
+        """Whether decisions on promises are among the crossings."""
+        return bool(self.crossings.decisions)
+
+    def promise_ids(self) -> Iterable[bytes]:
+        """Return the promises that are decided."""
+        return [verdict.transfer_id for verdict in self.crossings.decisions]
 
     def accounts(self) -> Sequence[Sequence[int]]:
         """Return the payees."""
@@ -234,7 +245,7 @@ class LandJob(Job[Landed]):
 
     def transfer_ids(self) -> Sequence[bytes]:
         """Return the crossings' ids."""
-        return self.crossings.transfer_ids
+        return [*self.crossings.transfer_ids, *self.promise_ids()]
 
     def actors(self) -> Iterable[Actor]:
         """Return who asked on the peer."""
@@ -249,7 +260,14 @@ class LandJob(Job[Landed]):
         """Land."""
         peer_id, first = self.crossings.peer_id, self.crossings.first_number
         before = draft.watermarks(peer_id).landed_through
-        posting.land(draft, self.crossings)
+        if self.crossings.decisions:
+            for run in self.crossings.runs():
+                if isinstance(run, Verdict):
+                    promises.settle(draft, peer_id, run)
+                else:
+                    posting.land(draft, run)
+        else:
+            posting.land(draft, self.crossings)
         through = draft.watermarks(peer_id).landed_through
         refused = [
             (number, refusal)

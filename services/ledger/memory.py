@@ -4,29 +4,21 @@ Since nobody else may write, memory and tables agree after every commit; what is
 loaded before a batch is decided. Never here: deciding, committing.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Final
 
 from services.chassis.bounded import Bounded
 from services.domain import chart
 from services.domain.outcomes import Outcome
-from services.ledger.books import (
-    ENGINE,
-    AccountState,
-    Actor,
-    Cap,
-    CapKey,
-    Crossing,
-    Decision,
-    Hold,
-    Original,
-    Watermarks,
-)
+from services.ledger import spanning
+from services.ledger.books import ENGINE, AccountState, Actor, Cap, CapKey, Decision, Hold, Original
 from services.ledger.change_rows import ChangeDecision
-from services.ledger.draft import Draft
+from services.ledger.draft import Draft, SpanFacts
 from services.ledger.jobs import Job
 from services.ledger.store import Head, Store
+from services.ledger.traffic import Crossing, Promise, PromiseState, Watermarks
 
 ACCOUNTS_MAX: Final = 500_000
 """Accounts remembered per shard, about 400 bytes each; the rest is one index seek away."""
@@ -53,16 +45,85 @@ class Facts:
     """Accounts of the same customer and currency, by account."""
     open_holds: dict[int, list[Hold]] = field(default_factory=dict)
     """Open holds, by account."""
+    told: set[tuple[bytes, int]] = field(default_factory=set)
+    """Ids and peers for which a decision is numbered."""
+
+
+class OpenPromises:
+    """All open promises of a shard, by transfer, and what they will credit, by account."""
+
+    def __init__(self, promises: Iterable[Promise]) -> None:
+        self.leg_count = 0
+        self._open: dict[bytes, Promise] = {}
+        self._credits: dict[int, int] = {}
+        self.take({promise.transfer_id: promise for promise in promises})
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def get(self, transfer_id: bytes) -> Promise | None:
+        """Return an open promise."""
+        return self._open.get(transfer_id)
+
+    def all(self) -> Iterable[Promise]:
+        """Return all of them, in the order in which they were made."""
+        return self._open.values()
+
+    def named(self, transfer_ids: Iterable[bytes]) -> list[Promise]:
+        """Return those of the promises that are open."""
+        return [self._open[transfer_id] for transfer_id in transfer_ids if transfer_id in self._open]
+
+    def made_before(self, time_us: int) -> list[Promise]:
+        """Return the promises that have been open since before a time, the oldest first."""
+        # In the order in which they were made, as dictionaries and the journal keep it.
+        return list(takewhile(lambda promise: promise.promise_time_us < time_us, self._open.values()))
+
+    def oldest_time_us(self) -> int | None:
+        """Tell when the oldest open promise was made; None when there is none."""
+        return next((promise.promise_time_us for promise in self._open.values()), None)
+
+    def take(self, promises: Mapping[bytes, Promise]) -> None:
+        """Take promises as they are now: open ones in, ended ones out."""
+        for transfer_id, promise in promises.items():
+            before = self._open.pop(transfer_id, None)
+            if before is not None:
+                self._count(before, -1)
+            if promise.state == PromiseState.OPEN:
+                self._open[transfer_id] = promise
+                self._count(promise, 1)
+
+    def _count(self, promise: Promise, sign: int) -> None:
+        self.leg_count += sign * len(promise.legs)
+        for leg in promise.legs:
+            if not leg.credit_peer:
+                number = leg.credit_account
+                self._credits[number] = self._credits.get(number, 0) + sign * leg.amount_minor
+                if not self._credits[number]:
+                    del self._credits[number]
+
+    def mark(self, states: Mapping[int, AccountState]) -> None:
+        """Put into accounts that were loaded what open promises will credit to them."""
+        if self._credits:
+            for number, state in states.items():
+                state.promised_minor = self._credits.get(number, 0)
 
 
 class Memory:
-    """One shard's. `peers` is how far each peer is; `is_in_flight` asks whether money left an account."""
+    """One shard's. `peers` is how far each peer is; `is_in_flight` asks whether money left an account.
+
+    `promises` are the open ones, all of them: they are few, and are never forgotten.
+    """
 
     def __init__(
-        self, shard_id: int, peers: dict[int, Watermarks], is_in_flight: Callable[[int], bool] = lambda _number: False
+        self,
+        shard_id: int,
+        peers: dict[int, Watermarks],
+        is_in_flight: Callable[[int], bool] = lambda _number: False,
+        promises: Iterable[Promise] = (),
     ) -> None:
         self.shard_id = shard_id
         self.peers = peers
+        self.promises = OpenPromises(promises)
         self._is_in_flight = is_in_flight
         self._accounts: Bounded[int, AccountState] = Bounded(ACCOUNTS_MAX)
         self._decisions: Bounded[bytes, Decision] = Bounded(IDS_MAX)
@@ -86,7 +147,9 @@ class Memory:
             await self._load_special(special, store, facts, wanted)
         missing = [number for number in wanted if self._accounts.get(number) is None]
         if missing:
-            self._accounts.update(await store.load_accounts(missing))
+            loaded = await store.load_accounts(missing)
+            self.promises.mark(loaded)
+            self._accounts.update(loaded)
         await self._load_caps(wanted, {key for job in jobs for key in job.cap_keys()}, store)
         await self._recall(jobs, store, facts)
         await self._name_actors(jobs, store)
@@ -105,6 +168,12 @@ class Memory:
             self._holds.update(await store.load_holds(missing))
         holds = (self._holds.get(hold_id) for hold_id in hold_ids)
         wanted.update(hold.account_number for hold in holds if hold is not None)
+        for promise in self.promises.named(each for job in jobs for each in job.promise_ids()):
+            wanted.update(spanning.accounts_here(promise.legs))
+            wanted.update(chart.transit_account(self.shard_id, *pair) for pair in spanning.transits_here(promise.legs))
+        told = {key for job in jobs for key in job.told_keys()}
+        if told:
+            facts.told = await store.load_told(list(told))
         original_ids = {original_id for job in jobs for original_id in job.original_ids()}
         if original_ids:
             facts.originals = await store.load_originals(list(original_ids))
@@ -167,6 +236,7 @@ class Memory:
             cap=self._caps.get,
             original=facts.originals.get,
             change=facts.changes.get,
+            spans=SpanFacts(self.promises.get, facts.told.__contains__, self.promises.all),
             siblings=facts.siblings,
             open_holds=facts.open_holds,
             is_in_flight=self._is_in_flight,
@@ -181,6 +251,8 @@ class Memory:
         self._holds.update(draft.holds)
         self._caps.update(draft.caps)
         self.peers.update(draft.peers)
+        if draft.spans.promises:
+            self.promises.take(draft.spans.promises)
 
     def remember(self, known: dict[bytes, Decision]) -> None:
         """Remember what the database said of ids: whoever repeats them once repeats them again."""

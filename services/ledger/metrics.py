@@ -3,7 +3,11 @@
 Labels are small closed sets: never an account, a customer or a transfer.
 """
 
+from typing import Any
+
 from prometheus_client import Counter, Gauge, Histogram
+
+from services.domain.outcomes import Outcome
 
 _SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
@@ -133,3 +137,26 @@ SEAL_SECONDS = Counter(
     "How much time went into sealing the journal, PostgreSQL's included?",
     ["shard"],
 )
+PROMISES_OPEN = Gauge("hivecore_ledger_promises_open", "How many promises wait for their home's decision?", ["shard"])
+PROMISE_AGE = Gauge("hivecore_ledger_promise_age_seconds", "How long has the oldest open promise waited?", ["shard"])
+SPANS = Counter(
+    "hivecore_ledger_spanning_transfers_total",
+    "How did transfers over several shards end that this shard coordinated: POSTED, REFUSED, UNDECIDED?",
+    ["shard", "end"],
+)
+
+
+class SpanMeters:
+    """Bound children of the counter of transfers over several shards."""
+
+    def __init__(self, shard_id: int) -> None:
+        names = {Outcome.POSTED: "POSTED", Outcome.REFUSED: "REFUSED"}
+        self._ends = {outcome: SPANS.labels(str(shard_id), name) for outcome, name in names.items()}
+        self._undecided = SPANS.labels(str(shard_id), "UNDECIDED")
+
+    def count(self, answered: Any) -> None:
+        """Count the end of one; None is undecided."""
+        if answered is None:
+            self._undecided.inc()
+        elif answered.outcome in self._ends:
+            self._ends[answered.outcome].inc()

@@ -15,8 +15,6 @@ from services.ledger.books import (
     AccountState,
     Answers,
     CapKey,
-    Crossing,
-    Crossings,
     Decision,
     Flag,
     Kind,
@@ -31,6 +29,7 @@ from services.ledger.fees import post_with_fee
 from services.ledger.rules import credit_refusal, debit_refusal, first_refusal, payer_refusal, transit_refusal
 from services.ledger.specials import post_special, relate, special_refusal
 from services.ledger.spending import spend, spending_refusal
+from services.ledger.traffic import Crossing, Crossings
 
 # Plain integers: an operator of an IntFlag, or an attribute of an IntEnum, costs as much as a rule.
 _ASKED: Final = int(Kind.ASKED)
@@ -120,11 +119,11 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
             )
         )
         # fmt: on
-        if rarities:
-            _take_rarities(draft, transfers, place, sequence, refusal)
         has_fee = further is not None and further[-1].is_fee
         decisions[transfer_id] = Decision(fingerprint, _ASKED, outcome, refusal, now, peer_id, number, has_fee)
         outcomes[place], refusals[place], times[place] = outcome, refusal, now
+        if rarities:
+            _take_rarities(draft, transfers, answers, place, sequence)
     return answers
 
 
@@ -141,9 +140,10 @@ def _plainly(transfers: Transfers) -> Iterable[tuple[bytes, int, int, int, int, 
     )
 
 
-def _take_rarities(draft: Draft, transfers: Transfers, place: int, sequence: int, refusal: int) -> None:
+def _take_rarities(draft: Draft, transfers: Transfers, answers: Answers, place: int, sequence: int) -> None:
     """Record what few transfers have: another bank's creditor, metadata, a hold or an original, further legs."""
     further, special = transfers.further_legs.get(place, ()), transfers.specials.get(place)
+    refusal = answers.refusals[place]
     if place in transfers.creditors:
         draft.creditors.append((sequence, transfers.creditors[place]))
     if place in transfers.metadata:
@@ -152,6 +152,12 @@ def _take_rarities(draft: Draft, transfers: Transfers, place: int, sequence: int
         amount = transfers.amounts_minor[place] + sum(leg.amount_minor for leg in further if not leg.is_fee)
         relate(draft, special, sequence, amount)
     draft.take_further_legs(sequence, further)
+    if refusal and further and not further[0].is_fee:
+        if not draft.spans.refused_legs or draft.spans.refused_legs[-1][0] != sequence:
+            draft.spans.refused_legs.append((sequence, 0))
+        leg = answers.refused_legs[place] = draft.spans.refused_legs[-1][1]
+        transfer_id = transfers.transfer_ids[place]
+        draft.decisions[transfer_id] = draft.decisions[transfer_id]._replace(leg=leg)
 
 
 def _repeat(answers: Answers, place: int, before: Decision, fingerprint: int, further: Sequence[Leg]) -> None:
@@ -161,6 +167,8 @@ def _repeat(answers: Answers, place: int, before: Decision, fingerprint: int, fu
         return
     answers.outcomes[place] = before.outcome
     answers.refusals[place] = before.refusal
+    if before.leg >= 0:
+        answers.refused_legs[place] = before.leg
     answers.booking_times_us[place] = before.booking_time_us
     if before.has_fee or (further and further[-1].is_fee):
         answers.repeats.append(place)
@@ -180,14 +188,13 @@ def _post_legs(
     """Post a first leg that nothing speaks against, then the others in order; undo all when one is refused."""
     if len(further) == 1 and further[0].is_fee:
         return post_with_fee(draft, debit, credit, amount, sequence, further[0], special)
-    entries_before, caps_before, spenders_before = len(draft.entries), dict(draft.caps), set(draft.spenders)
-    kept = {debit.number: debit.copy(), credit.number: credit.copy()}
+    saved = draft.save((debit.number, credit.number, *(number for leg in further for number in leg[:2])))
     is_spending = special is None or special.original_id is None
     is_limited = is_spending and not (special is not None and special.flags & Flag.LIMITS_OVERRIDDEN)
     draft.move(debit, credit, amount, sequence)
     if is_spending:
         spend(draft, debit, amount, 1)
-    for number, leg in enumerate(further, sequence + 1):
+    for place, leg in enumerate(further, 1):
         payer, payee = draft.state(leg.debit_account), draft.state(leg.credit_account)
         if payer is None:
             refusal: int = Refusal.DEBIT_ACCOUNT_NOT_FOUND
@@ -200,24 +207,27 @@ def _post_legs(
                 refusal = spending_refusal(draft, payer, leg.amount_minor)
             refusal = first_refusal(refusal, credit_refusal(payee, leg.amount_minor, leg.currency))
         if refusal:
-            draft.touched.update(kept)
-            draft.caps, draft.spenders = caps_before, spenders_before
-            del draft.entries[entries_before:]
+            draft.undo(saved)
+            draft.spans.refused_legs.append((sequence, place))
             return refusal
         assert payer is not None and payee is not None
-        for state in (payer, payee):
-            if state.number not in kept:
-                kept[state.number] = state.copy()
-        draft.move(payer, payee, leg.amount_minor, number)
+        draft.move(payer, payee, leg.amount_minor, sequence + place)
         if is_spending and not leg.is_fee:
             spend(draft, payer, leg.amount_minor, 1)
     return 0
 
 
-def bury(draft: Draft, transfer_ids: Sequence[bytes], accounts: Sequence[int], actor_id: int = 0) -> list[bool]:
+def bury(
+    draft: Draft,
+    transfer_ids: Sequence[bytes],
+    accounts: Sequence[int],
+    actor_id: int = 0,
+    refusal: int = Refusal.REVERSED_BEFORE_ARRIVAL,
+) -> list[bool]:
     """Refuse beforehand whatever may come under ids that mean nothing yet; True where an id was buried.
 
-    A reversal that arrives before its original does this, so that the original cannot follow.
+    A reversal that arrives before its original does this, so that the original cannot follow; so does the
+    refusal of what was promised, or not even that.
     """
     buried = []
     for transfer_id, account in zip(transfer_ids, accounts, strict=True):
@@ -226,7 +236,6 @@ def bury(draft: Draft, transfer_ids: Sequence[bytes], accounts: Sequence[int], a
         if not is_new:
             continue
         draft.sequence += 1
-        refusal = Refusal.REVERSED_BEFORE_ARRIVAL
         draft.transfers.append(
             TransferRow(
                 draft.sequence,

@@ -220,8 +220,11 @@ ON CONFLICT (peer_id) DO UPDATE
 SELECT peer_id, sent_through, acknowledged_through, landed_through FROM ledger.peer;
 
 -- find_decisions --
--- What ids mean, with a crossing's peer and number and how it ended, if it did.
-SELECT t.transfer_id, t.fingerprint, t.kind, t.booking_time, t.refusal, t.outcome,
+-- What ids mean, with a crossing's peer and number and how it ended, if it did; likewise a promise.
+SELECT t.transfer_id, t.fingerprint, t.kind, t.booking_time,
+       coalesce(nullif(t.refusal, 0), made.refusal, 0) AS refusal,
+       CASE made.state WHEN 1 THEN 3 WHEN 2 THEN 1 WHEN 3 THEN 2 ELSE t.outcome END AS outcome,
+       coalesce(blamed.leg, -1) AS leg,
        coalesce(c.peer_id, 0) AS peer_id,
        coalesce(c.number, 0) AS number,
        coalesce(c.number <= p.acknowledged_through, false) AS acknowledged,
@@ -233,7 +236,9 @@ SELECT t.transfer_id, t.fingerprint, t.kind, t.booking_time, t.refusal, t.outcom
   LEFT JOIN ledger.crossing_out c ON t.outcome = 3 AND c.sequence = t.sequence
   LEFT JOIN ledger.peer p ON p.peer_id = c.peer_id
   LEFT JOIN ledger.crossing_returned r ON r.peer_id = c.peer_id AND r.number = c.number
- WHERE t.transfer_id = ANY ($1::uuid[]) AND t.kind NOT IN (3, 7);
+  LEFT JOIN ledger.promise made ON t.kind = 9 AND made.transfer_id = t.transfer_id
+  LEFT JOIN ledger.refused_leg blamed ON t.leg_count > 1 AND blamed.sequence = t.sequence
+ WHERE t.transfer_id = ANY ($1::uuid[]) AND t.kind NOT IN (3, 7, 10, 11);
 
 -- unacknowledged_crossings --
 -- In order, with the legs on this shard that go along, what the caller keeps with each, and who asked.
@@ -251,6 +256,46 @@ SELECT c.number, t.transfer_id, t.debit_account, t.credit_account, t.amount_mino
  WHERE c.peer_id = $1 AND c.number > $2
  ORDER BY c.number LIMIT $3;
 
+-- unacknowledged_decisions --
+-- In order, with what the transfer says; one that is not of this shard says nothing.
+SELECT d.number, d.transfer_id, d.outcome, d.refusal, coalesce(t.reference, '') AS reference,
+       coalesce(t.value_date, (h.booking_time AT TIME ZONE 'UTC')::date) AS value_date, d.account_number
+  FROM ledger.decision_out d
+  LEFT JOIN ledger.transfer t ON t.sequence = d.sequence
+ CROSS JOIN ledger.journal_head h
+ WHERE d.peer_id = $1 AND d.number > $2
+ ORDER BY d.number LIMIT $3;
+
+-- load_told --
+SELECT d.transfer_id, d.peer_id
+  FROM unnest($1::uuid[], $2::smallint[]) AS wanted (transfer_id, peer_id)
+  JOIN ledger.decision_out d USING (transfer_id, peer_id);
+
+-- load_open_promises --
+-- With their legs, as this shard sees them, in the order in which they were made.
+SELECT p.transfer_id, p.home_id::integer, p.sequence, t.booking_time, t.business_date, t.fingerprint, t.flags::integer,
+       t.actor_id, t.reference,
+       (SELECT array_agg(ARRAY[leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency,
+                               coalesce(r.debit_peer, 0), coalesce(r.credit_peer, 0), leg.is_fee] ORDER BY leg.sequence)
+          FROM (SELECT t.sequence, t.debit_account, t.credit_account, t.amount_minor, t.currency, 0 AS is_fee
+                 UNION ALL
+                SELECT sequence, debit_account, credit_account, amount_minor, currency, is_fee::integer
+                  FROM ledger.further_leg
+                 WHERE sequence > t.sequence AND sequence < t.sequence + t.leg_count) leg
+          LEFT JOIN ledger.leg_route r USING (sequence)) AS legs,
+       ARRAY(SELECT ARRAY[m.key, m.value] FROM ledger.metadata m WHERE m.sequence = t.sequence ORDER BY m.key COLLATE "C")
+           AS metadata,
+       p.state::integer
+  FROM ledger.promise p JOIN ledger.transfer t USING (sequence)
+ WHERE p.state = 1
+ ORDER BY p.sequence;
+
+-- write_promises --
+INSERT INTO ledger.promise AS p (transfer_id, home_id, sequence, state, refusal, resolve_sequence)
+SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::smallint[], $5::smallint[], $6::bigint[])
+ON CONFLICT (transfer_id) DO UPDATE
+   SET state = excluded.state, refusal = excluded.refusal, resolve_sequence = excluded.resolve_sequence;
+
 -- refused_crossings --
 SELECT number, refusal FROM ledger.crossing_refused
  WHERE peer_id = $1 AND number BETWEEN $2 AND $3 ORDER BY number;
@@ -260,9 +305,11 @@ SELECT account_number, currency, restrictions, balance_minor_max FROM ledger.acc
 
 -- transfers --
 -- Transfers by id ($1) or by sequence ($2), newest first, each with all that is kept beside it: who asked,
--- what it refers to, who is paid at another bank, further legs, metadata, and how a crossing ended.
-SELECT t.sequence, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.currency, t.kind, t.outcome,
-       t.refusal, t.reference, t.booking_time, t.business_date, t.value_date,
+-- what it refers to, who is paid at another bank, further legs, metadata, and how a crossing, or a promise, ended.
+SELECT t.sequence, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.currency, t.kind,
+       CASE made.state WHEN 1 THEN 3 WHEN 2 THEN 1 WHEN 3 THEN 2 ELSE t.outcome END AS outcome,
+       coalesce(nullif(t.refusal, 0), made.refusal, 0) AS refusal, coalesce(blamed.leg, -1) AS refused_leg,
+       t.reference, t.booking_time, t.business_date, t.value_date,
        t.flags, actor.channel, actor.subject, link.relation, link.target_id, x.bank_code, x.account, x.creditor_name, x.remittance_text,
        coalesce(c.peer_id, 0) AS peer_id,
        coalesce(c.number, 0) AS number,
@@ -282,8 +329,10 @@ SELECT t.sequence, t.transfer_id, t.debit_account, t.credit_account, t.amount_mi
   LEFT JOIN ledger.crossing_out c ON t.outcome = 3 AND c.sequence = t.sequence
   LEFT JOIN ledger.peer p ON p.peer_id = c.peer_id
   LEFT JOIN ledger.crossing_returned r ON r.peer_id = c.peer_id AND r.number = c.number
+  LEFT JOIN ledger.promise made ON t.kind = 9 AND made.transfer_id = t.transfer_id
+  LEFT JOIN ledger.refused_leg blamed ON t.leg_count > 1 AND blamed.sequence = t.sequence
  WHERE t.sequence = ANY (ARRAY(SELECT sequence FROM ledger.transfer
-                                WHERE transfer_id = ANY ($1::uuid[]) AND kind NOT IN (3, 7)) || $2::bigint[])
+                                WHERE transfer_id = ANY ($1::uuid[]) AND kind NOT IN (3, 7, 10, 11)) || $2::bigint[])
  ORDER BY t.sequence DESC;
 
 -- get_hold --
@@ -303,7 +352,8 @@ SELECT h.hold_id, h.account_number, h.currency, h.amount_minor, h.expire_time, h
 
 -- shard_status --
 SELECT h.last_sequence, h.writer_epoch,
-       coalesce((SELECT sum(sent_through - acknowledged_through) FROM ledger.peer), 0)::bigint AS in_flight_count
+       coalesce((SELECT sum(sent_through - acknowledged_through) FROM ledger.peer), 0)::bigint AS in_flight_count,
+       (SELECT count(*) FROM ledger.promise WHERE state = 1) AS promise_count
   FROM ledger.journal_head h;
 
 -- transfer_after --

@@ -14,7 +14,7 @@ from services.chassis import logs, postgres, queries
 from services.domain import errors
 from services.domain.metadata import Metadata
 from services.ledger import raw
-from services.ledger.books import AccountState, Actor, Creditor, Hold, Leg
+from services.ledger.books import NO_LEG, AccountState, Actor, Creditor, Hold, Leg
 
 SQL: Final = queries.load("services.ledger")
 
@@ -50,6 +50,8 @@ class TransferRecord:
     number: int
     """Number of a crossing at that peer."""
     metadata: Metadata
+    refused_leg: int = NO_LEG
+    """Which of several legs was refused; -1 for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,8 @@ class Status:
     last_sequence: int
     writer_epoch: int
     in_flight_count: int
+    promise_count: int
+    """Promises that wait for their decisions."""
 
 
 def _record(row: Any) -> TransferRecord:
@@ -85,6 +89,7 @@ def _record(row: Any) -> TransferRecord:
         row["peer_id"],
         row["number"],
         raw.metadata(row["metadata"]),
+        row["refused_leg"],
     )
 
 

@@ -24,6 +24,10 @@ _RELATION = Struct(">hiqi16siqih").pack
 _VALUE_DATED = Struct(">hiqiqiqiiii").pack
 _SPENDING = Struct(">hiqiqiqiqii").pack
 _CUSTOMER_SPENDING = Struct(">hiqiqiqiqiiih").pack
+_LEG_ROUTE = Struct(">hiqihih").pack
+_DECISION_OUT = Struct(">hiqiqi16siqihihih").pack
+_DECISION_LANDED = Struct(">hiqiqi16sihihih").pack
+_REFUSED_LEG = Struct(">hiqih").pack
 _number = Struct(">iq").pack
 _length = Struct(">i").pack
 
@@ -68,6 +72,10 @@ COLUMNS: Final[dict[str, list[str]]] = {
     "crossing_returned": ["number", "return_sequence", "peer_id", "refusal"],
     "crossing_landed": ["first_number", "last_number", "first_sequence", "peer_id"],
     "crossing_refused": ["number", "peer_id", "refusal"],
+    "leg_route": ["sequence", "debit_peer", "credit_peer"],
+    "decision_out": ["number", "sequence", "transfer_id", "account_number", "peer_id", "outcome", "refusal"],
+    "decision_landed": ["number", "sequence", "transfer_id", "peer_id", "outcome", "refusal"],
+    "refused_leg": ["sequence", "leg"],
 }
 
 
@@ -106,6 +114,10 @@ def packed(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
         yield "external_creditor", [_packed_creditor(sequence, creditor) for sequence, creditor in draft.creditors]
     yield from _packed_special(draft)
     yield from _packed_crossings(draft)
+    if draft.spans.refused_legs:
+        yield "refused_leg", [_REFUSED_LEG(2, 8, sequence, 2, leg) for sequence, leg in draft.spans.refused_legs]
+    if draft.spans.routes or draft.spans.verdicts or draft.spans.verdicts_landed:
+        yield from _packed_promises(draft)
 
 
 def _packed_special(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
@@ -153,6 +165,30 @@ def _packed_crossings(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
         yield (
             "crossing_refused",
             [_CROSSING_REFUSED(3, 8, n, 2, peer, 2, refusal) for n, peer, refusal in draft.crossings_refused],
+        )
+
+
+def _packed_promises(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
+    """Yield the tables of transfers over several shards."""
+    if draft.spans.routes:
+        yield "leg_route", [_LEG_ROUTE(3, 8, s, 2, payer, 2, payee) for s, payer, payee in draft.spans.routes]
+    if draft.spans.verdicts:
+        yield (
+            "decision_out",
+            [
+                _DECISION_OUT(
+                    7, 8, v.number, 8, s, 16, v.transfer_id, 8, v.account_number, 2, peer, 2, v.outcome, 2, v.refusal
+                )
+                for peer, s, v in draft.spans.verdicts
+            ],
+        )
+    if draft.spans.verdicts_landed:
+        yield (
+            "decision_landed",
+            [
+                _DECISION_LANDED(6, 8, v.number, 8, s, 16, v.transfer_id, 2, peer, 2, v.outcome, 2, v.refusal)
+                for peer, s, v in draft.spans.verdicts_landed
+            ],
         )
 
 

@@ -57,7 +57,11 @@ def credit_refusal(credit: AccountState | None, amount_minor: int, currency: int
     if balance > limits.BALANCE_MINOR_MAX:
         return Refusal.CREDIT_BALANCE_LIMIT
     allowance = credit.allowance
-    if allowance is not None and allowance.balance_minor_max is not None and balance > allowance.balance_minor_max:
+    if (
+        allowance is not None
+        and allowance.balance_minor_max is not None
+        and balance + credit.promised_minor > allowance.balance_minor_max
+    ):
         return Refusal.CREDIT_BALANCE_LIMIT
     return 0
 

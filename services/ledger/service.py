@@ -15,13 +15,17 @@ from services.domain import chart, errors, limits
 from services.domain.directory import Directory
 from services.domain.identifiers import uuid_text
 from services.domain.outcomes import Outcome
-from services.ledger import rules, trail, wire, wire_commands, wire_history
-from services.ledger.books import PlaceError, Transfers
+from services.ledger import rules, trail, wire, wire_commands, wire_history, wire_traffic
+from services.ledger.batching import QUEUE_RETRY_SECONDS
+from services.ledger.books import Answers, PlaceError, Transfers
 from services.ledger.command_jobs import BuryJob, ChangeJob, HoldJob
+from services.ledger.coordinator import has_room
 from services.ledger.history import History
 from services.ledger.jobs import LandJob, OpenJob, PostJob, RehearseJob
+from services.ledger.promise_jobs import PromiseJob
 from services.ledger.reader import TransferRecord
 from services.ledger.shard import Shard
+from services.ledger.spanning import Answered
 
 ANSWER_SECONDS: Final = 0.1
 """Left of the deadline when crossings still in transit are answered as such."""
@@ -53,6 +57,8 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         answers = await writer.ask(PostJob(transfers, deadline))
         if answers.crossings:
             await couriers.complete(answers, deadline - ANSWER_SECONDS)
+        if transfers.spans:
+            await self._decide_spans(shard, transfers, answers, deadline - ANSWER_SECONDS)
         return wire.answered(answers)
 
     async def RehearseTransfers(
@@ -74,6 +80,55 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         if transfers.peers is not None:
             await self._check_payees(shard, transfers, deadline)
         return transfers
+
+    @staticmethod
+    async def _decide_spans(shard: Shard, transfers: Transfers, answers: Answers, deadline: float) -> None:
+        """Have those of the transfers over several shards decided whose ids mean nothing yet."""
+        coordinator = shard.coordinator
+        places = [place for place in transfers.spans if answers.errors.get(place) == PlaceError.UNDECIDED]
+
+        async def decide(place: int) -> Answered | None:
+            actor = None if transfers.actors is None else transfers.actors[place]
+            return await coordinator.decide(wire_traffic.span_of(transfers, place, shard.shard_id), actor, deadline)
+
+        # One that fails leaves the others alone: their callers may send the same ids again.
+        for place, answered in zip(
+            places, await asyncio.gather(*map(decide, places), return_exceptions=True), strict=True
+        ):
+            if isinstance(answered, BaseException):
+                if not isinstance(answered, errors.BankError):
+                    raise answered
+                continue
+            if answered is None:
+                continue
+            if answered.is_reused:
+                answers.errors[place] = PlaceError.TRANSFER_ID_REUSED
+                continue
+            del answers.errors[place]
+            answers.outcomes[place], answers.refusals[place] = answered.outcome, answered.refusal
+            answers.booking_times_us[place] = answered.booking_time_us
+            if answered.leg >= 0:
+                answers.refused_legs[place] = answered.leg
+
+    async def PromiseTransfer(
+        self, request: ledger_pb2.PromiseTransferRequest, context: Any
+    ) -> ledger_pb2.PromiseTransferResponse:
+        """Promise a part of a transfer that another shard decides."""
+        writer = self._shard(request.shard_id).writer
+        asked = wire_traffic.promise_asked(request)
+        if not has_room(writer, len(asked.legs)):
+            raise errors.Overloaded("PROMISES_FULL", "too many promises are open", QUEUE_RETRY_SECONDS)
+        answer = await writer.ask(PromiseJob(asked, wire.actor(request.actor), _deadline(context)))
+        return ledger_pb2.PromiseTransferResponse(refusal=answer.refusal, place=max(answer.place, 0))
+
+    async def AskDecisions(
+        self, request: ledger_pb2.AskDecisionsRequest, context: Any
+    ) -> ledger_pb2.AskDecisionsResponse:
+        """See to it that a peer hears about its promises."""
+        asked = wire_traffic.asked_about(request)
+        coordinator = self._shard(request.shard_id).coordinator
+        count = await coordinator.tell(request.from_shard_id, asked, _deadline(context))
+        return ledger_pb2.AskDecisionsResponse(decided_count=count)
 
     async def _check_payees(self, shard: Shard, transfers: Transfers, deadline: float) -> None:
         """Ask the peers about the payees, each peer once, before anybody is debited."""
@@ -112,7 +167,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
     ) -> ledger_pb2.LandCrossingsResponse:
         """Land a peer's crossings."""
         shard = self._shard(request.shard_id)
-        crossings = wire.crossings(request)
+        crossings = wire_traffic.crossings(request)
         landed = await shard.writer.ask(LandJob(crossings, _deadline(context)))
         refused = landed.refused
         if landed.repeated:
@@ -277,6 +332,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
             last_sequence=status.last_sequence,
             crossings_in_flight_count=status.in_flight_count,
             queued_count=shard.writer.queued_count if shard.is_writer else 0,
+            promises_open_count=status.promise_count,
         )
 
     def _history(self, shard_id: int) -> History:
@@ -293,7 +349,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
 
 def _as_told(shard: Shard, transfer: TransferRecord) -> TransferRecord:
     """Let whoever was told POSTED read POSTED, although the acknowledgement is still to be written."""
-    if transfer.outcome == Outcome.IN_TRANSIT and shard.is_writer:
+    if transfer.outcome == Outcome.IN_TRANSIT and transfer.peer_id and shard.is_writer:
         outcome, refusal = shard.couriers.became(transfer.peer_id, transfer.number)
         return replace(transfer, outcome=outcome, refusal=refusal)
     return transfer

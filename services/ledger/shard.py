@@ -16,6 +16,7 @@ from services.domain import errors
 from services.ledger import metrics
 from services.ledger.batching import Writer, not_the_writer
 from services.ledger.command_jobs import ExpireJob
+from services.ledger.coordinator import Coordinator, Inquirer
 from services.ledger.crossings import Courier, Couriers, PayeeCheck, Peer
 from services.ledger.memory import Memory
 from services.ledger.reader import Reader
@@ -66,7 +67,7 @@ class Shard:
         self._seal_seconds = seal_seconds
         self._client = client
         self._reader: Reader | None = None
-        self._writing: tuple[Writer, Couriers] | None = None
+        self._writing: tuple[Writer, Couriers, Coordinator] | None = None
         self._is_writer = metrics.IS_WRITER.labels(str(shard_id))
         self._epoch = metrics.WRITER_EPOCH.labels(str(shard_id))
         self._fence_losses = metrics.FENCE_LOSSES.labels(str(shard_id))
@@ -87,13 +88,18 @@ class Shard:
         return self._now_writing()[1]
 
     @property
+    def coordinator(self) -> Coordinator:
+        """Brings transfers over several shards to their outcomes. Raises as `writer`."""
+        return self._now_writing()[2]
+
+    @property
     def reader(self) -> Reader:
         """Reads the books, writer or not. Raises `Unavailable` before the database was reached."""
         if self._reader is None:
             raise not_the_writer(self.shard_id)
         return self._reader
 
-    def _now_writing(self) -> tuple[Writer, Couriers]:
+    def _now_writing(self) -> tuple[Writer, Couriers, Coordinator]:
         if self._writing is None:
             raise not_the_writer(self.shard_id)
         return self._writing
@@ -141,10 +147,13 @@ class Shard:
                 lambda courier: self._start(tasks, courier, writer),
                 lambda actor_id: memory.actor(actor_id),  # noqa: PLW0108 - memory is made after its couriers
             )
-            memory = Memory(self.shard_id, peers, couriers.is_in_flight)
+            promises = await store.load_open_promises()
+            memory = Memory(self.shard_id, peers, couriers.is_in_flight, promises)
             writer = Writer(self.shard_id, store, head, memory, now_us, couriers.take)
             await couriers.recover(store.unacknowledged_crossings)
             tasks.create_task(writer.run(), name=f"writer of shard {self.shard_id}")
+            inquirer = Inquirer(self.shard_id, writer, self._client, now_us)
+            tasks.create_task(inquirer.run(), name=f"inquirer of shard {self.shard_id}")
             tasks.create_task(self._expire_holds(writer), name=f"hold expiry of shard {self.shard_id}")
             watch = Watch(self.shard_id, self._dsn, self._look_seconds)
             tasks.create_task(watch.run(head.sequence), name=f"watch over shard {self.shard_id}")
@@ -152,7 +161,7 @@ class Shard:
                 sealer = Sealer(self.shard_id, self._dsn, self._seal_seconds)
                 tasks.create_task(sealer.run(), name=f"sealer of shard {self.shard_id}")
             tasks.create_task(self._keep(lease), name=f"lease of shard {self.shard_id}")
-            self._writing = (writer, couriers)
+            self._writing = (writer, couriers, Coordinator(self.shard_id, writer, couriers, self._client))
             self._is_writer.set(1)
             self._epoch.set(head.epoch)
             _log.info("writing", shard=self.shard_id, epoch=head.epoch, sequence=head.sequence)

@@ -7,6 +7,7 @@ Never here: a connection, large batches or unusual ones (`rows.py`).
 """
 
 from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
 from services.ledger.draft import Draft
@@ -28,9 +29,16 @@ def fits(draft: Draft) -> bool:
     Whatever a draft may come to hold is asked about: what is not known here is not carried.
     """
     return len(draft.transfers) <= TRANSFERS_MAX and not any(
-        value and name not in _PLAIN and name not in _NOT_WRITTEN and not name.startswith("_")
+        name not in _PLAIN and name not in _NOT_WRITTEN and not name.startswith("_") and _holds_something(value)
         for name, value in vars(draft).items()
     )
+
+
+def _holds_something(value: Any) -> bool:
+    """Tell whether a collection, or any of those that a dataclass keeps together, is not empty."""
+    if is_dataclass(value):
+        return any(_holds_something(getattr(value, field.name)) for field in fields(value))
+    return bool(value)
 
 
 def columns(draft: Draft) -> list[Sequence[Any]]:

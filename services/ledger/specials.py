@@ -20,7 +20,7 @@ def special_refusal(draft: Draft, special: Special, debit: AccountState, legs: S
     not the payer's own spending.
     """
     amount = legs[0].amount_minor
-    found = first_refusal(payer_refusal(debit, legs[0].currency), _fee_refusal(special, legs))
+    found = first_refusal(payer_refusal(debit, legs[0].currency), fee_refusal(special, legs))
     if special.hold_id is not None:
         return first_refusal(found, capture_refusal(draft, special.hold_id, legs[0]))
     if special.original_id is not None:
@@ -32,7 +32,7 @@ def special_refusal(draft: Draft, special: Special, debit: AccountState, legs: S
     return found
 
 
-def _fee_refusal(special: Special, legs: Sequence[Leg]) -> int:
+def fee_refusal(special: Special, legs: Sequence[Leg]) -> int:
     """Tell whether fee legs take more than the caller agreed to."""
     agreed = special.fee_minor_max
     if agreed is not None and sum(leg.amount_minor for leg in legs if leg.is_fee) > agreed:

@@ -2,7 +2,7 @@
 
 What was debited or set aside on a business day counts for that day; what a hold frees again on the
 day it was placed stops counting. Counting begins when a limit per day is set where there was none:
-with what open holds of the day have set aside, so that whatever is freed later was counted.
+with what open holds and promises of the day have set aside, so that whatever is freed later was counted.
 Never here: floors and funds (`posting.py`), I/O.
 """
 
@@ -19,13 +19,13 @@ def is_counted(allowance: Allowance | None) -> bool:
 
 
 def begin_counting(draft: Draft, accounts: Iterable[AccountState]) -> Spent:
-    """Return what counts as spent today when counting begins: what today's open holds have set aside."""
-    amounts = [
-        hold.amount_minor
-        for account in accounts
-        for hold in draft.open_holds(account.number)
-        if hold.place_date == draft.business_date
-    ]
+    """Return what counts as spent today when counting begins: what today's open holds and promises have set aside."""
+    amounts = []
+    for account in accounts:
+        holds = draft.open_holds(account.number)
+        amounts += [hold.amount_minor for hold in holds if hold.place_date == draft.business_date]
+        promised = draft.promised_debits(account.number)
+        amounts += [minor for business_date, minor in promised if business_date == draft.business_date]
     return Spent(draft.business_date, sum(amounts), len(amounts))
 
 

@@ -22,16 +22,15 @@ from services.ledger.books import (
     Allowance,
     Cap,
     CapKey,
-    Crossing,
     Decision,
     Hold,
     Leg,
     Original,
     Spent,
-    Watermarks,
 )
 from services.ledger.change_rows import ChangeDecision, ChangeRow
 from services.ledger.draft import Draft
+from services.ledger.traffic import Crossing, Promise, RoutedLeg, Verdict, Watermarks
 
 SQL: Final = queries.load("services.ledger")
 
@@ -165,20 +164,53 @@ class Store:
                 row["peer_id"],
                 row["number"],
                 row["has_fee"],
+                row["leg"],
             )
         return found
 
+    async def load_open_promises(self) -> list[Promise]:
+        """Return all open promises, in the order in which they were made."""
+        found = []
+        for *facts, legs, pairs, state in await self._connection.fetch(SQL["load_open_promises"]):
+            routed = tuple(RoutedLeg(place, *leg) for place, leg in enumerate(legs))
+            transfer_id, home_id, sequence, time_us, day, fingerprint, flags, actor_id, reference = facts
+            found.append(
+                Promise(
+                    transfer_id,
+                    home_id,
+                    sequence,
+                    time_us,
+                    day,
+                    fingerprint,
+                    flags,
+                    actor_id,
+                    reference,
+                    routed,
+                    raw.metadata(pairs),
+                    state,
+                )
+            )
+        return found
+
+    async def load_told(self, keys: Sequence[tuple[bytes, int]]) -> set[tuple[bytes, int]]:
+        """Return those of (transfer id, peer) for which a decision is numbered."""
+        ids, peers = zip(*keys, strict=True)
+        return {(row[0], row[1]) for row in await self._connection.fetch(SQL["load_told"], ids, peers)}
+
     async def unacknowledged_crossings(self, peer_id: int, after: int, limit: int) -> list[Crossing]:
-        """Return crossings sent to a peer, in order, after a number."""
-        found = await self._connection.fetch(SQL["unacknowledged_crossings"], peer_id, after, limit)
-        return [
+        """Return crossings sent to a peer and decisions among them, in order, after a number."""
+        crossings = await self._connection.fetch(SQL["unacknowledged_crossings"], peer_id, after, limit)
+        decisions = await self._connection.fetch(SQL["unacknowledged_decisions"], peer_id, after, limit)
+        found = [
             Crossing(*row[:8])._replace(
                 further=tuple(map(raw.further_leg, row[8])),
                 metadata=raw.metadata(row[9]),
                 actor=Actor(row[10], row[11]),
             )
-            for row in found
+            for row in crossings
         ]
+        found += [Crossing.of_verdict(Verdict(*row)) for row in decisions]
+        return sorted(found, key=lambda crossing: crossing.number)[:limit]
 
     async def write(self, head: Head, draft: Draft) -> Head:
         """Commit a draft on top of `head` and return the new one.
@@ -242,6 +274,12 @@ class Store:
                 [mark.landed_through for mark in marks],
             )
 
+        if draft.spans.promises:
+            values = [
+                (p.transfer_id, p.home_id, p.sequence, p.state, p.refusal, p.resolve_sequence)
+                for p in draft.spans.promises.values()
+            ]
+            await self._connection.execute(SQL["write_promises"], *map(list, zip(*values, strict=True)))
         if draft.holds or draft.changes or draft.altered:
             await self._update(draft)
 

@@ -1,11 +1,28 @@
 -- in_flight --
--- Crossings that peers have not acknowledged, by peer and currency; a peer without any has one row of nothing.
-SELECT p.peer_id::integer, t.currency::integer, count(t.sequence), coalesce(sum(t.amount_minor), 0)::bigint AS amount_minor,
-       coalesce(extract(epoch FROM clock_timestamp() - min(t.booking_time)), 0)::double precision AS oldest_seconds
+-- Crossings that peers have not acknowledged, and what posted decisions among them bring or (negative) take, by peer
+-- and currency; a peer without any has one row of nothing.
+WITH moving AS (
+    SELECT p.peer_id, c.number, t.currency, t.amount_minor, t.booking_time
+      FROM ledger.peer p
+      JOIN ledger.crossing_out c ON c.peer_id = p.peer_id AND c.number > p.acknowledged_through
+      JOIN ledger.transfer t ON t.sequence = c.sequence
+     UNION ALL
+    SELECT p.peer_id, d.number, leg.currency, leg.amount_minor * CASE WHEN r.credit_peer = p.peer_id THEN 1 ELSE -1 END,
+           t.booking_time
+      FROM ledger.peer p
+      JOIN ledger.decision_out d ON d.peer_id = p.peer_id AND d.number > p.acknowledged_through AND d.outcome = 1
+      JOIN ledger.transfer t ON t.sequence = d.sequence
+      JOIN ledger.leg_route r ON r.sequence >= t.sequence AND r.sequence < t.sequence + t.leg_count
+                             AND (r.debit_peer = p.peer_id) <> (r.credit_peer = p.peer_id)
+     CROSS JOIN LATERAL (SELECT t.amount_minor, t.currency WHERE r.sequence = t.sequence
+                          UNION ALL
+                         SELECT f.amount_minor, f.currency FROM ledger.further_leg f WHERE f.sequence = r.sequence) leg
+)
+SELECT p.peer_id::integer, m.currency::integer, count(DISTINCT m.number), coalesce(sum(m.amount_minor), 0)::bigint AS amount_minor,
+       coalesce(extract(epoch FROM clock_timestamp() - min(m.booking_time)), 0)::double precision AS oldest_seconds
   FROM ledger.peer p
-  LEFT JOIN ledger.crossing_out c ON c.peer_id = p.peer_id AND c.number > p.acknowledged_through
-  LEFT JOIN ledger.transfer t ON t.sequence = c.sequence
- GROUP BY p.peer_id, t.currency;
+  LEFT JOIN moving m USING (peer_id)
+ GROUP BY p.peer_id, m.currency;
 
 -- open_holds --
 SELECT currency::integer, count(*), sum(amount_minor)::bigint AS amount_minor,

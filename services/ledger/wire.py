@@ -13,14 +13,13 @@ from typing import Any, Final
 from hivecore.ledger.v1 import ledger_pb2
 
 from services.domain import chart, errors, limits, metadata
-from services.domain.identifiers import SHARD_ID_MAX, account_text
+from services.domain.identifiers import account_text
 from services.domain.outcomes import Refusal
 from services.ledger.books import (
     AccountState,
     Actor,
     Answers,
     Creditor,
-    Crossings,
     Flag,
     Leg,
     PlaceError,
@@ -44,36 +43,36 @@ _BODY = Struct("<qqqii").pack
 def transfers(request: ledger_pb2.PostTransfersRequest, shard_by_slot: Sequence[int]) -> Transfers:
     """Read transfers and tell, by the directory, which of them cross to a peer. Raises `Malformed`."""
     shard_id = request.shard_id
-    ids = _ids(request.transfer_ids)
+    ids = read_ids(request.transfer_ids)
     payers, payees = list(request.debit_accounts), list(request.credit_accounts)
     amounts, currencies = list(request.amounts_minor), list(request.currencies)
     references, value_dates = list(request.references) or None, list(request.value_dates) or None
     count = len(ids)
-    _check_columns(count, (payers, payees, amounts, currencies), (references, value_dates))
-    _check_legs(payers, payees, amounts, currencies)
-    _check_texts_and_dates(references or (), value_dates or ())
+    check_columns(count, (payers, payees, amounts, currencies), (references, value_dates))
+    check_legs(payers, payees, amounts, currencies)
+    check_texts_and_dates(references or (), value_dates or ())
     read = Transfers(ids, payers, payees, amounts, currencies, [], references, value_dates)
     for creditor in request.creditors:
         _check_place(creditor.place, count, "creditors")
         texts = (creditor.bank_code, creditor.account, creditor.creditor_name, creditor.remittance_text)
-        _check_texts_and_dates(texts, ())
+        check_texts_and_dates(texts, ())
         read.creditors[creditor.place] = Creditor(*texts)
     for leg in request.further_legs:
         _check_place(leg.place, count, "further_legs")
-        _check_legs((leg.debit_account,), (leg.credit_account,), (leg.amount_minor,), (leg.currency,))
+        check_legs((leg.debit_account,), (leg.credit_account,), (leg.amount_minor,), (leg.currency,))
         legs = read.further_legs.setdefault(leg.place, [])
         legs.append(Leg(leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency, leg.is_fee))
     for place, legs in read.further_legs.items():
-        _check_further(read, shard_id, place, legs)
+        _check_further(read, shard_by_slot, place, legs)
     _read_specials(read, request, count)
-    read.metadata = _metadata(request.metadata, count)
-    read.actors = _actors(request, count)
+    read.metadata = read_metadata(request.metadata, count)
+    read.actors = read_actors(request, count)
     read.fingerprints = _fingerprints(read)
     _route(read, shard_id, shard_by_slot)
     return read
 
 
-def _check_further(read: Transfers, shard_id: int, place: int, legs: Sequence[Leg]) -> None:
+def _check_further(read: Transfers, shard_by_slot: Sequence[int], place: int, legs: Sequence[Leg]) -> None:
     asked = [leg for leg in legs if not leg.is_fee]
     if 1 + len(asked) > limits.LEGS_PER_TRANSFER_MAX:
         raise errors.Malformed("LEGS_TOO_MANY", "further_legs", f"at most {limits.LEGS_PER_TRANSFER_MAX} legs")
@@ -84,10 +83,13 @@ def _check_further(read: Transfers, shard_id: int, place: int, legs: Sequence[Le
     if not all(
         leg.is_fee
         and leg.debit_account in payers
+        and (shard_id := shard_by_slot[leg.debit_account // SLOT_DIVISOR])
         and leg.credit_account == chart.internal_account(shard_id, chart.Code.FEES, leg.currency)
         for leg in fees
     ) or len(fees) != len({leg.debit_account for leg in fees}):
-        raise errors.Malformed("FEE_INVALID", "further_legs", "fees come last, one per payer, for this shard's income")
+        raise errors.Malformed(
+            "FEE_INVALID", "further_legs", "fees come last, one per payer, for the income of the payer's shard"
+        )
 
 
 def _read_specials(read: Transfers, request: ledger_pb2.PostTransfersRequest, count: int) -> None:
@@ -108,7 +110,8 @@ def _read_specials(read: Transfers, request: ledger_pb2.PostTransfersRequest, co
         read.specials[special.place] = Special(hold_id, original_id, special.flags, fee_minor_max)
 
 
-def _metadata(rows: Iterable[ledger_pb2.Metadata], count: int) -> dict[int, metadata.Metadata]:
+def read_metadata(rows: Iterable[ledger_pb2.Metadata], count: int) -> dict[int, metadata.Metadata]:
+    """Read what callers keep with transfers, by place. Raises `Malformed`."""
     found = {}
     for row in rows:
         _check_place(row.place, count, "metadata")
@@ -116,7 +119,7 @@ def _metadata(rows: Iterable[ledger_pb2.Metadata], count: int) -> dict[int, meta
     return found
 
 
-def _actors(
+def read_actors(
     request: ledger_pb2.PostTransfersRequest | ledger_pb2.LandCrossingsRequest, count: int
 ) -> list[Actor] | None:
     """Read who asks for each of `count` transfers; None when nobody is named."""
@@ -133,7 +136,7 @@ def _actors(
 
 def actor(message: ledger_pb2.Actor) -> Actor:
     """Read who asks. Raises `Malformed`."""
-    _check_texts_and_dates((message.channel, message.subject), ())
+    check_texts_and_dates((message.channel, message.subject), ())
     return Actor(message.channel, message.subject)
 
 
@@ -152,7 +155,10 @@ def page_limit(limit: int) -> int:
 
 
 def _route(read: Transfers, shard_id: int, shard_by_slot: Sequence[int]) -> None:
-    """Mark crossings, and what does not belong to this shard."""
+    """Mark crossings, transfers over several shards, and what does not belong to this shard.
+
+    Of several shards, the home decides: that of the first payer, of a reversal that of the original's.
+    """
     peers = [shard_by_slot[account // SLOT_DIVISOR] for account in read.credit_accounts]
     if any(peer != shard_id for peer in peers):
         read.peers = [0 if peer == shard_id else peer for peer in peers]
@@ -163,9 +169,25 @@ def _route(read: Transfers, shard_id: int, shard_by_slot: Sequence[int]) -> None
         if shard_by_slot[account // SLOT_DIVISOR] != shard_id:
             read.errors[place] = PlaceError.WRONG_SHARD
     for place, legs in read.further_legs.items():
-        accounts = [account for leg in legs for account in leg[:2]]
-        if any(shard_by_slot[account // SLOT_DIVISOR] != shard_id for account in accounts):
-            read.errors.setdefault(place, PlaceError.LEGS_ON_SEVERAL_SHARDS)
+        if any(shard_by_slot[account // SLOT_DIVISOR] != shard_id for leg in legs for account in leg[:2]):
+            _span(read, place, shard_id, shard_by_slot)
+
+
+def _span(read: Transfers, place: int, shard_id: int, shard_by_slot: Sequence[int]) -> None:
+    """Tell the shards of all legs of a transfer over several; a slot that nobody has is the home's to refuse."""
+    first = (read.debit_accounts[place], read.credit_accounts[place])
+    sides = [first, *(leg[:2] for leg in read.further_legs[place])]
+    shards = tuple(
+        (shard_by_slot[debit // SLOT_DIVISOR] or shard_id, shard_by_slot[credit // SLOT_DIVISOR] or shard_id)
+        for debit, credit in sides
+    )
+    special = read.specials.get(place)
+    home = shards[0][1 if special is not None and special.original_id is not None else 0]
+    read.errors[place] = PlaceError.UNDECIDED if home == shard_id else PlaceError.WRONG_SHARD
+    read.spans[place] = shards
+    read.payee_refusals.pop(place, None)
+    if read.peers is not None:
+        read.peers[place] = 0
 
 
 def _fingerprints(read: Transfers) -> list[int]:
@@ -196,43 +218,6 @@ def fingerprint(body: bytes) -> int:
     return int.from_bytes(blake2b(body, digest_size=8).digest(), "little", signed=True)
 
 
-def crossings(request: ledger_pb2.LandCrossingsRequest) -> Crossings:
-    """Read crossings. Raises `Malformed`."""
-    ids = _ids(request.transfer_ids)
-    read = Crossings(
-        request.from_shard_id,
-        request.first_number,
-        ids,
-        list(request.debit_accounts),
-        list(request.credit_accounts),
-        list(request.amounts_minor),
-        list(request.currencies),
-        list(request.references),
-        list(request.value_dates),
-        _metadata(request.metadata, len(ids)),
-    )
-    _check_columns(
-        len(ids),
-        (
-            read.debit_accounts,
-            read.credit_accounts,
-            read.amounts_minor,
-            read.currencies,
-            read.references,
-            read.value_dates,
-        ),
-        (),
-    )
-    _check_legs(read.debit_accounts, read.credit_accounts, read.amounts_minor, read.currencies)
-    _check_texts_and_dates(read.references, read.value_dates)
-    read.actors = _actors(request, len(ids))
-    if read.first_number < 1 or read.peer_id == request.shard_id or not 1 <= read.peer_id <= SHARD_ID_MAX:
-        raise errors.Malformed(
-            "CROSSINGS_INVALID", "first_number", "crossings come from another shard, numbered from 1"
-        )
-    return read
-
-
 def answered(answers: Answers) -> ledger_pb2.PostTransfersResponse:
     """Write outcomes."""
     places: Sequence[int] = ()
@@ -244,6 +229,9 @@ def answered(answers: Answers) -> ledger_pb2.PostTransfersResponse:
         booking_times_us=answers.booking_times_us,
         errors=places,  # type: ignore[arg-type]
         repeats=answers.repeats,
+        refused_legs=[
+            ledger_pb2.RefusedLeg(place=place, leg=leg) for place, leg in sorted(answers.refused_legs.items())
+        ],
     )
 
 
@@ -268,6 +256,7 @@ def record(transfer: TransferRecord) -> ledger_pb2.TransferRecord:
         original_id=transfer.target_id if transfer.relation == Relation.REVERSES else b"",
         kind=transfer.kind,
         metadata=dict(transfer.metadata),
+        refused_leg=transfer.refused_leg,
     )
 
 
@@ -286,13 +275,15 @@ def balances(numbers: Sequence[int], states: dict[int, AccountState]) -> ledger_
     )
 
 
-def _ids(joined: bytes) -> list[bytes]:
+def read_ids(joined: bytes) -> list[bytes]:
+    """Read ids that stand one after the other. Raises `Malformed`."""
     if len(joined) % 16:
         raise errors.Malformed("TRANSFER_IDS_INVALID", "transfer_ids", "not a whole number of 16-byte ids")
     return [joined[start : start + 16] for start in range(0, len(joined), 16)]
 
 
-def _check_columns(count: int, columns: Sequence[Sequence[Any]], optional: Sequence[Sequence[Any] | None]) -> None:
+def check_columns(count: int, columns: Sequence[Sequence[Any]], optional: Sequence[Sequence[Any] | None]) -> None:
+    """Raise `Malformed` unless all columns have a place for each of `count`."""
     given = [len(column) for column in (*columns, *optional) if column is not None]
     if not 1 <= count <= limits.TRANSFERS_PER_CALL_MAX or any(length != count for length in given):
         raise errors.Malformed(
@@ -305,16 +296,16 @@ def _check_place(place: int, count: int, field: str) -> None:
         raise errors.Malformed("PLACE_INVALID", field, f"place {place} is not in the call")
 
 
-def _check_texts_and_dates(texts: Sequence[str], dates: Sequence[int]) -> None:
+def check_texts_and_dates(texts: Sequence[str], dates: Sequence[int]) -> None:
+    """Raise `Malformed` for texts or days since 1970-01-01 that the books cannot take."""
     if any("\0" in text for text in texts):
         raise errors.Malformed("TEXT_INVALID", "references", "a text contains NUL")
     if dates and not 0 <= min(dates) <= max(dates) <= DAYS_MAX:
         raise errors.Malformed("DATE_INVALID", "value_dates", f"from 0 to {DAYS_MAX} days since 1970-01-01")
 
 
-def _check_legs(
-    payers: Sequence[int], payees: Sequence[int], amounts: Sequence[int], currencies: Sequence[int]
-) -> None:
+def check_legs(payers: Sequence[int], payees: Sequence[int], amounts: Sequence[int], currencies: Sequence[int]) -> None:
+    """Raise `Malformed` for legs that no books can have."""
     if not 0 < min(currencies) <= max(currencies) < 1000:
         raise errors.Malformed("CURRENCY_UNKNOWN", "currencies", "not an ISO 4217 number")
     if min(amounts) < 1 or max(amounts) > limits.AMOUNT_MINOR_MAX:

@@ -170,8 +170,18 @@ def find_decisions(session: "Session", transfer_ids: Sequence[bytes]) -> list[Re
         for row in session.table("transfer").by("transfer_id", each)
         if row["kind"] not in {Kind.RETURN, Kind.HOLD_EXPIRED}
     ]
-    names = ("transfer_id", "fingerprint", "kind", "booking_time", "refusal", "outcome", *ENDED, "has_fee")
-    return records(names, [row | ended(session, row) | {"has_fee": _has_fee(session, row)} for row in rows])
+    names = ("transfer_id", "fingerprint", "kind", "booking_time", "refusal", "outcome", "leg", *ENDED, "has_fee")
+    found = [
+        row | ended(session, row) | {"leg": refused_leg(session, row), "has_fee": _has_fee(session, row)}
+        for row in rows
+    ]
+    return records(names, found)
+
+
+def refused_leg(session: "Session", row: Row) -> int:
+    """Tell which of several legs a transfer was refused for; -1 for none."""
+    blamed = session.table("refused_leg").by("sequence", row["sequence"])
+    return blamed[0]["leg"] if blamed else -1
 
 
 def _has_fee(session: "Session", row: Row) -> bool:
@@ -213,6 +223,18 @@ def unacknowledged_crossings(session: "Session", peer_id: int, after: int, limit
         "value_date", "further", "metadata", "channel", "subject",
     )  # fmt: skip
     return records(names, found)
+
+
+@statement
+def load_open_promises(session: "Session") -> list[Record]:
+    assert not session.table("promise").rows, "no simulated caller pays over several shards yet"
+    return []
+
+
+@statement
+def unacknowledged_decisions(session: "Session", _peer_id: int, _after: int, _limit: int) -> list[Record]:
+    assert not session.table("decision_out").rows, "no simulated caller pays over several shards yet"
+    return []
 
 
 def beside(session: "Session", row: Row) -> Row:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from services.ledger.books import HoldState, Kind
-from simulation.statements.loading import ENDED, beside, ended, last
+from simulation.statements.loading import ENDED, beside, ended, last, refused_leg
 from simulation.statements.registry import HOLD, one, records, statement
 from simulation.tables import Record, Row
 
@@ -47,12 +47,20 @@ def transfers(session: "Session", ids: Sequence[bytes], sequences: Sequence[int]
         link = {name: links[0][name] if links else None for name in ("relation", "target_id")}
         texts = ("bank_code", "account", "creditor_name", "remittance_text")
         creditor = session.table("external_creditor").get(row["sequence"]) or dict.fromkeys(texts)
-        found.append(row | actor | link | creditor | ended(session, row) | beside(session, row))
+        found.append(
+            row
+            | actor
+            | link
+            | creditor
+            | ended(session, row)
+            | beside(session, row)
+            | {"refused_leg": refused_leg(session, row)}
+        )
     names = (
         "sequence", "transfer_id", "debit_account", "credit_account", "amount_minor", "currency", "kind", "outcome",
         "refusal", "reference", "booking_time", "business_date", "value_date", "flags", "channel", "subject",
         "relation", "target_id", "bank_code", "account", "creditor_name", "remittance_text", *ENDED, "further",
-        "metadata",
+        "metadata", "refused_leg",
     )  # fmt: skip
     return records(names, found)
 
@@ -96,4 +104,10 @@ def state_at(session: "Session", number: int, sequence: int) -> list[Record]:
 def shard_status(session: "Session") -> list[Record]:
     head = session.database.head
     in_flight = sum(row["sent_through"] - row["acknowledged_through"] for row in session.table("peer").rows)
-    return one(last_sequence=head["last_sequence"], writer_epoch=head["writer_epoch"], in_flight_count=in_flight)
+    promises = sum(row["state"] == 1 for row in session.table("promise").rows)
+    return one(
+        last_sequence=head["last_sequence"],
+        writer_epoch=head["writer_epoch"],
+        in_flight_count=in_flight,
+        promise_count=promises,
+    )

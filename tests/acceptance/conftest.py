@@ -1,11 +1,9 @@
 """The run ends with a table of which alert came after how many seconds."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-Report = Callable[[str, str, float], None]
+from watched_bank import Report
 
 _lines: list[str] = []
 

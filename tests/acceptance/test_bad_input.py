@@ -157,7 +157,6 @@ NOT_ROUTED: list[tuple[str, Make, StatusCode, str]] = [
     ("a payee in nobody's slot", lambda w: post(leg(w.mine, NOBODYS_SLOT)), StatusCode.NOT_FOUND, "ACCOUNT_NOT_FOUND"),
     ("a chart name for the other side itself", lambda w: post(leg(f"{chart.internal_account(1, chart.Code.CASH, 203):016d}", "CASH")), StatusCode.INVALID_ARGUMENT, "SAME_ACCOUNT"),
     ("a bank that is no partner", lambda w: post(leg(w.mine, "NOSTRO.NOBODY")), StatusCode.NOT_FOUND, "PARTNER_BANK_NOT_FOUND"),
-    ("several legs on several shards", lambda w: post(leg(w.mine, w.neighbour), leg(w.mine, w.far)), StatusCode.FAILED_PRECONDITION, "LEGS_ON_SEVERAL_SHARDS"),
 ]  # fmt: skip
 
 

@@ -313,3 +313,38 @@ async def test_the_demonstration_ends_by_itself_as_expected(tmp_path: Path) -> N
         "REVERSAL_EXCEEDS_ORIGINAL",
         "clean",
     }
+
+
+async def test_a_transfer_of_several_legs_moves_all_or_nothing(user: User) -> None:
+    first, second, third = [await user.open_account() for _ in range(3)]
+    await user.transfer("CASH", first, "100.00")
+    moved = await user.transfer(
+        first, second, "10.00", "--and", f"{first}:{third}:20.00", "--and", f"CASH:{third}:1.00"
+    )
+    assert (moved["state"], len(moved["legs"])) == ("POSTED", 3)
+    assert [await user.balance_minor(each) for each in (first, second, third)] == [70_00, 10_00, 21_00]
+    spell = ["--from", first, "--to", second, "--amount", "1.00", "--currency", "CZK", "--and"]
+    assert "INSUFFICIENT_FUNDS" in await user.refused("transfer", *spell, f"{third}:{first}:21.01")
+    assert [await user.balance_minor(each) for each in (first, second, third)] == [70_00, 10_00, 21_00]
+    assert (await user.run("transfer", *spell, "nonsense")).status == 2
+
+
+async def test_a_payroll_is_paid_once_and_to_everybody(user: User, tmp_path: Path) -> None:
+    employer, *employees = [await user.open_account() for _ in range(6)]
+    await user.transfer("CASH", employer, "1000.00")
+    file = tmp_path / "salaries.csv"
+    file.write_text("account,amount\n" + "".join(f"{each},{place}00.00\n" for place, each in enumerate(employees, 1)))
+    refused = await user.refused("payroll", file, "--from", employer, "--currency", "CZK")
+    assert refused.startswith(f"hivecore: nobody is paid: line 6, {employees[4]}:")
+    assert "INSUFFICIENT_FUNDS" in refused
+    await user.transfer("CASH", employer, "500.00")
+    for _ in range(2):
+        paid = await user.get("payroll", file, "--from", employer, "--currency", "CZK", "--reference", "May")
+        assert (paid["state"], paid["payees"], paid["total"]) == ("POSTED", 5, "1500.00")
+        assert await user.balance_minor(employer) == 0
+    assert [await user.balance_minor(each) for each in employees] == [100_00, 200_00, 300_00, 400_00, 500_00]
+    file.write_text(f"account,amount\n{employees[0]},1.00\n{employees[0]},2.00\n{employees[1]},x\n")
+    wrong = await user.run("payroll", file, "--from", employer, "--currency", "CZK")
+    assert wrong.status == 1
+    assert "REFERENCE_REPEATED" in wrong.stdout and "FIELD_INVALID" in wrong.stdout
+    assert "2 lines are wrong; nothing was sent" in wrong.stderr

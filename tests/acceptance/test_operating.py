@@ -7,8 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 import watched_bank
 from command_line import hivecore
-from conftest import Report
-from watched_bank import WatchedBank
+from watched_bank import Report, WatchedBank
 
 from tools import prometheus
 from tools.dashboards import panels, preview, traffic

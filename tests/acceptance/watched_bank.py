@@ -24,6 +24,9 @@ from services.cli.topology import BankOptions
 from tools import prometheus
 from tools.prometheus import Prometheus
 
+Report = Callable[[str, str, float], None]
+"""Takes down what came of something broken: what it was, what came, after how many seconds."""
+
 PATIENCE_SECONDS = 120.0
 
 

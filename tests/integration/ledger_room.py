@@ -19,13 +19,14 @@ from services.domain.directory import Directory, ShardFacts, SlotRange
 from services.ledger import posting
 from services.ledger.audit import audit
 from services.ledger.batching import Writer
-from services.ledger.books import AccountState, Answers, Decision, Watermarks
+from services.ledger.books import AccountState, Answers, Decision
 from services.ledger.draft import Draft
 from services.ledger.jobs import OpenJob, PostJob
 from services.ledger.memory import Memory
 from services.ledger.service import LedgerService
 from services.ledger.shard import Shard
 from services.ledger.store import Head, Store
+from services.ledger.traffic import Watermarks
 
 FOREVER = float("inf")
 PATIENCE_SECONDS = 20.0
@@ -326,6 +327,13 @@ class Bank:
             await connection.execute(
                 "UPDATE ledger.account SET restrictions = $2 WHERE account_number = $1", account, restrictions
             )
+
+    async def until_settled(self) -> None:
+        """Wait until no promise waits for its decision any more."""
+        for dsn in self.dsns.values():
+            async with connected(dsn) as looking, asyncio.timeout(PATIENCE_SECONDS):
+                while await looking.fetchval("SELECT count(*) FROM ledger.promise WHERE state = 1"):
+                    await asyncio.sleep(0.005)
 
     async def prove(self, *, at_rest: bool = True) -> None:
         """Audit the books; at rest, nothing may be under way, though the last word may still be being written."""

@@ -16,12 +16,13 @@ from services.domain import limits
 from services.domain.outcomes import Refusal
 from services.ledger import raw, store
 from services.ledger.batching import Writer
-from services.ledger.books import AccountState, Actor, Allowance, Crossing
+from services.ledger.books import AccountState, Actor, Allowance
 from services.ledger.changes import CREDITS_FROZEN
 from services.ledger.command_jobs import BuryJob, ChangeJob, ExpireJob, HoldJob
 from services.ledger.jobs import AcknowledgeJob, Job, LandJob, OpenJob, PostJob
 from services.ledger.memory import Facts, Memory
 from services.ledger.store import FenceLost, Head, IdTaken, Lease, Store
+from services.ledger.traffic import Crossing
 from simulation.tables import Row, definitions
 
 FOREVER = float("inf")

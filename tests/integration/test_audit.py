@@ -7,6 +7,7 @@ import pytest
 from audit_damages import DAMAGES, EMPTIED, FIRST
 from audit_damages_fees import FEE_DAMAGES
 from audit_damages_limits import LIMIT_DAMAGES
+from audit_damages_promises import PROMISE_DAMAGES
 from audit_damages_special import SPECIAL_DAMAGES
 from audit_damages_statements import STATEMENT_DAMAGES
 from audited_bank import KEEP_A_COPY, RESTORE, SHARDS, SLOT, Bank, all_evidence, broken_checks, connected
@@ -226,7 +227,17 @@ def test_every_check_has_been_seen_to_fail() -> None:
     }
     assert (
         set().union(
-            *(case.checks for case in [*DAMAGES, *SPECIAL_DAMAGES, *LIMIT_DAMAGES, *STATEMENT_DAMAGES, *FEE_DAMAGES])
+            *(
+                case.checks
+                for case in [
+                    *DAMAGES,
+                    *SPECIAL_DAMAGES,
+                    *LIMIT_DAMAGES,
+                    *STATEMENT_DAMAGES,
+                    *FEE_DAMAGES,
+                    *PROMISE_DAMAGES,
+                ]
+            )
         )
         | elsewhere
         == CHECKS.keys()

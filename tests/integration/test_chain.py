@@ -23,6 +23,9 @@ UPDATE ledger.transfer SET actor_id = 71 WHERE sequence = 3;
 DERIVED = {"day", "value_dated", "value_sum", "spending", "customer_spending"}
 """What the audit computes again from the rows that are sealed."""
 
+OVER_SHARDS = {"leg_route", "decision_out", "decision_landed", "refused_leg"}
+"""Changed in `test_audit_promises.py`, on books that have them."""
+
 CHANGES = {
     "transfer": "reference = reference || '!'",
     "further_leg": "amount_minor = amount_minor + 1",
@@ -228,7 +231,7 @@ async def test_every_table_of_the_journal_is_sealed_or_derived(database: str) ->
             " WHERE p.proname = 'sealed_form'",
         )
     assert kept - {"seal"} - DERIVED == sealed - DERIVED
-    assert set(CHANGES) == sealed - {"actor"}
+    assert set(CHANGES) == sealed - {"actor"} - OVER_SHARDS
 
 
 async def named(connection: asyncpg.Connection, question: str) -> set[str]:

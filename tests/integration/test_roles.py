@@ -2,7 +2,7 @@
 
 import asyncpg
 import pytest
-from conftest import MakeDatabase
+from ledger_databases import MakeDatabase
 
 from services.chassis import migrations, roles
 from services.chassis.embedded_postgres import EmbeddedPostgres

@@ -9,10 +9,11 @@ from memory_books import CZK, DAY_US, TODAY, Ask, an_id, ask, cash, crossings, c
 
 from services.domain import errors, limits
 from services.ledger import history as history_module
-from services.ledger.books import Crossing, Leg
+from services.ledger.books import Leg
 from services.ledger.history import History, Search
 from services.ledger.jobs import LandJob
 from services.ledger.reader import Reader
+from services.ledger.traffic import Crossing
 
 A, B, FAR = customer_account(1, 1), customer_account(1, 2), customer_account(2, 1)
 CASH = cash(1)

@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg
 import ledger_databases
 import pytest
-from conftest import MakeDatabase
+from ledger_databases import MakeDatabase
 from store_scenarios import block, dispute, doubt, speaking, write_everything
 
 from services.ledger import history, store

@@ -1,5 +1,6 @@
 """A small batch goes over as one statement and leaves the same rows as one that is copied."""
 
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -7,9 +8,10 @@ from ledger_room import CommittedBooks, connected
 from memory_books import CZK, TODAY, Ask, ask, cash, crossings, customer_account, transfers
 
 from services.ledger import posting, small_batches
-from services.ledger.books import Crossing, Leg
+from services.ledger.books import Leg
 from services.ledger.draft import Draft
 from services.ledger.store import Store
+from services.ledger.traffic import Crossing
 
 A, B, FAR = customer_account(1, 1), customer_account(1, 2), customer_account(2, 1)
 TABLES = ("journal_head", "transfer", "entry", "crossing_out", "crossing_landed", "peer")
@@ -90,11 +92,22 @@ async def test_what_the_statement_does_not_carry_is_copied(ledger_dsn: str, aske
         await store.close()
 
 
+@dataclass
+class Rows:
+    """Something that a draft may keep together."""
+
+    kept: list[int] = field(default_factory=list)
+
+
 def test_whatever_else_a_draft_comes_to_hold_is_copied() -> None:
     draft = Draft(1, 0, 1, TODAY, lambda _: None, lambda _: None, {})
     assert small_batches.fits(draft)
     draft.begins_day = True
     assert not small_batches.fits(draft)
     draft.begins_day = False
+    draft.something_new = Rows()  # type: ignore[attr-defined]
+    assert small_batches.fits(draft)
+    draft.something_new.kept.append(1)  # type: ignore[attr-defined]
+    assert not small_batches.fits(draft)
     draft.something_new = object()  # type: ignore[attr-defined]
     assert not small_batches.fits(draft)

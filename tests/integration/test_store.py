@@ -10,10 +10,11 @@ from services.chassis.embedded_postgres import EmbeddedPostgres
 from services.domain import chart, errors
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import posting
-from services.ledger.books import AccountState, Creditor, Crossing, Kind, Leg, Restriction, Watermarks
+from services.ledger.books import AccountState, Creditor, Kind, Leg, Restriction
 from services.ledger.history import History
 from services.ledger.reader import Reader
 from services.ledger.store import Head, Store
+from services.ledger.traffic import Crossing, Watermarks
 
 A, B, FAR = customer_account(1, 1), customer_account(1, 2), customer_account(2, 1)
 TRANSIT = chart.transit_account(1, 2, CZK)

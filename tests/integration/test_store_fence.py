@@ -11,9 +11,10 @@ from memory_books import CZK, TODAY, Ask, an_id, ask, cash, crossings, customer_
 
 from services.domain.outcomes import Refusal
 from services.ledger import posting
-from services.ledger.books import Creditor, Crossing, Leg
+from services.ledger.books import Creditor, Leg
 from services.ledger.reader import Reader
 from services.ledger.store import FenceLost, Head, IdTaken, Lease, Store
+from services.ledger.traffic import Crossing
 
 A, B, FAR = customer_account(1, 1), customer_account(1, 2), customer_account(2, 1)
 

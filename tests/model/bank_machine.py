@@ -18,7 +18,8 @@ from memory_books import CZK, EUR, Ask, an_id, cash, customer_account
 
 from services.domain import chart
 from services.domain.outcomes import Outcome
-from services.ledger.books import Answers, Crossing, Leg, PlaceError, Watermarks
+from services.ledger.books import Answers, Leg, PlaceError
+from services.ledger.traffic import Crossing, Watermarks
 
 BALANCE_MAX: Final = 300
 """The balance limit during these tests, so that it is met."""

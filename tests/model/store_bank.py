@@ -21,12 +21,13 @@ from services.domain import errors, limits
 from services.ledger import posting
 from services.ledger.audit import audit
 from services.ledger.batching import Writer
-from services.ledger.books import AccountState, Crossing, Decision, Watermarks
+from services.ledger.books import AccountState, Decision
 from services.ledger.draft import Draft
 from services.ledger.jobs import AcknowledgeJob, Job, LandJob, OpenJob, PostJob
 from services.ledger.memory import Memory
 from services.ledger.reader import Reader
 from services.ledger.store import FenceLost, Head, Store
+from services.ledger.traffic import Crossing, Watermarks
 
 CUTS = ("connecting", "loading", "finding", "before", "begun", "appended", "answering")
 """Where a connection may be cut: while connecting anew, reading, and all the way through a transaction."""

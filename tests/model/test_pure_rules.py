@@ -13,8 +13,9 @@ from memory_books import MemoryBooks, crossings, transfers
 from services.domain import limits
 from services.domain.outcomes import Outcome
 from services.ledger import posting
-from services.ledger.books import AccountState, Crossing, Watermarks
+from services.ledger.books import AccountState
 from services.ledger.draft import Draft
+from services.ledger.traffic import Crossing, Watermarks
 
 
 class MemoryBank:

@@ -23,7 +23,7 @@ from memory_special import (
 from services.domain.chart import transit_account
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import changes, posting
-from services.ledger.books import Allowance, Crossing, Restriction
+from services.ledger.books import Allowance, Restriction
 from services.ledger.change_rows import Change, ChangeDecision
 from services.ledger.changes import (
     ACTIVE,
@@ -36,6 +36,7 @@ from services.ledger.changes import (
     PENDING,
 )
 from services.ledger.draft import Draft
+from services.ledger.traffic import Crossing
 
 PAYER, SECOND, PAYEE, FAR = (*(customer_account(1, serial) for serial in (1, 2, 3)), customer_account(2, 1))
 FEES = customer_account(1, 4)

@@ -34,6 +34,7 @@ COMMANDS = [
     ["statement"],
     ["import"],
     ["pay"],
+    ["payroll"],
     ["shards"],
     ["audit"],
 ]

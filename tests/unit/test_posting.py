@@ -98,6 +98,7 @@ MENDED_ONE_BY_ONE: list[tuple[Refusal, Mend]] = [
 
 OF_SPECIAL_THINGS = {
     Refusal.REVERSED_BEFORE_ARRIVAL,
+    Refusal.PROMISE_TIMED_OUT,
     Refusal.HOLD_NOT_FOUND,
     Refusal.HOLD_ALREADY_CAPTURED,
     Refusal.HOLD_ALREADY_RELEASED,

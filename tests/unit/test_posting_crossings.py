@@ -9,7 +9,8 @@ from services.domain import limits
 from services.domain.chart import transit_account
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import posting
-from services.ledger.books import Crossing, Kind, PlaceError, Restriction
+from services.ledger.books import Kind, PlaceError, Restriction
+from services.ledger.traffic import Crossing
 
 PAYER, PAYEE = customer_account(1, 1), customer_account(2, 1)
 

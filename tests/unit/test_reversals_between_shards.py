@@ -20,17 +20,9 @@ from memory_special import (
 from services.domain.chart import transit_account
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import holds, posting
-from services.ledger.books import (
-    Answers,
-    Crossing,
-    Flag,
-    HoldCommand,
-    Kind,
-    Leg,
-    PlaceError,
-    Restriction,
-)
+from services.ledger.books import Answers, Flag, HoldCommand, Kind, Leg, PlaceError, Restriction
 from services.ledger.specials import reversal_refusal
+from services.ledger.traffic import Crossing
 
 PAYER, FEES, THIRD, PAYEE = (*(customer_account(1, serial) for serial in (1, 2, 3)), customer_account(2, 1))
 POSTED, REFUSED, IN_TRANSIT = Outcome.POSTED, Outcome.REFUSED, Outcome.IN_TRANSIT

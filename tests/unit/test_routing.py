@@ -140,9 +140,28 @@ def test_further_legs_stay_with_their_transfer_and_their_chart_names_are_resolve
         ((A1, B1), (A2, CASH)),
     ],
 )
-def test_a_further_leg_that_leaves_the_payers_shard_is_refused(first: tuple[int, int], second: tuple[int, int]) -> None:
-    parts, faults = _split(_transfers(first, further=(FurtherLeg(0, *second, 5, CZK),)))
-    assert (parts, faults) == ({}, {0: "LEGS_ON_SEVERAL_SHARDS"})
+def test_a_further_leg_that_leaves_the_payers_shard_is_decided_there_in_a_lane_of_its_own(
+    first: tuple[int, int], second: tuple[int, int]
+) -> None:
+    (part,), faults = routing.split(_transfers(first, further=(FurtherLeg(0, *second, 5, CZK),)), DIRECTORY, ())
+    assert (part.shard_id, part.lane, faults) == (1, routing.LANE_SPANNING, {})
+
+
+def test_transfers_over_several_shards_hold_up_nobody_else() -> None:
+    transfers = _transfers((A1, B1), (A1, A2), (A1, B1), further=(FurtherLeg(1, B1, A2, 5, CZK),))
+    parts, faults = routing.split(transfers, DIRECTORY, ())
+    assert faults == {}
+    assert [(part.shard_id, part.lane, list(part.places)) for part in parts] == [
+        (1, 1, [0, 2]),
+        (1, routing.LANE_SPANNING, [1]),
+    ]
+
+
+def test_the_reversal_of_a_transfer_over_several_shards_goes_to_the_originals_home() -> None:
+    transfers = _transfers((A2, A1), further=(FurtherLeg(0, A2, A2 + 97, 5, CZK),))
+    transfers.specials[0] = Special(original_id=b"9" * 16)
+    (part,), faults = routing.split(transfers, DIRECTORY, ())
+    assert (part.shard_id, part.lane, faults) == (1, routing.LANE_SPANNING, {})
 
 
 def test_a_crossing_may_have_further_legs_on_the_payers_shard() -> None:

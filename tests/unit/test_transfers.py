@@ -189,7 +189,7 @@ async def test_each_place_of_a_shards_answer_has_its_own_error() -> None:
         ledger_pb2.PLACE_ERROR_TRANSFER_ID_REUSED,
         0,
         ledger_pb2.PLACE_ERROR_PAYEE_SHARD_UNREACHABLE,
-        ledger_pb2.PLACE_ERROR_LEGS_ON_SEVERAL_SHARDS,
+        ledger_pb2.PLACE_ERROR_UNDECIDED,
     )
     shards = Shards(_directory(1, 1, 2), answers={1: told})
     answers = await _many(shards, *(_transfer(number, A, B) for number in range(4)))
@@ -197,7 +197,7 @@ async def test_each_place_of_a_shards_answer_has_its_own_error() -> None:
         (0, "TRANSFER_ID_REUSED"),
         (1, ""),
         (0, "PAYEE_SHARD_UNREACHABLE"),
-        (0, "LEGS_ON_SEVERAL_SHARDS"),
+        (0, "TRANSFER_UNDECIDED"),
     ]
 
 

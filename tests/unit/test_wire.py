@@ -12,7 +12,7 @@ from memory_books import CZK, customer_account
 from services.domain import chart, errors, limits
 from services.domain.directory import Directory, ShardFacts, SlotRange
 from services.domain.outcomes import Outcome, Refusal
-from services.ledger import wire
+from services.ledger import wire, wire_traffic
 from services.ledger.books import AccountState, Answers, Creditor, Leg, PlaceError, Transfers
 from services.ledger.reader import TransferRecord
 
@@ -94,15 +94,26 @@ def test_a_payer_on_another_shard_is_not_decided() -> None:
 
 
 @pytest.mark.parametrize("leg", [further_leg(0, FAR, A), further_leg(0, A, FAR)])
-def test_legs_on_several_shards_are_not_decided(leg: Any) -> None:
-    assert read(asked(further_legs=[leg])).errors == {0: PlaceError.LEGS_ON_SEVERAL_SHARDS}
+def test_legs_on_several_shards_are_not_decided_before_the_others_have_promised(leg: Any) -> None:
+    spanning = read(asked(further_legs=[leg]))
+    assert spanning.errors == {0: PlaceError.UNDECIDED}
+    assert spanning.spans == {0: ((1, 1), (2, 1) if leg.debit_account == FAR else (1, 2))}
 
 
 def test_a_crossing_may_take_legs_on_the_payers_shard_along() -> None:
     crossing = read(asked(credit_accounts=[FAR, B], further_legs=[further_leg(0, A, B)]))
     assert (crossing.peers, crossing.errors) == ([2, 0], {})
-    astray = read(asked(credit_accounts=[FAR, B], further_legs=[further_leg(0, A, FAR)]))
-    assert astray.errors == {0: PlaceError.LEGS_ON_SEVERAL_SHARDS}
+    spanning = read(asked(credit_accounts=[FAR, B], further_legs=[further_leg(0, A, FAR)]))
+    assert (spanning.errors, spanning.spans) == ({0: PlaceError.UNDECIDED}, {0: ((1, 2), (1, 2))})
+    assert spanning.peers == [0, 0]
+
+
+def test_the_reversal_of_a_transfer_over_several_shards_is_decided_by_the_originals_home() -> None:
+    legs: Any = {"debit_accounts": [FAR, A], "credit_accounts": [A, B], "further_legs": [further_leg(0, FAR, A)]}
+    special = ledger_pb2.Special(place=0, original_id=b"9" * 16)
+    assert read(asked(**legs)).errors == {0: PlaceError.WRONG_SHARD}
+    reversal = read(asked(**legs, specials=[special]))
+    assert (reversal.errors, reversal.spans) == ({0: PlaceError.UNDECIDED}, {0: ((2, 1), (2, 1))})
 
 
 # Fingerprints
@@ -290,7 +301,7 @@ def landing(**columns: Any) -> ledger_pb2.LandCrossingsRequest:
 
 
 def test_crossings_are_read_with_their_numbers() -> None:
-    crossings = wire.crossings(landing())
+    crossings = wire_traffic.crossings(landing())
     assert (crossings.peer_id, crossings.first_number, crossings.amounts_minor) == (1, 7, [1, 2])
     assert (crossings.references, crossings.value_dates) == (["", "x"], [20_000, 20_001])
 
@@ -315,7 +326,7 @@ def test_crossings_are_read_with_their_numbers() -> None:
 )
 def test_broken_crossings_are_refused_as_a_whole(reason: str, columns: dict[str, Any]) -> None:
     with pytest.raises(errors.Malformed) as caught:
-        wire.crossings(landing(**columns))
+        wire_traffic.crossings(landing(**columns))
     assert caught.value.reason == reason
 
 

@@ -56,8 +56,8 @@ def import_(
         where = f"{directory} has neither customers.csv nor accounts.csv" if directory else "nothing to import"
         raise typer.BadParameter(f"{where}: give a directory, --customers or --accounts")
     try:
-        customers = parse_customers(str(customers_file), _read(customers_file)) if customers_file else None
-        accounts = parse_accounts(str(accounts_file), _read(accounts_file)) if accounts_file else None
+        customers = parse_customers(str(customers_file), read_file(customers_file)) if customers_file else None
+        accounts = parse_accounts(str(accounts_file), read_file(accounts_file)) if accounts_file else None
     except FileRefused as error:
         fail(str(error))
     if fund is not None:
@@ -94,7 +94,7 @@ def pay(
     """
     file = path / "payments.csv" if path.is_dir() else path
     try:
-        payments = parse_payments(str(file), _read(file))
+        payments = parse_payments(str(file), read_file(file))
     except FileRefused as error:
         fail(str(error))
 
@@ -123,7 +123,7 @@ def _if_there(path: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
     """Read a file. Raises `FileRefused` when that fails."""
     try:
         return path.read_bytes()
@@ -155,11 +155,11 @@ def _show_tallies(tallies: Sequence["Tally"]) -> None:
         if tally.is_complete:
             continue
         show_table(f"{tally.what} not done", ("reason", "rows"), tally.count_by_reason().items())
-        _show_rows(f"refused {tally.what}", tally.refused)
-        _show_rows(f"undecided {tally.what}; run the same command again", tally.undecided)
+        show_rows(f"refused {tally.what}", tally.refused)
+        show_rows(f"undecided {tally.what}; run the same command again", tally.undecided)
 
 
-def _show_rows(title: str, rows: Sequence[RefusedRow]) -> None:
+def show_rows(title: str, rows: Sequence[RefusedRow]) -> None:
     """Print rows by line, up to a screen or two of them."""
     if not rows:
         return

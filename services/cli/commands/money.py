@@ -39,6 +39,10 @@ def transfer(
     credit: Annotated[str, typer.Option("--to", help="Account that is paid, or one of the same names.")],
     amount: Annotated[str, typer.Option("--amount", help="Decimal amount, like 12.50.")],
     currency: Currency,
+    further: Annotated[
+        list[str] | None,
+        typer.Option("--and", help="One more leg, DEBIT:CREDIT:AMOUNT, in the same currency; all are posted or none."),
+    ] = None,
     transfer_id: TransferId = None,
     reference: Reference = "",
     creditor_account: Annotated[
@@ -56,24 +60,26 @@ def transfer(
     token: Token = None,
     as_json: AsJson = False,
 ) -> None:
-    """Move money from one account to another, once per id."""
+    """Move money from one account to another, or in several legs between any accounts, once per id."""
     amount_minor = amount_of(amount, currency)
     fee_minor_max = None if max_fee is None else limit_of(max_fee, currency, "--max-fee")
     chart, _, bank_code = credit.partition(".")
     if (creditor_account or remittance) and not (chart == "NOSTRO" and bank_code and creditor_account):
         raise typer.BadParameter("--creditor-account and --remittance go with --to NOSTRO.<bank>")
     chosen_id = transfer_id or new_id()
+    sides = [(debit, credit, amount_minor), *(_read_leg(text, currency) for text in further or ())]
     pairs = metadata_of(metadata)
 
     async def work(bank: "Session") -> "bank_pb2.Transfer":
         from hivecore.gateway.v1 import bank_pb2
 
-        leg = bank_pb2.Leg(
-            debit_account=debit, credit_account=credit, amount_minor=amount_minor, currency_code=currency
-        )
+        legs = [
+            bank_pb2.Leg(debit_account=payer, credit_account=payee, amount_minor=minor, currency_code=currency)
+            for payer, payee, minor in sides
+        ]
         wanted = bank_pb2.Transfer(
             transfer_id=chosen_id,
-            legs=[leg],
+            legs=legs,
             reference=reference,
             override_limits=override_limits,
             waive_fees=waive_fees,
@@ -87,6 +93,14 @@ def transfer(
         return await ask_once(bank, bank.stub.PostTransfer, bank_pb2.PostTransferRequest(transfer=wanted), chosen_id)
 
     show_transfer(with_bank(Where(data, gateway, token), work), as_json=as_json)
+
+
+def _read_leg(text: str, currency: str) -> tuple[str, str, int]:
+    """Read a further leg; ends the command when it is none."""
+    parts = text.split(":")
+    if len(parts) != 3:
+        raise typer.BadParameter(f"{text!r} is not DEBIT:CREDIT:AMOUNT", param_hint="--and")
+    return parts[0], parts[1], amount_of(parts[2], currency)
 
 
 def reverse(

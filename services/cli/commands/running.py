@@ -149,9 +149,21 @@ def shards(data: Data = None, gateway: Gateway = None, token: Token = None, as_j
         "writer_epoch",
         "last_sequence",
         "crossings_in_flight_count",
+        "promises_open_count",
         "ledger_addresses",
     )
-    titles = ("shard", "customers", "quota", "slots", "writer", "epoch", "last sequence", "in flight", "ledgers")
+    titles = (
+        "shard",
+        "customers",
+        "quota",
+        "slots",
+        "writer",
+        "epoch",
+        "last sequence",
+        "in flight",
+        "promised",
+        "ledgers",
+    )
     show_table("", titles, [[view[column] for column in columns] for view in views])
 
 

@@ -45,6 +45,7 @@ CODE_BY_REFUSAL: Final[dict[Refusal, str]] = {
     Refusal.STATE_MAY_NOT_FOLLOW: "MS03",
     Refusal.ACCOUNT_NOT_EMPTY: "MS03",
     Refusal.TRANSFER_ID_TAKEN: "DU03",
+    Refusal.PROMISE_TIMED_OUT: "AB06",
 }
 
 CODE_BY_REASON: Final[dict[str, str]] = {

@@ -310,7 +310,9 @@ class Transfer(_message.Message):
         REFUSED: Transfer._State.ValueType  # 2
         """Not done, and never will be under this id; `reason` says why."""
         IN_TRANSIT: Transfer._State.ValueType  # 3
-        """The payer is debited, the payee's shard has not answered yet; ask again."""
+        """The payer is debited, the payee's shard has not answered yet; or, of a transfer over several
+        shards, this account's shard has not heard yet what became of it. Ask again.
+        """
         RETURNED: Transfer._State.ValueType  # 4
         """The payee could not be credited and the payer has the money back; `reason` says why."""
 
@@ -324,7 +326,9 @@ class Transfer(_message.Message):
     REFUSED: Transfer.State.ValueType  # 2
     """Not done, and never will be under this id; `reason` says why."""
     IN_TRANSIT: Transfer.State.ValueType  # 3
-    """The payer is debited, the payee's shard has not answered yet; ask again."""
+    """The payer is debited, the payee's shard has not answered yet; or, of a transfer over several
+    shards, this account's shard has not heard yet what became of it. Ask again.
+    """
     RETURNED: Transfer.State.ValueType  # 4
     """The payee could not be credited and the payer has the money back; `reason` says why."""
 
@@ -367,6 +371,7 @@ class Transfer(_message.Message):
     WAIVE_FEES_FIELD_NUMBER: _builtins.int
     FEE_MINOR_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    REFUSED_LEG_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{first leg's debit account}/transfers/{transfer_id}`."""
     transfer_id: _builtins.str
@@ -399,9 +404,14 @@ class Transfer(_message.Message):
     """What was charged, in minor units: the sum of the legs that are fees. They come after the legs that
     were asked for, one for each payer that is charged.
     """
+    refused_leg: _builtins.int
+    """Which of several legs it was refused for, from 0; absent when it was not, or has one leg."""
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leg]:
-        """From 1 to 100 legs, applied in the order given."""
+        """From 1 to 2,000 legs, applied in the order given; their accounts may lie on any shards. All are
+        posted or none. Where they lie on several shards, money that one leg brings to an account away from
+        the first payer's shard is not there yet for a later leg to pay with.
+        """
 
     @_builtins.property
     def creditor(self) -> Global___ExternalCreditor:
@@ -448,14 +458,20 @@ class Transfer(_message.Message):
         waive_fees: _builtins.bool = ...,
         fee_minor: _builtins.int = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        refused_leg: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max", "booking_time", b"booking_time", "business_date", b"business_date", "creditor", b"creditor", "fee_minor_max", b"fee_minor_max", "value_date", b"value_date"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max", "_refused_leg", b"_refused_leg", "booking_time", b"booking_time", "business_date", b"business_date", "creditor", b"creditor", "fee_minor_max", b"fee_minor_max", "refused_leg", b"refused_leg", "value_date", b"value_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max", "actor", b"actor", "booking_time", b"booking_time", "business_date", b"business_date", "captured_hold", b"captured_hold", "channel", b"channel", "creditor", b"creditor", "fee_minor", b"fee_minor", "fee_minor_max", b"fee_minor_max", "legs", b"legs", "metadata", b"metadata", "name", b"name", "override_limits", b"override_limits", "reason", b"reason", "reference", b"reference", "reversed_transfer", b"reversed_transfer", "state", b"state", "transfer_id", b"transfer_id", "value_date", b"value_date", "waive_fees", b"waive_fees"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max", "_refused_leg", b"_refused_leg", "actor", b"actor", "booking_time", b"booking_time", "business_date", b"business_date", "captured_hold", b"captured_hold", "channel", b"channel", "creditor", b"creditor", "fee_minor", b"fee_minor", "fee_minor_max", b"fee_minor_max", "legs", b"legs", "metadata", b"metadata", "name", b"name", "override_limits", b"override_limits", "reason", b"reason", "reference", b"reference", "refused_leg", b"refused_leg", "reversed_transfer", b"reversed_transfer", "state", b"state", "transfer_id", b"transfer_id", "value_date", b"value_date", "waive_fees", b"waive_fees"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fee_minor_max: _TypeAlias = _typing.Literal["fee_minor_max"]  # noqa: Y015
     _WhichOneofArgType__fee_minor_max: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max"]  # noqa: Y015
+    _WhichOneofReturnType__refused_leg: _TypeAlias = _typing.Literal["refused_leg"]  # noqa: Y015
+    _WhichOneofArgType__refused_leg: _TypeAlias = _typing.Literal["_refused_leg", b"_refused_leg"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__fee_minor_max) -> _WhichOneofReturnType__fee_minor_max | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__refused_leg) -> _WhichOneofReturnType__refused_leg | None: ...
 
 Global___Transfer: _TypeAlias = Transfer  # noqa: Y015
 
@@ -631,6 +647,12 @@ class Entry(_message.Message):
         """A hold was released."""
         HOLD_EXPIRED: Entry._Kind.ValueType  # 7
         """A hold's time came."""
+        PROMISED: Entry._Kind.ValueType  # 9
+        """Set aside for a transfer over several shards that is being decided."""
+        PROMISE_KEPT: Entry._Kind.ValueType  # 10
+        """Such a transfer was posted."""
+        PROMISE_DROPPED: Entry._Kind.ValueType  # 11
+        """Such a transfer was refused: what was set aside for it is free again."""
 
     class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
         """What writes entries."""
@@ -651,6 +673,12 @@ class Entry(_message.Message):
     """A hold was released."""
     HOLD_EXPIRED: Entry.Kind.ValueType  # 7
     """A hold's time came."""
+    PROMISED: Entry.Kind.ValueType  # 9
+    """Set aside for a transfer over several shards that is being decided."""
+    PROMISE_KEPT: Entry.Kind.ValueType  # 10
+    """Such a transfer was posted."""
+    PROMISE_DROPPED: Entry.Kind.ValueType  # 11
+    """Such a transfer was refused: what was set aside for it is free again."""
 
     @_typing.final
     class MetadataEntry(_message.Message):
@@ -786,6 +814,7 @@ class Shard(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     CROSSINGS_IN_FLIGHT_COUNT_FIELD_NUMBER: _builtins.int
     LEDGER_ADDRESSES_FIELD_NUMBER: _builtins.int
+    PROMISES_OPEN_COUNT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`shards/{shard_id}`."""
     shard_id: _builtins.int
@@ -804,6 +833,8 @@ class Shard(_message.Message):
     """The last sequence in the books."""
     crossings_in_flight_count: _builtins.int
     """Crossings sent from here that the peers have not acknowledged yet."""
+    promises_open_count: _builtins.int
+    """Parts of transfers over several shards that are promised here and wait to hear what became of them."""
     @_builtins.property
     def ledger_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Addresses of the ledgers that may write it."""
@@ -821,10 +852,11 @@ class Shard(_message.Message):
         last_sequence: _builtins.int = ...,
         crossings_in_flight_count: _builtins.int = ...,
         ledger_addresses: _abc.Iterable[_builtins.str] | None = ...,
+        promises_open_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["crossings_in_flight_count", b"crossings_in_flight_count", "customer_count", b"customer_count", "customer_quota", b"customer_quota", "last_sequence", b"last_sequence", "ledger_addresses", b"ledger_addresses", "name", b"name", "shard_id", b"shard_id", "slot_count", b"slot_count", "writer", b"writer", "writer_epoch", b"writer_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crossings_in_flight_count", b"crossings_in_flight_count", "customer_count", b"customer_count", "customer_quota", b"customer_quota", "last_sequence", b"last_sequence", "ledger_addresses", b"ledger_addresses", "name", b"name", "promises_open_count", b"promises_open_count", "shard_id", b"shard_id", "slot_count", b"slot_count", "writer", b"writer", "writer_epoch", b"writer_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1411,10 +1443,13 @@ class TransferResult(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
+    REFUSED_LEG_FIELD_NUMBER: _builtins.int
     state: Global___Transfer.State.ValueType
     """Its outcome; STATE_UNSPECIFIED when `error` is set."""
     reason: _builtins.str
     """Why, when REFUSED or RETURNED."""
+    refused_leg: _builtins.int
+    """Which of several legs it was refused for, from 0."""
     @_builtins.property
     def error(self) -> _status_pb2.Status:
         """Set when the transfer has no outcome by this call (malformed, id reused, not decided, unknown):
@@ -1427,12 +1462,15 @@ class TransferResult(_message.Message):
         state: Global___Transfer.State.ValueType = ...,
         reason: _builtins.str = ...,
         error: _status_pb2.Status | None = ...,
+        refused_leg: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["error", b"error"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_refused_leg", b"_refused_leg", "error", b"error", "refused_leg", b"refused_leg"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error", b"error", "reason", b"reason", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_refused_leg", b"_refused_leg", "error", b"error", "reason", b"reason", "refused_leg", b"refused_leg", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__refused_leg: _TypeAlias = _typing.Literal["refused_leg"]  # noqa: Y015
+    _WhichOneofArgType__refused_leg: _TypeAlias = _typing.Literal["_refused_leg", b"_refused_leg"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__refused_leg) -> _WhichOneofReturnType__refused_leg | None: ...
 
 Global___TransferResult: _TypeAlias = TransferResult  # noqa: Y015
 

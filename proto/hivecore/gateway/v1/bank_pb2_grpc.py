@@ -295,9 +295,11 @@ class BankServicer:
         same transfer again returns its first outcome, a refusal included. Returns the transfer in state
         POSTED, or IN_TRANSIT when the deadline came before the payee's shard answered. A refusal is an
         error: NOT_FOUND for an unknown account, otherwise FAILED_PRECONDITION, with the refusal as
-        `reason` and `state` (REFUSED or RETURNED) in the ErrorInfo metadata. ALREADY_EXISTS with
+        `reason` and `state` (REFUSED or RETURNED) in the ErrorInfo metadata, and of several legs the first
+        one that failed as `leg`, counted from 0. ALREADY_EXISTS with
         TRANSFER_ID_REUSED when the id names another transfer. UNAVAILABLE with OUTCOME_UNKNOWN when the
-        answer got lost: send the same transfer again. Needs scope `transfers.write`; tokens limited to
+        answer got lost, with TRANSFER_UNDECIDED when its legs lie on several shards that could not all be
+        asked: send the same transfer again. Needs scope `transfers.write`; tokens limited to
         one customer may only debit that customer's accounts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -417,9 +419,9 @@ class BankServicer:
 
     def ReverseTransfer(self, request, context):
         """Gives back what a transfer moved, whole or in part, as a new transfer from payee to payer that
-        is linked to the original. Several legs are given back whole; of a crossing only the first leg is,
-        the others on the payer's shard stay as they are. Fees stay with the bank wherever payee and payer
-        lie, and a reversal bears none. All reversals together give back at most the original, however
+        is linked to the original. Several legs are given back whole, also over several shards; of a crossing only the
+        first leg is, the others on the payer's shard stay as they are. Fees stay with the bank wherever payee and
+        payer lie, and a reversal bears none. All reversals together give back at most the original, however
         often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
         refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
         FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH

@@ -68,8 +68,8 @@ class _PlaceErrorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PlaceError
     """The id names another transfer."""
     PLACE_ERROR_PAYEE_SHARD_UNREACHABLE: _PlaceError.ValueType  # 2
     """Its payee's shard could not be asked; nothing was written."""
-    PLACE_ERROR_LEGS_ON_SEVERAL_SHARDS: _PlaceError.ValueType  # 3
-    """Its legs touch several shards in a way that is not one crossing; nothing was written."""
+    PLACE_ERROR_UNDECIDED: _PlaceError.ValueType  # 3
+    """Its legs touch several shards and not all of them could be asked: it is undecided."""
     PLACE_ERROR_WRONG_SHARD: _PlaceError.ValueType  # 4
     """Its debit account does not live on this shard; nothing was written."""
 
@@ -82,8 +82,8 @@ PLACE_ERROR_TRANSFER_ID_REUSED: PlaceError.ValueType  # 1
 """The id names another transfer."""
 PLACE_ERROR_PAYEE_SHARD_UNREACHABLE: PlaceError.ValueType  # 2
 """Its payee's shard could not be asked; nothing was written."""
-PLACE_ERROR_LEGS_ON_SEVERAL_SHARDS: PlaceError.ValueType  # 3
-"""Its legs touch several shards in a way that is not one crossing; nothing was written."""
+PLACE_ERROR_UNDECIDED: PlaceError.ValueType  # 3
+"""Its legs touch several shards and not all of them could be asked: it is undecided."""
 PLACE_ERROR_WRONG_SHARD: PlaceError.ValueType  # 4
 """Its debit account does not live on this shard; nothing was written."""
 Global___PlaceError: _TypeAlias = PlaceError  # noqa: Y015
@@ -998,6 +998,7 @@ class PostTransfersResponse(_message.Message):
     REFUSALS_FIELD_NUMBER: _builtins.int
     BOOKING_TIMES_US_FIELD_NUMBER: _builtins.int
     ERRORS_FIELD_NUMBER: _builtins.int
+    REFUSED_LEGS_FIELD_NUMBER: _builtins.int
     REPEATS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def outcomes(self) -> _containers.RepeatedScalarFieldContainer[Global___Outcome.ValueType]:
@@ -1016,6 +1017,10 @@ class PostTransfersResponse(_message.Message):
         """Why there is no outcome; either none at all or one per transfer."""
 
     @_builtins.property
+    def refused_legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedLeg]:
+        """Of refused transfers of several legs, which leg is to blame."""
+
+    @_builtins.property
     def repeats(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Places whose id had its outcome before, of transfers that have fee legs now or had them then: which
         fee holds, only the books know.
@@ -1028,15 +1033,254 @@ class PostTransfersResponse(_message.Message):
         refusals: _abc.Iterable[_builtins.int] | None = ...,
         booking_times_us: _abc.Iterable[_builtins.int] | None = ...,
         errors: _abc.Iterable[Global___PlaceError.ValueType] | None = ...,
+        refused_legs: _abc.Iterable[Global___RefusedLeg] | None = ...,
         repeats: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking_times_us", b"booking_times_us", "errors", b"errors", "outcomes", b"outcomes", "refusals", b"refusals", "repeats", b"repeats"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["booking_times_us", b"booking_times_us", "errors", b"errors", "outcomes", b"outcomes", "refusals", b"refusals", "refused_legs", b"refused_legs", "repeats", b"repeats"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___PostTransfersResponse: _TypeAlias = PostTransfersResponse  # noqa: Y015
+
+@_typing.final
+class RefusedLeg(_message.Message):
+    """The leg that a refusal is about."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLACE_FIELD_NUMBER: _builtins.int
+    LEG_FIELD_NUMBER: _builtins.int
+    place: _builtins.int
+    """Which transfer of the call, from 0."""
+    leg: _builtins.int
+    """Which leg, from 0."""
+    def __init__(
+        self,
+        *,
+        place: _builtins.int = ...,
+        leg: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["leg", b"leg", "place", b"place"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedLeg: _TypeAlias = RefusedLeg  # noqa: Y015
+
+@_typing.final
+class PromiseTransferRequest(_message.Message):
+    """One shard's part of a transfer that another shard decides."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Leg(_message.Message):
+        """A leg with at least one side on the promising shard."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PLACE_FIELD_NUMBER: _builtins.int
+        DEBIT_ACCOUNT_FIELD_NUMBER: _builtins.int
+        CREDIT_ACCOUNT_FIELD_NUMBER: _builtins.int
+        AMOUNT_MINOR_FIELD_NUMBER: _builtins.int
+        CURRENCY_FIELD_NUMBER: _builtins.int
+        PAYS_HERE_FIELD_NUMBER: _builtins.int
+        IS_PAID_HERE_FIELD_NUMBER: _builtins.int
+        IS_FEE_FIELD_NUMBER: _builtins.int
+        place: _builtins.int
+        """Which leg of the whole transfer, from 0."""
+        debit_account: _builtins.int
+        """Account that pays."""
+        credit_account: _builtins.int
+        """Account that is paid."""
+        amount_minor: _builtins.int
+        """In minor units."""
+        currency: _builtins.int
+        """ISO 4217 numeric."""
+        pays_here: _builtins.bool
+        """Whether the payer lives on the promising shard."""
+        is_paid_here: _builtins.bool
+        """Whether the payee does."""
+        is_fee: _builtins.bool
+        """Whether it is a fee."""
+        def __init__(
+            self,
+            *,
+            place: _builtins.int = ...,
+            debit_account: _builtins.int = ...,
+            credit_account: _builtins.int = ...,
+            amount_minor: _builtins.int = ...,
+            currency: _builtins.int = ...,
+            pays_here: _builtins.bool = ...,
+            is_paid_here: _builtins.bool = ...,
+            is_fee: _builtins.bool = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["amount_minor", b"amount_minor", "credit_account", b"credit_account", "currency", b"currency", "debit_account", b"debit_account", "is_fee", b"is_fee", "is_paid_here", b"is_paid_here", "pays_here", b"pays_here", "place", b"place"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SHARD_ID_FIELD_NUMBER: _builtins.int
+    HOME_SHARD_ID_FIELD_NUMBER: _builtins.int
+    TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    FINGERPRINT_FIELD_NUMBER: _builtins.int
+    LEGS_FIELD_NUMBER: _builtins.int
+    FLAGS_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    shard_id: _builtins.int
+    """The shard that promises."""
+    home_shard_id: _builtins.int
+    """The shard that decides."""
+    transfer_id: _builtins.bytes
+    """16 bytes."""
+    fingerprint: _builtins.int
+    """Of the whole transfer's body."""
+    flags: _builtins.int
+    """Bits: 1 limits overridden, 2 the payers' floors set aside, 4 fees waived, 8 gives back and so is nobody's spending."""
+    reference: _builtins.str
+    """The caller's words."""
+    @_builtins.property
+    def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___PromiseTransferRequest.Leg]:
+        """In order of place."""
+
+    @_builtins.property
+    def actor(self) -> Global___Actor:
+        """Who asks."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What the caller keeps with it."""
+
+    def __init__(
+        self,
+        *,
+        shard_id: _builtins.int = ...,
+        home_shard_id: _builtins.int = ...,
+        transfer_id: _builtins.bytes = ...,
+        fingerprint: _builtins.int = ...,
+        legs: _abc.Iterable[Global___PromiseTransferRequest.Leg] | None = ...,
+        flags: _builtins.int = ...,
+        reference: _builtins.str = ...,
+        actor: Global___Actor | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "fingerprint", b"fingerprint", "flags", b"flags", "home_shard_id", b"home_shard_id", "legs", b"legs", "metadata", b"metadata", "reference", b"reference", "shard_id", b"shard_id", "transfer_id", b"transfer_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromiseTransferRequest: _TypeAlias = PromiseTransferRequest  # noqa: Y015
+
+@_typing.final
+class PromiseTransferResponse(_message.Message):
+    """Whether a part is promised."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    PLACE_FIELD_NUMBER: _builtins.int
+    refusal: _builtins.int
+    """Refusal code; 0 when it is promised, now or before."""
+    place: _builtins.int
+    """Which leg of the whole transfer was refused, from 0."""
+    def __init__(
+        self,
+        *,
+        refusal: _builtins.int = ...,
+        place: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["place", b"place", "refusal", b"refusal"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PromiseTransferResponse: _TypeAlias = PromiseTransferResponse  # noqa: Y015
+
+@_typing.final
+class AskDecisionsRequest(_message.Message):
+    """Asks about promises, in columns."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHARD_ID_FIELD_NUMBER: _builtins.int
+    FROM_SHARD_ID_FIELD_NUMBER: _builtins.int
+    TRANSFER_IDS_FIELD_NUMBER: _builtins.int
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    shard_id: _builtins.int
+    """The shard that decides."""
+    from_shard_id: _builtins.int
+    """The shard that promised."""
+    transfer_ids: _builtins.bytes
+    """16 bytes each, one after the other."""
+    @_builtins.property
+    def accounts(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """An account of each promise, by which an id that was never decided is refused."""
+
+    def __init__(
+        self,
+        *,
+        shard_id: _builtins.int = ...,
+        from_shard_id: _builtins.int = ...,
+        transfer_ids: _builtins.bytes = ...,
+        accounts: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "from_shard_id", b"from_shard_id", "shard_id", b"shard_id", "transfer_ids", b"transfer_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AskDecisionsRequest: _TypeAlias = AskDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class AskDecisionsResponse(_message.Message):
+    """How many of the ids are not being decided just now: their decisions are on their way."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DECIDED_COUNT_FIELD_NUMBER: _builtins.int
+    decided_count: _builtins.int
+    """From 0 to the number of ids."""
+    def __init__(
+        self,
+        *,
+        decided_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_count", b"decided_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AskDecisionsResponse: _TypeAlias = AskDecisionsResponse  # noqa: Y015
 
 @_typing.final
 class GetTransferRequest(_message.Message):
@@ -1141,6 +1385,7 @@ class TransferRecord(_message.Message):
     ORIGINAL_ID_FIELD_NUMBER: _builtins.int
     KIND_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
+    REFUSED_LEG_FIELD_NUMBER: _builtins.int
     transfer_id: _builtins.bytes
     """16 bytes."""
     outcome: Global___Outcome.ValueType
@@ -1162,7 +1407,11 @@ class TransferRecord(_message.Message):
     original_id: _builtins.bytes
     """The transfer that it reversed; empty for none."""
     kind: _builtins.int
-    """Why it stands here: 1 asked for here, 2 landed from a peer, 4 to 8 holds' commands and buried ids."""
+    """Why it stands here: 1 asked for here, 2 landed from a peer, 4 to 8 holds' commands and buried ids,
+    9 promised to the shard that decides.
+    """
+    refused_leg: _builtins.int
+    """Which leg was refused, from 0; -1 for none."""
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransferRecord.Leg]:
         """In order; fees last."""
@@ -1197,10 +1446,11 @@ class TransferRecord(_message.Message):
         original_id: _builtins.bytes = ...,
         kind: _builtins.int = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        refused_leg: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "creditor", b"creditor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "creditor", b"creditor", "flags", b"flags", "hold_id", b"hold_id", "kind", b"kind", "legs", b"legs", "metadata", b"metadata", "original_id", b"original_id", "outcome", b"outcome", "reference", b"reference", "refusal", b"refusal", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "creditor", b"creditor", "flags", b"flags", "hold_id", b"hold_id", "kind", b"kind", "legs", b"legs", "metadata", b"metadata", "original_id", b"original_id", "outcome", b"outcome", "reference", b"reference", "refusal", b"refusal", "refused_leg", b"refused_leg", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1840,7 +2090,9 @@ class ListEntriesResponse(_message.Message):
         sequence: _builtins.int
         """Place in the shard's journal; pages continue after it."""
         kind: _builtins.int
-        """What wrote it: 1 transfer, 2 landing, 3 return, holds: 4 placed, 5 increased, 6 released, 7 expired."""
+        """What wrote it: 1 transfer, 2 landing, 3 return, holds: 4 placed, 5 increased, 6 released, 7 expired;
+        promises: 9 made, 10 kept, 11 dropped.
+        """
         hold_id: _builtins.bytes
         """The hold that it set aside, freed or paid out of, 16 bytes; empty for none."""
         original_id: _builtins.bytes
@@ -1995,6 +2247,7 @@ class LandCrossingsRequest(_message.Message):
     METADATA_FIELD_NUMBER: _builtins.int
     ACTORS_FIELD_NUMBER: _builtins.int
     ACTOR_PLACES_FIELD_NUMBER: _builtins.int
+    DECISIONS_FIELD_NUMBER: _builtins.int
     shard_id: _builtins.int
     """The shard of the payees."""
     from_shard_id: _builtins.int
@@ -2039,6 +2292,10 @@ class LandCrossingsRequest(_message.Message):
     def actor_places(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Place in `actors` of who asked for each; none at all when the first asked for all."""
 
+    @_builtins.property
+    def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]:
+        """Decisions on promises, in order of their numbers, which lie among those of the crossings."""
+
     def __init__(
         self,
         *,
@@ -2055,14 +2312,61 @@ class LandCrossingsRequest(_message.Message):
         metadata: _abc.Iterable[Global___Metadata] | None = ...,
         actors: _abc.Iterable[Global___Actor] | None = ...,
         actor_places: _abc.Iterable[_builtins.int] | None = ...,
+        decisions: _abc.Iterable[Global___Decision] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_places", b"actor_places", "actors", b"actors", "amounts_minor", b"amounts_minor", "credit_accounts", b"credit_accounts", "currencies", b"currencies", "debit_accounts", b"debit_accounts", "first_number", b"first_number", "from_shard_id", b"from_shard_id", "metadata", b"metadata", "references", b"references", "shard_id", b"shard_id", "transfer_ids", b"transfer_ids", "value_dates", b"value_dates"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor_places", b"actor_places", "actors", b"actors", "amounts_minor", b"amounts_minor", "credit_accounts", b"credit_accounts", "currencies", b"currencies", "debit_accounts", b"debit_accounts", "decisions", b"decisions", "first_number", b"first_number", "from_shard_id", b"from_shard_id", "metadata", b"metadata", "references", b"references", "shard_id", b"shard_id", "transfer_ids", b"transfer_ids", "value_dates", b"value_dates"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LandCrossingsRequest: _TypeAlias = LandCrossingsRequest  # noqa: Y015
+
+@_typing.final
+class Decision(_message.Message):
+    """What became of a transfer that the receiving shard has promised a part of."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    TRANSFER_ID_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    VALUE_DATE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Its number in the stream."""
+    transfer_id: _builtins.bytes
+    """16 bytes."""
+    outcome: Global___Outcome.ValueType
+    """POSTED or REFUSED."""
+    refusal: _builtins.int
+    """Refusal code; 0 when it is posted."""
+    reference: _builtins.str
+    """The caller's words."""
+    value_date: _builtins.int
+    """Days since 1970-01-01."""
+    account: _builtins.int
+    """Whose promise, for an id that is not known; see AskDecisionsRequest."""
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        transfer_id: _builtins.bytes = ...,
+        outcome: Global___Outcome.ValueType = ...,
+        refusal: _builtins.int = ...,
+        reference: _builtins.str = ...,
+        value_date: _builtins.int = ...,
+        account: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "number", b"number", "outcome", b"outcome", "reference", b"reference", "refusal", b"refusal", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Decision: _TypeAlias = Decision  # noqa: Y015
 
 @_typing.final
 class LandCrossingsResponse(_message.Message):
@@ -2132,6 +2436,7 @@ class ShardStatus(_message.Message):
     LAST_SEQUENCE_FIELD_NUMBER: _builtins.int
     CROSSINGS_IN_FLIGHT_COUNT_FIELD_NUMBER: _builtins.int
     QUEUED_COUNT_FIELD_NUMBER: _builtins.int
+    PROMISES_OPEN_COUNT_FIELD_NUMBER: _builtins.int
     is_writer: _builtins.bool
     """Whether the process that answers is the writer."""
     instance: _builtins.str
@@ -2144,6 +2449,8 @@ class ShardStatus(_message.Message):
     """Crossings not yet acknowledged by peers."""
     queued_count: _builtins.int
     """Transfers waiting in the writer's queue."""
+    promises_open_count: _builtins.int
+    """Promises that wait for their decisions."""
     def __init__(
         self,
         *,
@@ -2153,10 +2460,11 @@ class ShardStatus(_message.Message):
         last_sequence: _builtins.int = ...,
         crossings_in_flight_count: _builtins.int = ...,
         queued_count: _builtins.int = ...,
+        promises_open_count: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["crossings_in_flight_count", b"crossings_in_flight_count", "instance", b"instance", "is_writer", b"is_writer", "last_sequence", b"last_sequence", "queued_count", b"queued_count", "writer_epoch", b"writer_epoch"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["crossings_in_flight_count", b"crossings_in_flight_count", "instance", b"instance", "is_writer", b"is_writer", "last_sequence", b"last_sequence", "promises_open_count", b"promises_open_count", "queued_count", b"queued_count", "writer_epoch", b"writer_epoch"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -125,6 +125,16 @@ class LedgerStub:
                 request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.LandCrossingsRequest.SerializeToString,
                 response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.LandCrossingsResponse.FromString,
                 _registered_method=True)
+        self.PromiseTransfer = channel.unary_unary(
+                '/hivecore.ledger.v1.Ledger/PromiseTransfer',
+                request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferRequest.SerializeToString,
+                response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferResponse.FromString,
+                _registered_method=True)
+        self.AskDecisions = channel.unary_unary(
+                '/hivecore.ledger.v1.Ledger/AskDecisions',
+                request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.AskDecisionsRequest.SerializeToString,
+                response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.AskDecisionsResponse.FromString,
+                _registered_method=True)
         self.GetShardStatus = channel.unary_unary(
                 '/hivecore.ledger.v1.Ledger/GetShardStatus',
                 request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.GetShardStatusRequest.SerializeToString,
@@ -268,6 +278,22 @@ class LedgerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PromiseTransfer(self, request, context):
+        """Promises this shard's part of a transfer that another shard decides: sets debits aside and keeps
+        accounts open to credits, until the decision lands. Repeating it is harmless.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AskDecisions(self, request, context):
+        """Asks the shard that decides about promises that have waited for long. What was never decided is
+        refused for ever; each answer travels as a decision among the crossings.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetShardStatus(self, request, context):
         """Returns who writes a shard and how far its books are.
         """
@@ -367,6 +393,16 @@ def add_LedgerServicer_to_server(servicer, server):
                     servicer.LandCrossings,
                     request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.LandCrossingsRequest.FromString,
                     response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.LandCrossingsResponse.SerializeToString,
+            ),
+            'PromiseTransfer': grpc.unary_unary_rpc_method_handler(
+                    servicer.PromiseTransfer,
+                    request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferRequest.FromString,
+                    response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferResponse.SerializeToString,
+            ),
+            'AskDecisions': grpc.unary_unary_rpc_method_handler(
+                    servicer.AskDecisions,
+                    request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.AskDecisionsRequest.FromString,
+                    response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.AskDecisionsResponse.SerializeToString,
             ),
             'GetShardStatus': grpc.unary_unary_rpc_method_handler(
                     servicer.GetShardStatus,
@@ -861,6 +897,60 @@ class Ledger:
             '/hivecore.ledger.v1.Ledger/LandCrossings',
             hivecore_dot_ledger_dot_v1_dot_ledger__pb2.LandCrossingsRequest.SerializeToString,
             hivecore_dot_ledger_dot_v1_dot_ledger__pb2.LandCrossingsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PromiseTransfer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.ledger.v1.Ledger/PromiseTransfer',
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferRequest.SerializeToString,
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AskDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.ledger.v1.Ledger/AskDecisions',
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.AskDecisionsRequest.SerializeToString,
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.AskDecisionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

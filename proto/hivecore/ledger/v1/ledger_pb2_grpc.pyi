@@ -86,6 +86,14 @@ class LedgerStub:
     """Says of each payee whether it exists here, has that currency and may be credited."""
     LandCrossings: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.LandCrossingsRequest, _ledger_pb2.LandCrossingsResponse]
     """Lands crossings from a peer shard, each exactly once; answers how far they have landed."""
+    PromiseTransfer: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.PromiseTransferRequest, _ledger_pb2.PromiseTransferResponse]
+    """Promises this shard's part of a transfer that another shard decides: sets debits aside and keeps
+    accounts open to credits, until the decision lands. Repeating it is harmless.
+    """
+    AskDecisions: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.AskDecisionsRequest, _ledger_pb2.AskDecisionsResponse]
+    """Asks the shard that decides about promises that have waited for long. What was never decided is
+    refused for ever; each answer travels as a decision among the crossings.
+    """
     GetShardStatus: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.GetShardStatusRequest, _ledger_pb2.ShardStatus]
     """Returns who writes a shard and how far its books are."""
 
@@ -142,6 +150,14 @@ class LedgerAsyncStub(LedgerStub):
     """Says of each payee whether it exists here, has that currency and may be credited."""
     LandCrossings: _aio.UnaryUnaryMultiCallable[_ledger_pb2.LandCrossingsRequest, _ledger_pb2.LandCrossingsResponse]  # type: ignore[assignment]
     """Lands crossings from a peer shard, each exactly once; answers how far they have landed."""
+    PromiseTransfer: _aio.UnaryUnaryMultiCallable[_ledger_pb2.PromiseTransferRequest, _ledger_pb2.PromiseTransferResponse]  # type: ignore[assignment]
+    """Promises this shard's part of a transfer that another shard decides: sets debits aside and keeps
+    accounts open to credits, until the decision lands. Repeating it is harmless.
+    """
+    AskDecisions: _aio.UnaryUnaryMultiCallable[_ledger_pb2.AskDecisionsRequest, _ledger_pb2.AskDecisionsResponse]  # type: ignore[assignment]
+    """Asks the shard that decides about promises that have waited for long. What was never decided is
+    refused for ever; each answer travels as a decision among the crossings.
+    """
     GetShardStatus: _aio.UnaryUnaryMultiCallable[_ledger_pb2.GetShardStatusRequest, _ledger_pb2.ShardStatus]  # type: ignore[assignment]
     """Returns who writes a shard and how far its books are."""
 
@@ -303,6 +319,26 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ledger_pb2.LandCrossingsResponse, _abc.Awaitable[_ledger_pb2.LandCrossingsResponse]]:
         """Lands crossings from a peer shard, each exactly once; answers how far they have landed."""
+
+    @_abc_1.abstractmethod
+    def PromiseTransfer(
+        self,
+        request: _ledger_pb2.PromiseTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.PromiseTransferResponse, _abc.Awaitable[_ledger_pb2.PromiseTransferResponse]]:
+        """Promises this shard's part of a transfer that another shard decides: sets debits aside and keeps
+        accounts open to credits, until the decision lands. Repeating it is harmless.
+        """
+
+    @_abc_1.abstractmethod
+    def AskDecisions(
+        self,
+        request: _ledger_pb2.AskDecisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.AskDecisionsResponse, _abc.Awaitable[_ledger_pb2.AskDecisionsResponse]]:
+        """Asks the shard that decides about promises that have waited for long. What was never decided is
+        refused for ever; each answer travels as a decision among the crossings.
+        """
 
     @_abc_1.abstractmethod
     def GetShardStatus(

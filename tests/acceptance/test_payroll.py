@@ -1,0 +1,184 @@
+"""One transfer over several shards through the public door: a payroll, a pile of bills, and their ends."""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from hivecore.gateway.v1 import bank_pb2 as bank
+from hivecore.gateway.v1 import bank_pb2_grpc
+from small_bank import World, absent, leg, post
+
+from services.chassis import clients
+from services.cli.bank import Bank
+from services.cli.topology import BankOptions
+from services.ledger.audit import audit
+
+SHARDS = 4
+PAYEES = 1_000
+SALARY_MINOR = 25_000_00
+EMPLOYERS_MINOR = PAYEES * SALARY_MINOR + 7
+
+
+class Company(World):
+    """A bank of four shards: an employer, its employees all over the bank, and utilities that send bills."""
+
+    async def fill(self) -> None:
+        for _ in range(2 * SHARDS):
+            request = bank.OpenCustomerRequest(request_id=str(uuid4()), customer=bank.Customer())
+            self.customers.append(await self.ask("OpenCustomer", request))
+        self.employer = await self.open_account(self.customers[0], "CZK")
+        requests = [
+            bank.OpenAccountRequest(
+                request_id=str(uuid4()),
+                account=bank.Account(customer=self.customers[place % len(self.customers)].name, currency_code="CZK"),
+            )
+            for place in range(PAYEES)
+        ]
+        opened = await self.ask("OpenAccounts", bank.OpenAccountsRequest(requests=requests))
+        self.payees = [result.account.account_number for result in opened.results]
+        await self.ask("PostTransfer", post(leg("CASH", self.employer, EMPLOYERS_MINOR)))
+
+    def payroll(self, *further: bank.Leg) -> bank.PostTransferRequest:
+        return post(*(leg(self.employer, payee, SALARY_MINOR) for payee in self.payees), *further, reference="salaries")
+
+    async def balance(self, account: str) -> tuple[int, int]:
+        found = await self.ask("GetBalance", bank.GetBalanceRequest(name=f"accounts/{account}/balance"))
+        return found.balance_minor, found.held_minor
+
+    async def balances(self, accounts: list[str]) -> list[tuple[int, int]]:
+        return list(await asyncio.gather(*map(self.balance, accounts)))
+
+    async def until_settled(self) -> None:
+        async with asyncio.timeout(60):
+            while True:
+                shards = (await self.ask("ListShards", bank.ListShardsRequest())).shards
+                if not any(each.promises_open_count or each.crossings_in_flight_count for each in shards):
+                    return
+                await asyncio.sleep(0.05)
+
+    async def prove(self) -> None:
+        await self.until_settled()
+        report = await audit(self.bank.control_dsn, self.bank.shard_dsns, in_flight_seconds_max=0)
+        assert report.clean, "\n".join(line for result in report.results for line in result.evidence)
+
+
+@contextmanager
+def _directory() -> Iterator[Path]:
+    made = Path(tempfile.mkdtemp(prefix="hivecore-test-"))
+    made.chmod(0o755)
+    try:
+        yield made
+    finally:
+        shutil.rmtree(made)
+
+
+@pytest.fixture(scope="module")
+async def company() -> AsyncIterator[Company]:
+    with _directory() as place:
+        options = BankOptions(data=place / "bank", shards=SHARDS, port=0)
+        async with Bank.open(options) as running, clients.channel(running.gateway) as channel:
+            made = Company(running, bank_pb2_grpc.BankStub(channel))
+            await made.fill()
+            yield made
+
+
+async def test_a_payroll_pays_everybody_on_all_shards_or_nobody(company: Company) -> None:
+    stranger = absent(company.payees[0])
+    told = await company.told("PostTransfer", company.payroll(leg(company.employer, stranger)))
+    assert (told.reason, told.metadata["leg"]) == ("CREDIT_ACCOUNT_NOT_FOUND", str(PAYEES))
+    told = await company.told("PostTransfer", company.payroll(leg(company.employer, company.payees[0], 8)))
+    assert (told.reason, told.metadata["leg"]) == ("INSUFFICIENT_FUNDS", str(PAYEES))
+    await company.until_settled()
+    assert set(await company.balances(company.payees)) == {(0, 0)}
+
+    asked = company.payroll()
+    began = time.perf_counter()
+    posted = await company.ask("PostTransfer", asked)
+    seconds = time.perf_counter() - began
+    sys.stdout.write(f"payroll of {PAYEES} payees over {SHARDS} shards: {seconds:.2f} s\n")
+    assert (posted.state, len(posted.legs)) == (bank.Transfer.POSTED, PAYEES)
+    await company.until_settled()
+    assert set(await company.balances(company.payees)) == {(SALARY_MINOR, 0)}
+    assert await company.balance(company.employer) == (7, 0)
+    assert (await company.ask("PostTransfer", asked)).state == bank.Transfer.POSTED
+    assert await company.balance(company.employer) == (7, 0)
+
+    for payee in company.payees[:: PAYEES // 8]:
+        name = f"accounts/{payee}/transfers/{posted.transfer_id}"
+        assert (await company.ask("GetTransfer", bank.GetTransferRequest(name=name))).state == bank.Transfer.POSTED
+        (entry,) = (await company.ask("ListEntries", bank.ListEntriesRequest(parent=f"accounts/{payee}"))).entries
+        assert (entry.amount_minor, entry.counterparty_account) == (SALARY_MINOR, company.employer)
+        assert (entry.reference, entry.transfer.rpartition("/")[2]) == ("salaries", posted.transfer_id)
+
+    reversal = bank.ReverseTransferRequest(name=posted.name, transfer_id=str(uuid4()))
+    assert (await company.ask("ReverseTransfer", reversal)).state == bank.Transfer.POSTED
+    await company.until_settled()
+    assert set(await company.balances(company.payees)) == {(0, 0)}
+    assert await company.balance(company.employer) == (EMPLOYERS_MINOR, 0)
+    again = bank.ReverseTransferRequest(name=posted.name, transfer_id=str(uuid4()))
+    assert (await company.told("ReverseTransfer", again)).reason == "REVERSAL_EXCEEDS_ORIGINAL"
+    part = bank.ReverseTransferRequest(name=posted.name, transfer_id=str(uuid4()), amount_minor=1)
+    assert (await company.told("ReverseTransfer", part)).reason == "REVERSAL_MISMATCH"
+    await company.prove()
+
+
+async def test_an_employee_sees_no_colleagues_salary(company: Company) -> None:
+    employee = company.customers[1]
+    own = next(place for place in range(PAYEES) if place % len(company.customers) == 1)
+    posted = await company.ask("PostTransfer", company.payroll())
+    token = company.mint(customer=employee.customer_number)
+    name = f"accounts/{company.payees[own]}/transfers/{posted.transfer_id}"
+    seen = await company.ask("GetTransfer", bank.GetTransferRequest(name=name), token)
+    mine = {company.payees[place] for place in range(1, PAYEES, len(company.customers))}
+    assert {each.credit_account for each in seen.legs} == mine
+    reversal = bank.ReverseTransferRequest(name=posted.name, transfer_id=str(uuid4()))
+    await company.ask("ReverseTransfer", reversal)
+    await company.prove()
+
+
+def bills_back(utilities: list[str], payer: str) -> list[bank.Leg]:
+    """Write legs by which utilities, wherever they are, pay a customer back."""
+    return [leg(utility, payer, 1_00) for utility in utilities]
+
+
+async def test_ten_bills_are_paid_with_one_click(company: Company) -> None:
+    payer, utilities = company.payees[0], company.payees[1:11]
+    assert len({int(each[:4]) for each in utilities}) > 2
+    await company.ask("PostTransfer", post(leg("CASH", payer, 10_00)))
+    bills = [leg(payer, utility, 1_00) for utility in utilities]
+    assert (await company.ask("PostTransfer", post(*bills))).state == bank.Transfer.POSTED
+    await company.until_settled()
+    assert await company.balances([payer, *utilities]) == [(0, 0)] + [(1_00, 0)] * 10
+    paid = await company.ask("PostTransfer", post(*reversed(bills_back(utilities, payer))))
+    assert paid.state == bank.Transfer.POSTED
+    await company.until_settled()
+    reversal = bank.ReverseTransferRequest(name=paid.name, transfer_id=str(uuid4()))
+    assert (await company.ask("ReverseTransfer", reversal)).state == bank.Transfer.POSTED
+    await company.until_settled()
+    told = await company.told("PostTransfer", post(*bills[3:], leg(utilities[0], payer, 1_00)))
+    assert (told.reason, told.metadata["leg"]) == ("INSUFFICIENT_FUNDS", "0")
+    await company.prove()
+
+
+async def test_many_payers_pay_one(company: Company) -> None:
+    shared, payers = company.employer, company.payees[1:5]
+    legs = [leg(payer, shared, 50) for payer in payers]
+    assert (await company.ask("PostTransfer", post(*legs))).state == bank.Transfer.POSTED
+    await company.until_settled()
+    assert await company.balances(payers) == [(50, 0)] * 4
+    changed = bank.ChangeAccountStateRequest(
+        name=f"accounts/{payers[2]}", request_id=str(uuid4()), state=bank.Account.DEBITS_FROZEN, reason="test"
+    )
+    await company.ask("ChangeAccountState", changed)
+    told = await company.told("PostTransfer", post(*legs))
+    assert (told.reason, told.metadata["leg"]) == ("DEBITS_FROZEN", "2")
+    await company.until_settled()
+    assert await company.balances(payers) == [(50, 0)] * 4
+    await company.prove()

@@ -1,0 +1,345 @@
+"""Every course that a transfer over three shards can take, and none of them ends in two outcomes.
+
+The books are the real rules, the home's conversation is the real machine; what is tried out here is
+everything else, exhaustively: each message is delivered, delivered twice, late, or lost; the home dies
+between any two steps, also between deciding to decide and having written it; the caller asks again;
+somebody else spends the money meanwhile; participants ask what became of it at any time. In every state
+that can be reached the books agree; and from every state, once nothing is lost any more, all promises end.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from span_books import SpanBooks, an_id, ask_of, customer_account, span
+
+from services.domain.outcomes import Outcome, Refusal
+from services.ledger.books import Leg
+from services.ledger.coordination import TRANSITIONS, Ask, Coordination, Decide, Event, GiveUp, Stage, Step
+from services.ledger.promises import PromiseAnswer
+from services.ledger.spanning import Span
+from services.ledger.traffic import PromiseState
+
+HOME, PEERS = 1, (2, 3)
+A, B, C = (customer_account(shard, 1) for shard in (1, 2, 3))
+RIVAL = {shard: customer_account(shard, 2) for shard in (1, 2, 3)}
+ACCOUNT = {1: A, 2: B, 3: C}
+BALANCE = 100
+ID = an_id(1)
+
+ATTEMPTS = 2
+DUPLICATES = 1
+
+THERE_AND_ROUND = span(Leg(A, B, 40, 203), Leg(B, C, 60, 203), Leg(C, A, 30, 203))
+
+
+@dataclass(slots=True)
+class World:
+    """Three shards, what is under way between them, and what may still go wrong."""
+
+    asked: Span
+    books: dict[int, SpanBooks]
+    coordination: Coordination | None = None
+    deciding: Decide | None = None
+    """A step that the home has decided on and not yet written."""
+    requests: tuple[int, ...] = ()
+    """Peers to whom a request for a promise is under way, once for each request."""
+    answers: tuple[tuple[int, PromiseAnswer], ...] = ()
+    attempts: int = ATTEMPTS
+    duplicates: int = DUPLICATES
+    rivals: tuple[int, ...] = ()
+    """Shards on which somebody may still spend the money."""
+
+    def clone(self) -> "World":
+        twin = World(self.asked, {shard: books.clone() for shard, books in self.books.items()})
+        if self.coordination is not None:
+            before = self.coordination
+            twin.coordination = Coordination(before.peers, before.stage, dict(before.answers))
+        twin.deciding, twin.requests, twin.answers = self.deciding, self.requests, self.answers
+        twin.attempts, twin.duplicates, twin.rivals = self.attempts, self.duplicates, self.rivals
+        return twin
+
+    def key(self) -> object:
+        """Say all that matters about this state."""
+        talk = self.coordination and (self.coordination.stage, tuple(sorted(self.coordination.answers.items())))
+        books = tuple(
+            (
+                ledger.state_of(ID),
+                (met := ledger.decisions.get(ID)) and (met.kind, met.outcome, met.refusal),
+                tuple((s.balance_minor, s.held_minor, s.promised_minor) for s in ledger.accounts.values()),
+                tuple((peer, tuple(told)) for peer, told in sorted(ledger.verdicts.items())),
+                ledger.landed_through(HOME),
+            )
+            for ledger in self.books.values()
+        )
+        under_way = (tuple(sorted(self.requests)), tuple(sorted(self.answers)), self.deciding)
+        return (talk, books, under_way, self.attempts, self.duplicates, self.rivals)
+
+    def take(self, steps: list[Step]) -> None:
+        """Let what the machine wants be under way."""
+        for step in steps:
+            match step:
+                case Ask(peer_id):
+                    self.requests += (peer_id,)
+                case Decide():
+                    self.deciding = step
+                case GiveUp():
+                    self.coordination = None
+
+    def moves(self) -> Iterator[Callable[["World"], None]]:
+        """Yield everything that may happen next."""
+        if self.coordination is None and self.attempts:
+            yield _begin
+        if self.coordination is not None:
+            yield _die
+            if self.deciding is not None:
+                yield _write
+            elif self.coordination.stage is Stage.ASKING:
+                yield _time_over
+        for peer_id in set(self.requests):
+            yield _deliver(peer_id, is_repeated=False)
+            yield _lose_request(peer_id)
+            if self.duplicates:
+                yield _deliver(peer_id, is_repeated=True)
+        for answer in set(self.answers):
+            yield _hear(answer)
+        for peer_id in PEERS:
+            if len(self.books[HOME].verdicts.get(peer_id, ())) > self.books[peer_id].landed_through(HOME):
+                yield _land(peer_id)
+            if self.books[peer_id].state_of(ID) is not None and self.coordination is None:
+                yield _inquire(peer_id)
+        for shard in self.rivals:
+            yield _spend(shard)
+
+
+def _begin(world: World) -> None:
+    world.attempts -= 1
+    world.coordination = Coordination(PEERS)
+    world.take(world.coordination.begin())
+
+
+def _die(world: World) -> None:
+    world.coordination = world.deciding = None
+    world.answers = ()  # They come to nobody.
+
+
+def _time_over(world: World) -> None:
+    assert world.coordination is not None
+    world.take(world.coordination.time_over())
+
+
+def _write(world: World) -> None:
+    assert world.coordination is not None and world.deciding is not None
+    world.books[HOME].decide(world.asked, world.deciding.refusals, world.deciding.told)
+    world.coordination.written()
+    assert world.coordination.stage is Stage.DECIDED
+    world.coordination = world.deciding = None
+
+
+def _without(items: tuple, item: object) -> tuple:
+    place = items.index(item)
+    return items[:place] + items[place + 1 :]
+
+
+def _deliver(peer_id: int, *, is_repeated: bool) -> Callable[[World], None]:
+    def deliver(world: World) -> None:
+        answer = world.books[peer_id].promise(ask_of(world.asked, peer_id))
+        if is_repeated:
+            world.duplicates -= 1
+        else:
+            world.requests = _without(world.requests, peer_id)
+        if world.coordination is not None and (peer_id, answer) not in world.answers:
+            world.answers += ((peer_id, answer),)
+
+    return deliver
+
+
+def _lose_request(peer_id: int) -> Callable[[World], None]:
+    def lose(world: World) -> None:
+        world.requests = _without(world.requests, peer_id)
+
+    return lose
+
+
+def _hear(answer: tuple[int, PromiseAnswer]) -> Callable[[World], None]:
+    """Hear an answer. That it may be lost is the time being over without it."""
+
+    def hear(world: World) -> None:
+        world.answers = _without(world.answers, answer)
+        if world.coordination is not None:
+            world.take(world.coordination.answered(*answer))
+
+    return hear
+
+
+def _land(peer_id: int) -> Callable[[World], None]:
+    def land(world: World) -> None:
+        told = world.books[HOME].verdicts[peer_id]
+        landed = world.books[peer_id].landed_through(HOME)
+        for verdict in told[: landed + 1]:  # Those that have landed are sent again, as a courier may.
+            world.books[peer_id].settle(HOME, verdict)
+        assert world.books[peer_id].landed_through(HOME) == landed + 1
+
+    return land
+
+
+def _inquire(peer_id: int) -> Callable[[World], None]:
+    def inquire(world: World) -> None:
+        world.books[HOME].tell(peer_id, ID, ACCOUNT[peer_id])
+
+    return inquire
+
+
+def _spend(shard: int) -> Callable[[World], None]:
+    def spend(world: World) -> None:
+        world.rivals = _without(world.rivals, shard)
+        draft = world.books[shard].draft()
+        payer, rival = draft.state(ACCOUNT[shard]), draft.state(RIVAL[shard])
+        assert payer is not None and rival is not None
+        amount = payer.balance_minor - payer.held_minor
+        draft.sequence += 1
+        draft.move(payer, rival, amount, draft.sequence)
+        world.books[shard].commit(draft)
+
+    return spend
+
+
+def check(world: World) -> None:
+    """Hold all shards against each other."""
+    home = world.books[HOME]
+    meaning = home.decisions.get(ID)
+    for peer_id in PEERS:
+        peer, state = world.books[peer_id], world.books[peer_id].state_of(ID)
+        if state is PromiseState.KEPT:
+            assert meaning is not None and meaning.outcome == Outcome.POSTED
+        if state is PromiseState.DROPPED:
+            assert meaning is not None and meaning.outcome == Outcome.REFUSED
+        if meaning is not None and meaning.outcome == Outcome.POSTED:
+            assert state in {PromiseState.OPEN, PromiseState.KEPT}, "posted without its promise"
+        told = home.verdicts.get(peer_id, [])
+        assert len(told) <= 1, "decided twice for one peer"
+        moved = home.transit(peer_id) + peer.transit(HOME)
+        is_landed = peer.landed_through(HOME) == len(told)
+        posted = bool(told) and told[0].outcome == Outcome.POSTED
+        assert moved == (0 if is_landed or not posted else NET[peer_id]), "transit accounts and watermarks disagree"
+    for books in world.books.values():
+        assert sum(state.balance_minor for state in books.accounts.values()) == BALANCE
+        for state in books.accounts.values():
+            assert state.held_minor >= 0 and state.promised_minor >= 0
+            assert state.balance_minor - state.held_minor >= state.floor_minor
+
+
+NET = {2: 40 - 60, 3: 60 - 30}
+"""What the transfer brings to each peer."""
+
+
+def settle(world: World) -> None:
+    """Let nothing be lost any more: promises are asked about and decisions land."""
+    _die(world)
+    for peer_id in PEERS:
+        if world.books[peer_id].state_of(ID) is PromiseState.OPEN:
+            _inquire(peer_id)(world)
+        while world.books[peer_id].landed_through(HOME) < len(world.books[HOME].verdicts.get(peer_id, ())):
+            _land(peer_id)(world)
+    while world.requests:  # What comes too late is not promised.
+        _deliver(world.requests[0], is_repeated=False)(world)
+    for peer_id in PEERS:
+        if world.books[peer_id].state_of(ID) is PromiseState.OPEN:
+            _inquire(peer_id)(world)
+            _land(peer_id)(world)
+    check(world)
+    states = {world.books[peer_id].state_of(ID) for peer_id in PEERS}
+    assert PromiseState.OPEN not in states
+    assert not {PromiseState.KEPT, PromiseState.DROPPED} <= states
+    for books in world.books.values():
+        assert all(not state.held_minor and not state.promised_minor for state in books.accounts.values())
+
+
+@dataclass(slots=True)
+class Explored:
+    """What was reached."""
+
+    states: int = 0
+    ends: set[tuple[int, int]] = field(default_factory=set)
+    """Outcomes and reasons at the home."""
+
+
+def explore(world: World) -> Explored:
+    """Try everything that may happen, from every state that is reached."""
+    found = Explored()
+    seen, waiting = {world.key()}, [world]
+    while waiting:
+        here = waiting.pop()
+        found.states += 1
+        check(here)
+        meaning = here.books[HOME].decisions.get(ID)
+        if meaning is not None:
+            found.ends.add((meaning.outcome, meaning.refusal))
+        settle(here.clone())
+        for move in here.moves():
+            there = here.clone()
+            move(there)
+            key = there.key()
+            if key not in seen:
+                seen.add(key)
+                waiting.append(there)
+    return found
+
+
+def a_world(*rivals: int, **balances: int) -> World:
+    """Open three shards with a customer and a rival on each."""
+    books = {shard: SpanBooks(shard) for shard in (1, 2, 3)}
+    for shard, ledger in books.items():
+        balance = balances.get(f"on_{shard}", BALANCE)
+        ledger.add(ACCOUNT[shard], balance)
+        ledger.add(RIVAL[shard], BALANCE - balance)
+    return World(THERE_AND_ROUND, books, rivals=rivals)
+
+
+POSTED, TIMED_OUT = (Outcome.POSTED, 0), (Outcome.REFUSED, Refusal.PROMISE_TIMED_OUT)
+TOO_POOR = (Outcome.REFUSED, Refusal.INSUFFICIENT_FUNDS)
+
+
+@pytest.mark.parametrize(
+    ("world", "ends"),
+    [
+        (a_world(), {POSTED, TIMED_OUT}),
+        (a_world(on_3=10), {TOO_POOR, TIMED_OUT}),
+        (a_world(on_1=10, on_2=10), {TOO_POOR, TIMED_OUT}),
+        (a_world(2), {POSTED, TOO_POOR, TIMED_OUT}),
+        (a_world(1), {POSTED, TOO_POOR, TIMED_OUT}),
+    ],
+    ids=["enough money", "too little on one", "too little at home", "spent on one", "spent at home"],
+)
+def test_every_course_ends_in_one_outcome(world: World, ends: set[tuple[int, int]]) -> None:
+    found = explore(world)
+    assert found.ends == ends
+    assert found.states > 1_000
+
+
+def test_every_transition_of_the_machine_is_taken_and_no_other_is_there() -> None:
+    taken = set()
+
+    class Watched(Coordination):
+        def _go(self, event: Event) -> None:
+            taken.add((self.stage, event))
+            super()._go(event)
+
+    promised, refused = PromiseAnswer(0), PromiseAnswer(Refusal.INSUFFICIENT_FUNDS, 1)
+    for answers in ([], [promised], [refused], [promised, promised], [promised, refused]):
+        machine = Watched(PEERS)
+        steps = machine.begin()
+        assert steps == [Ask(2), Ask(3)]
+        for peer_id, answer in zip(PEERS, answers, strict=False):
+            steps = machine.answered(peer_id, answer)
+            assert machine.answered(peer_id, refused) == []
+        steps = steps if len(answers) == len(PEERS) else machine.time_over()
+        assert machine.time_over() == []
+        if machine.stage is Stage.DECIDING:
+            refusals = tuple((answer.place, answer.refusal) for answer in answers if answer.refusal)
+            told = tuple(peer for peer, answer in zip(PEERS, [*answers, promised], strict=False) if not answer.refusal)
+            assert steps == [Decide(refusals, told)]
+            machine.written()
+        else:
+            assert steps == [GiveUp(PEERS[len(answers) :])]
+    assert taken == TRANSITIONS.keys()
