@@ -3,6 +3,7 @@
 import pytest
 from hivecore.gateway.v1 import bank_pb2
 
+from services.chassis.watched import Unwatched
 from services.cli import tokens
 from services.domain import errors
 from services.gateway import authentication, scopes
@@ -29,7 +30,7 @@ def test_the_table_has_every_call_of_the_public_api_and_no_other() -> None:
 
 @pytest.mark.parametrize("call", METHODS)
 async def test_a_call_without_a_token_goes_no_further_than_the_door(call: str) -> None:
-    keys = Keys.of_secret(b"s" * 32)
+    keys = Unwatched(Keys.of_secret(b"s" * 32))
     authenticator = Authenticator(
         keys, issuer="hivecore", audience="hivecore", clock_skew_seconds=0, tokens_max=1, now=lambda: 0.0
     )
