@@ -22,13 +22,16 @@ from hivecore.ledger.v1 import ledger_pb2_grpc
 
 from services.chassis import clients, interceptors, postgres
 from services.chassis.directory_cache import DirectoryCache
+from services.chassis.watched import Unwatched
 from services.domain import errors
 from services.gateway import coalescing, scopes
+from services.gateway.allowances import Allowances
 from services.gateway.authentication import Caller
 from services.gateway.coalescing import Bounds
 from services.gateway.customers import Customers
 from services.gateway.holding import Holds
 from services.gateway.managing import Management
+from services.gateway.metering import Metering
 from services.gateway.ownership import Ownership
 from services.gateway.pages import PageTokens
 from services.gateway.peers import AccountService
@@ -156,6 +159,7 @@ class GatewayHost(Host):
         self.directory = directory = DirectoryCache(ACCOUNT_SERVICE)
         rooms: dict[str, Any] = {
             "authenticator": Authenticator(),
+            "metering": Metering(Unwatched(Allowances()), lambda: 0.0),
             "directory": directory,
             "account_service": AccountService(ACCOUNT_SERVICE),
             "page_tokens": PageTokens(bytes(32)),

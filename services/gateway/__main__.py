@@ -16,7 +16,8 @@ from services.chassis.directory_cache import DirectoryCache
 from services.chassis.identity import Identity
 from services.chassis.server import Server
 from services.chassis.settings import SettingsError
-from services.chassis.watched import Watched, WatchedFile
+from services.chassis.watched import Unwatched, Watched, WatchedFile
+from services.gateway.allowances import Allowances
 from services.gateway.authentication import NOTHING_REVOKED, Authenticator, Keys
 from services.gateway.cataloguing import Cataloguing
 from services.gateway.coalescing import Bounds
@@ -25,6 +26,7 @@ from services.gateway.general_ledger import GeneralLedger
 from services.gateway.history import History
 from services.gateway.holding import Holds
 from services.gateway.managing import Management
+from services.gateway.metering import Metering
 from services.gateway.ownership import Ownership
 from services.gateway.pages import PageTokens
 from services.gateway.peers import AccountService
@@ -47,6 +49,7 @@ async def main() -> None:
     metrics.name_process("gateway")
     tracing.configure(options.traces, "gateway", options.instance, options.traces_file)
     authenticator = _authenticator(options)
+    metering = _metering(options)
     page_tokens = PageTokens(_page_token_secret(options))
     bounds = Bounds(
         options.queue_transfers_max,
@@ -66,6 +69,7 @@ async def main() -> None:
     customers = Customers(account_service, directory, page_tokens, books.restrictions)
     service = BankService(
         authenticator,
+        metering,
         ownership,
         customers,
         posting,
@@ -111,6 +115,13 @@ def _authenticator(options: GatewaySettings) -> Authenticator:
         tokens_max=options.tokens_cached_max,
         now=time.time,
     )
+
+
+def _metering(options: GatewaySettings) -> Metering:
+    allowances: Watched[Allowances] = Unwatched(Allowances())
+    if options.allowances_file is not None:
+        allowances = WatchedFile(options.allowances_file, Allowances.of_toml, "allowances")
+    return Metering(allowances, time.time)
 
 
 def _keys(options: GatewaySettings) -> Watched[Keys]:
