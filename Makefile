@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint venv generate bench bench-quick load load-k6 profile bench-fees outage failover manifests pages prometheus simulate planted-bugs mutate clean
+.PHONY: help up demo test lint venv generate bench bench-quick load load-k6 profile bench-fees outage failover storm manifests pages prometheus simulate planted-bugs mutate clean
 .DELETE_ON_ERROR:
 
 help:  ## what can be made
@@ -73,6 +73,9 @@ outage: $(VENV)/.complete  ## kill one shard's ledger under load, with and witho
 failover: $(VENV)/.complete  ## kill and cut off a shard's replicated PostgreSQL under load (root, Linux): what callers noticed
 	@$(PIP) install --editable '.[failover]'
 	@tools/own_room.sh $(BIN)/pytest -q tests/adversity/failover $(ARGS)
+
+storm: $(VENV)/.complete  ## let faults strike a whole bank under traffic, then prove its books: SECONDS=60 SEED=1
+	@PYTHONPATH=tests/adversity $(BIN)/python -m storms --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(ARGS)
 
 simulate: $(VENV)/.complete  ## simulate the bank: SEEDS=100, or the story of one SEED=7
 	@$(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) $(ARGS)

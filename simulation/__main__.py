@@ -7,6 +7,7 @@ simulation is (`run.py`).
 import argparse
 import gc
 import os
+import resource
 import sys
 import time
 from collections import Counter
@@ -14,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 
-from simulation.planted import BUGS, Bug
+from simulation.planted import BUGS, LATENT, Bug
 from simulation.run import Result, simulate
 
 SEEDS_PER_BUG_MAX = 1_000
@@ -50,7 +51,7 @@ def main() -> int:
 
 
 def _tell(seed: int, lines: int, bug: str | None) -> int:
-    armed = [each for each in BUGS if each.arm.__name__ == bug]
+    armed = [each for each in (*BUGS, *LATENT) if each.arm.__name__ == bug]
     if bug is not None and not armed:
         print(f"there is no planted bug {bug}")
         return 2
@@ -96,6 +97,7 @@ def _print_summary(seeds: range, processes: int) -> int:
             failed.append(result.plan.seed)
             print(f"seed {result.plan.seed} FAILED: {str(result.error)[:500]}", flush=True)
     seconds = time.monotonic() - began
+    spent = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 60
     minutes = max(seconds, 0.001) / 60
     print(f"{len(seeds)} seeds, {len(failed)} failed{': ' + ' '.join(map(str, failed)) if failed else ''}")
     print(
@@ -103,6 +105,7 @@ def _print_summary(seeds: range, processes: int) -> int:
         f"{total.virtual_seconds / 60:.0f} simulated minutes in {seconds:.0f} s: "
         f"{len(seeds) / minutes:.0f} seeds and {total.transfers / minutes:,.0f} transfers a minute"
     )
+    print(f"per minute of CPU: {len(seeds) / spent:.0f} seeds and {total.transfers / spent:,.0f} transfers")
     print(f"slowest recovery after everything healed: {total.recovery_seconds:.1f} simulated seconds")
     print("told: " + ", ".join(f"{name} {count}" for name, count in total.told.most_common()))
     print("faults:")

@@ -22,13 +22,16 @@ from hivecore.ledger.v1 import ledger_pb2_grpc
 
 from services.chassis import clients, interceptors, postgres
 from services.chassis.directory_cache import DirectoryCache
+from services.chassis.watched import Unwatched
 from services.domain import errors
 from services.gateway import coalescing, scopes
+from services.gateway.allowances import Allowances
 from services.gateway.authentication import Caller
 from services.gateway.coalescing import Bounds
 from services.gateway.customers import Customers
 from services.gateway.holding import Holds
 from services.gateway.managing import Management
+from services.gateway.metering import Metering
 from services.gateway.ownership import Ownership
 from services.gateway.pages import PageTokens
 from services.gateway.peers import AccountService
@@ -118,7 +121,7 @@ class LedgerHost(Host):
             seal_seconds=0,
         )
         service = LedgerService({self.shard_id: self.shard}, lambda: directory.current, directory.refresh)
-        ledger_pb2_grpc.add_LedgerServicer_to_server(service, SimulatedServer(bank.network, process, self.address))
+        ledger_pb2_grpc.add_LedgerServicer_to_server(service, SimulatedServer(bank.network, process, self.address).door)
         await directory.start()
         running = asyncio.create_task(self.shard.run())
         self.tasks.append(running)
@@ -154,27 +157,41 @@ class GatewayHost(Host):
 
     async def main(self, process: Process) -> None:
         self.directory = directory = DirectoryCache(ACCOUNT_SERVICE)
-        account_service = AccountService(ACCOUNT_SERVICE)
-        ownership = Ownership(account_service, 1_000)
-        pages = PageTokens(bytes(32))
-        posting = Posting(directory, ownership, _free, BOUNDS)
-        books = Books(directory, account_service, ownership, pages, BOUNDS)
-        rooms = {
+        rooms: dict[str, Any] = {
             "authenticator": Authenticator(),
-            "ownership": ownership,
-            "customers_": Customers(account_service, directory, pages, books.restrictions),
-            "posting": posting,
-            "books": books,
-            "holds": Holds(directory, ownership, books),
-            "reversals": Reversals(directory, books, posting),
-            "management": Management(directory, Customers(account_service, directory, pages, books.restrictions)),
+            "metering": Metering(Unwatched(Allowances()), lambda: 0.0),
+            "directory": directory,
+            "account_service": AccountService(ACCOUNT_SERVICE),
+            "page_tokens": PageTokens(bytes(32)),
+            "accounts_max": 1_000,
+            "bounds": BOUNDS,
+            "charge": _free,
         }
-        # Rooms that callers here never enter may be missing.
-        wanted = signature(BankService).parameters
-        service = BankService(**{name: rooms.get(name) for name in wanted})  # type: ignore[arg-type]
+        for name, kind in _ROOMS:
+            rooms[name] = _made(kind, rooms)
+            rooms["restrictions"] = getattr(rooms.get("books"), "restrictions", None)
+        service = _made(BankService, rooms)
         server = SimulatedServer(self.bank.network, process, self.address, names_requests=True)
-        bank_pb2_grpc.add_BankServicer_to_server(service, server)
+        bank_pb2_grpc.add_BankServicer_to_server(service, server.door)
         await directory.start()
+
+
+_ROOMS: tuple[tuple[str, Any], ...] = (
+    ("ownership", Ownership),
+    ("posting", Posting),
+    ("books", Books),
+    ("customers_", Customers),
+    ("customers", Customers),
+    ("holds", Holds),
+    ("reversals", Reversals),
+    ("management", Management),
+)
+"""Rooms of the gateway that callers here enter; the others may be missing."""
+
+
+def _made(kind: Any, rooms: dict[str, Any]) -> Any:
+    """Make a room out of those that there are, by the names that it asks for them."""
+    return kind(**{name: rooms.get(name) for name in signature(kind).parameters})
 
 
 class AccountHost(Host):
@@ -185,7 +202,7 @@ class AccountHost(Host):
 
     async def main(self, process: Process) -> None:
         server = SimulatedServer(self.bank.network, process, ACCOUNT_SERVICE)
-        account_pb2_grpc.add_AccountsServicer_to_server(_Directory(self.bank), server)
+        account_pb2_grpc.add_AccountsServicer_to_server(_Directory(self.bank), server.door)
 
 
 class _Directory(account_pb2_grpc.AccountsServicer):

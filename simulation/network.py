@@ -14,7 +14,7 @@ from typing import Any
 
 import grpc
 
-from services.chassis.interceptors import Observe
+from services.chassis.interceptors import Observed
 from simulation.loop import PROCESS, Process, SimulationLoop
 from simulation.story import Story
 
@@ -73,29 +73,22 @@ class Network:
 
 
 class SimulatedServer:
-    """One process's server: takes what the generated `add_..._to_server` registers."""
+    """One process's server; what the generated `add_..._to_server` adds to its `door` is watched as in production."""
 
     def __init__(self, network: Network, process: Process, address: str, *, names_requests: bool = False) -> None:
         self.process = process
-        self._observe = Observe(names_requests=names_requests)
-        self._handlers: dict[str, Any] = {}
+        self.door: Any = Observed(self, names_requests=names_requests)  # type: ignore[arg-type]
+        self._handlers: list[grpc.GenericRpcHandler] = []
         network.servers[address] = self
 
-    def add_generic_rpc_handlers(self, handlers: Any) -> None:
-        """Take nothing: the registered ones are the same."""
-
-    def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
+    def add_generic_rpc_handlers(self, handlers: list[grpc.GenericRpcHandler]) -> None:
         """Take a service's methods."""
-        self._handlers |= {f"/{service}/{name}": handler for name, handler in handlers.items()}
+        self._handlers += handlers
 
     async def handle(self, method: str, request: bytes, context: "Context") -> bytes:
-        """Run a method as gRPC would, inside the interceptor of every server."""
-
-        async def continuation(_details: Any) -> Any:
-            return self._handlers[method]
-
-        details = SimpleNamespace(method=method, invocation_metadata=context.invocation_metadata())
-        handler = await self._observe.intercept_service(continuation, details)  # type: ignore[arg-type]
+        """Run a method as gRPC would."""
+        details: Any = SimpleNamespace(method=method, invocation_metadata=context.invocation_metadata())
+        handler: Any = next(found for each in self._handlers if (found := each.service(details)) is not None)
         answer = await handler.unary_unary(handler.request_deserializer(request), context)
         return handler.response_serializer(answer)
 

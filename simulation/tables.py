@@ -96,6 +96,8 @@ class Table:
         for unique, taken in zip(self.definition.uniques, self.keys, strict=True):
             if unique.covers is None or unique.covers(row):
                 key = tuple([row[name] for name in unique.columns])
+                if None in key:
+                    continue
                 yield unique.name, key, key in taken
 
     def insert(self, row: Row) -> None:
@@ -145,6 +147,11 @@ def definitions() -> dict[str, Definition]:
             found[name] = _definition(name, body)
         for name, column in _ADD.findall(script):
             _take_column(found[name], " ".join(column.split()))
+        for name in re.findall(r"DROP INDEX ledger\.(\w+)", script):
+            for definition in found.values():
+                definition.uniques = [unique for unique in definition.uniques if unique.name != name]
+        for table, column in re.findall(r"ALTER TABLE ledger\.(\w+)\s+DROP CONSTRAINT \1_(\w+)_check", script):
+            found[table].checks = [check for check in found[table].checks if check[1] != (column,)]
         for name, table, columns, condition in _INDEX.findall(script):
             covers = _condition(condition) if condition else None
             found[table].uniques.append(Unique(name, tuple(columns.replace(" ", "").split(",")), covers))

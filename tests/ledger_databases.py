@@ -39,6 +39,7 @@ TABLES = (
     "spending",
     "customer_spending",
     "account_change",
+    "seal",
 )
 
 

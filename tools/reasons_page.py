@@ -54,6 +54,8 @@ CALLS: Final[dict[str, str]] = {
     "OUTCOME_UNKNOWN": "every call that writes",
     "PARTNER_BANK_NOT_FOUND": "PostTransfer, PostTransfers, CaptureHold",
     "QUEUE_FULL": "calls that reach a ledger",
+    "QUOTA_SPENT": "every call that writes",
+    "RATE_LIMITED": "every call",
     "REQUEST_ID_REUSED": "OpenCustomer, OpenCustomers, OpenAccount, OpenAccounts, IncreaseHold, ReleaseHold, changes of accounts",
     "SHARD_MISSING": "none: a service does not start",
     "TOO_MANY_PARTNER_BANKS": "RegisterPartnerBanks",

@@ -63,7 +63,8 @@ class BankOptions:
     environment: Mapping[str, str] = field(default_factory=lambda: MINIMAL_ENVIRONMENT)
     """What every service inherits; HIVECORE_ names in it are left out."""
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """Further settings per room, as in {"ledger": {"HIVECORE_LEASE_SECONDS": "1"}}."""
+    """Further variables per room, as in {"ledger": {"HIVECORE_LEASE_SECONDS": "1"}}, or per process ("ledger-1"),
+    whose own come last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,11 +309,12 @@ class _Draft:
             common["AUTHORITY_FILE"] = str(shown.authority_file)
         inherited = {key: value for key, value in self.options.environment.items() if not key.startswith(PREFIX)}
         told = {PREFIX + key: value for key, value in (common | settings).items()}
+        given = self.options.settings
         return Program(
             name=name,
             # -P keeps the working directory, which is the bank's, out of Python's search path.
             arguments=("-P", "-m", f"services.{room}"),
-            environment=inherited | told | dict(self.options.settings.get(room, {})),
+            environment=inherited | told | dict(given.get(room, {})) | dict(given.get(name, {})),
             endpoint_file=endpoint_file,
             log=self.places.logs / f"{name}.log",
             grpc=self.address(name),

@@ -57,7 +57,7 @@ class Refused(BankError):
 
 
 class Overloaded(BankError):
-    """Nothing was written because a queue is full: slow down, then send the same again."""
+    """Nothing was written because a queue is full or an allowance used up: slow down, then send the same again."""
 
     def __init__(self, reason: str, message: str, retry_after_seconds: float) -> None:
         super().__init__(reason, message)

@@ -16,7 +16,9 @@ from services.chassis.directory_cache import DirectoryCache
 from services.chassis.identity import Identity
 from services.chassis.server import Server
 from services.chassis.settings import SettingsError
-from services.gateway.authentication import Authenticator, Keys
+from services.chassis.watched import Unwatched, Watched, WatchedFile
+from services.gateway.allowances import Allowances
+from services.gateway.authentication import NOTHING_REVOKED, Authenticator, Keys
 from services.gateway.cataloguing import Cataloguing
 from services.gateway.coalescing import Bounds
 from services.gateway.customers import Customers
@@ -24,6 +26,7 @@ from services.gateway.general_ledger import GeneralLedger
 from services.gateway.history import History
 from services.gateway.holding import Holds
 from services.gateway.managing import Management
+from services.gateway.metering import Metering
 from services.gateway.ownership import Ownership
 from services.gateway.pages import PageTokens
 from services.gateway.peers import AccountService
@@ -31,6 +34,7 @@ from services.gateway.products import Products
 from services.gateway.quoting import Quotes
 from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
+from services.gateway.revocations import Revocations
 from services.gateway.searching import Searches
 from services.gateway.service import BankService
 from services.gateway.settings import GatewaySettings
@@ -45,6 +49,7 @@ async def main() -> None:
     metrics.name_process("gateway")
     tracing.configure(options.traces, "gateway", options.instance, options.traces_file)
     authenticator = _authenticator(options)
+    metering = _metering(options)
     page_tokens = PageTokens(_page_token_secret(options))
     bounds = Bounds(
         options.queue_transfers_max,
@@ -64,6 +69,7 @@ async def main() -> None:
     customers = Customers(account_service, directory, page_tokens, books.restrictions)
     service = BankService(
         authenticator,
+        metering,
         ownership,
         customers,
         posting,
@@ -97,22 +103,32 @@ def _public_identity(options: GatewaySettings) -> Identity | None:
 
 
 def _authenticator(options: GatewaySettings) -> Authenticator:
-    try:
-        if options.jwt_secret_file is not None:
-            keys = Keys.of_secret(_secret(options.jwt_secret_file))
-        else:
-            assert options.jwks_file is not None, "the settings check this"
-            keys = Keys.of_jwks(_read(options.jwks_file).decode())
-    except ValueError as error:
-        raise SettingsError(f"{options.jwt_secret_file or options.jwks_file}: {error}") from None
+    revocations: Watched[Revocations] = NOTHING_REVOKED
+    if options.revocations_file is not None:
+        revocations = WatchedFile(options.revocations_file, Revocations.of_toml, "revocations")
     return Authenticator(
-        keys,
+        _keys(options),
+        revocations=revocations,
         issuer=options.jwt_issuer,
         audience=options.jwt_audience,
         clock_skew_seconds=options.jwt_clock_skew_seconds,
         tokens_max=options.tokens_cached_max,
         now=time.time,
     )
+
+
+def _metering(options: GatewaySettings) -> Metering:
+    allowances: Watched[Allowances] = Unwatched(Allowances())
+    if options.allowances_file is not None:
+        allowances = WatchedFile(options.allowances_file, Allowances.of_toml, "allowances")
+    return Metering(allowances, time.time)
+
+
+def _keys(options: GatewaySettings) -> Watched[Keys]:
+    if options.jwt_secret_file is not None:
+        return WatchedFile(options.jwt_secret_file, lambda text: Keys.of_secret(text.strip()), "jwt_secret")
+    assert options.jwks_file is not None, "the settings check this"
+    return WatchedFile(options.jwks_file, lambda text: Keys.of_jwks(text.decode()), "jwks")
 
 
 def _page_token_secret(options: GatewaySettings) -> bytes:

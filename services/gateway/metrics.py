@@ -1,7 +1,7 @@
 """All of the gateway's metrics, each answering a question. Calls themselves are counted by the chassis.
 
-Labels are small closed sets: a shard, a lane, an outcome, a reason; never a caller, an account, a
-customer or a transfer.
+Labels are small closed sets: a shard, a lane, an outcome, a reason, a channel that a file of
+the operator names; never a caller, an account, a customer or a transfer.
 """
 
 from typing import Final
@@ -43,4 +43,9 @@ DROPPED_ITEMS: Final = Counter(
 )
 TOKENS_REFUSED: Final = Counter(
     "hivecore_gateway_tokens_refused_total", "How many calls came without a good token, and why?", ["reason"]
+)
+RATE_LIMITED_CALLS: Final = Counter(
+    "hivecore_gateway_rate_limited_calls_total",
+    "How many calls were refused because their channel's allowance was used up, and which?",
+    ["channel", "allowance"],
 )

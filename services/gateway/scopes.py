@@ -54,6 +54,11 @@ SCOPE_BY_CALL: Final = {
     "ListShards": OPERATOR,
 }
 
+LOOK_UP_CALLS: Final = frozenset(
+    call for call in SCOPE_BY_CALL if call.startswith(("Get", "Find", "List", "Search", "Quote"))
+)
+"""Calls that only read, by the API's own naming; they have an allowance of their own."""
+
 SCOPE_BY_DISPENSATION: Final = {
     "override_limits": LIMITS_OVERRIDE,
     "OVERDRAW": OVERDRAFT_FORCE,

@@ -1,7 +1,7 @@
 """The public door: `hivecore.gateway.v1.Bank`, one method per call.
 
 Each method admits its caller, then hands on. The order of checks is the same everywhere: token, scope,
-the request's shape, ownership, routing, the books. What they raise becomes a status in the chassis.
+the channel's allowance, the request's shape, ownership, routing, the books. What they raise becomes a status in the chassis.
 Never here: any of that itself.
 """
 
@@ -19,6 +19,7 @@ from services.gateway.general_ledger import GeneralLedger
 from services.gateway.history import History
 from services.gateway.holding import Holds
 from services.gateway.managing import Management
+from services.gateway.metering import Metering
 from services.gateway.ownership import Ownership
 from services.gateway.quoting import Quotes
 from services.gateway.reading import Books
@@ -34,6 +35,7 @@ class BankService(bank_pb2_grpc.BankServicer):
     def __init__(
         self,
         authenticator: Authenticator,
+        metering: Metering,
         ownership: Ownership,
         customers_: Customers,
         posting: Posting,
@@ -49,6 +51,7 @@ class BankService(bank_pb2_grpc.BankServicer):
         trail: AuditTrail,
     ) -> None:
         self._authenticator = authenticator
+        self._metering = metering
         self._ownership = ownership
         self._customers = customers_
         self._posting = posting
@@ -63,14 +66,15 @@ class BankService(bank_pb2_grpc.BankServicer):
         self._cataloguing = cataloguing
         self._trail = trail
 
-    def _admit(self, call: str, context: Any) -> Caller:
-        """Tell who calls. Raises `Unauthenticated` or `Forbidden` when they may not."""
+    def _admit(self, call: str, context: Any, items: int = 1) -> Caller:
+        """Tell who calls. Raises `Unauthenticated` or `Forbidden` when they may not, `Overloaded` when not so fast."""
         try:
             caller = self._authenticator.caller_of(context.invocation_metadata() or ())
         except errors.Unauthenticated as error:
             metrics.TOKENS_REFUSED.labels(error.reason).inc()
             raise
         authentication.check_allowed(caller, call)
+        self._metering.spend(caller.channel, call, items)
         return caller
 
     async def OpenCustomer(self, request: bank_pb2.OpenCustomerRequest, context: Any) -> bank_pb2.Customer:
@@ -82,7 +86,7 @@ class BankService(bank_pb2_grpc.BankServicer):
         self, request: bank_pb2.OpenCustomersRequest, context: Any
     ) -> bank_pb2.OpenCustomersResponse:
         """Open customers, each on its own."""
-        self._admit("OpenCustomers", context)
+        self._admit("OpenCustomers", context, len(request.requests))
         _check_requests_count(len(request.requests))
         return customers.customers_opened(
             await self._customers.open_customers(request.requests, _request_path, _deadline(context))
@@ -100,7 +104,7 @@ class BankService(bank_pb2_grpc.BankServicer):
 
     async def OpenAccounts(self, request: bank_pb2.OpenAccountsRequest, context: Any) -> bank_pb2.OpenAccountsResponse:
         """Open accounts, each on its own."""
-        caller = self._admit("OpenAccounts", context)
+        caller = self._admit("OpenAccounts", context, len(request.requests))
         _check_requests_count(len(request.requests))
         return customers.accounts_opened(
             await self._customers.open_accounts(caller, request.requests, _request_path, _deadline(context))
@@ -158,7 +162,7 @@ class BankService(bank_pb2_grpc.BankServicer):
         self, request: bank_pb2.PostTransfersRequest, context: Any
     ) -> bank_pb2.PostTransfersResponse:
         """Post transfers, each on its own."""
-        caller = self._admit("PostTransfers", context)
+        caller = self._admit("PostTransfers", context, len(request.transfers))
         return await self._posting.post_many(caller, request.transfers, _deadline(context))
 
     async def QuoteTransfer(self, request: bank_pb2.QuoteTransferRequest, context: Any) -> bank_pb2.Quote:
@@ -242,7 +246,7 @@ class BankService(bank_pb2_grpc.BankServicer):
         self, request: bank_pb2.RegisterPartnerBanksRequest, context: Any
     ) -> bank_pb2.RegisterPartnerBanksResponse:
         """Open partner banks' nostro accounts."""
-        self._admit("RegisterPartnerBanks", context)
+        self._admit("RegisterPartnerBanks", context, len(request.bank_codes))
         return await self._customers.register_partner_banks(request.bank_codes, _deadline(context))
 
     async def RegisterPaymentFile(

@@ -34,9 +34,14 @@ class GatewaySettings(ServiceSettings):
     public_key_file: Path | None = None
     """Its private key (PEM, not encrypted). Changed files are read again."""
     jwt_secret_file: Path | None = None
-    """Secret of at least 32 bytes for tokens signed with HS256; this or `jwks_file`."""
+    """Secret of at least 32 bytes for tokens signed with HS256; this or `jwks_file`. A changed file is read again."""
     jwks_file: Path | None = None
-    """Public keys for tokens signed with RS256, ES256 or EdDSA; this or `jwt_secret_file`."""
+    """Public keys for tokens signed with RS256, ES256 or EdDSA; this or `jwt_secret_file`. A changed file is read again."""
+    revocations_file: Path | None = None
+    """Which tokens are revoked (TOML, `docs/security.md`). A changed file is read again."""
+    allowances_file: Path | None = None
+    """How much each channel may ask of this process (TOML, `docs/security.md`); without it, anything. A changed
+    file is read again."""
     jwt_issuer: str = Field(default="hivecore", min_length=1)
     """What a token's `iss` must be."""
     jwt_audience: str = Field(default="hivecore", min_length=1)

@@ -82,8 +82,8 @@ class Sealer:
             head = await connection.fetchval(SQL["head"])
             last = await connection.fetchrow(SQL["last_seal"])
             sealed_through, previous_hash = last or (0, chain.GENESIS)
-            self._unsealed.set(head - sealed_through)
-            if head == sealed_through:
+            self._unsealed.set(max(0, head - sealed_through))
+            if head <= sealed_through:
                 return False
             end = min(head, sealed_through + self._block_sequences_max)
             seal = await self._block(connection, sealed_through + 1, end, previous_hash)

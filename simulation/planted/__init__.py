@@ -5,6 +5,6 @@ Each replaces something at a seam of the services; the services themselves have 
 """
 
 from simulation.planted import crossing, meaning, ruling, writing
-from simulation.planted.bug import BUGS, Bug
+from simulation.planted.bug import BUGS, LATENT, Bug
 
-__all__ = ["BUGS", "Bug", "crossing", "meaning", "ruling", "writing"]
+__all__ = ["BUGS", "LATENT", "Bug", "crossing", "meaning", "ruling", "writing"]

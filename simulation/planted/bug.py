@@ -39,13 +39,28 @@ class Bug:
 
 
 BUGS: list[Bug] = []
+"""Those that are found, each within a few seeds."""
+
+LATENT: list[Bug] = []
+"""Those that no seed tried so far has shown, or that something else catches before anybody is harmed."""
 
 
-def bug(*needs: str) -> Callable[[Callable[[], Patches]], Callable[[], Patches]]:
-    """Register a bug that shows only where a plan has these operations and faults."""
+Register = Callable[[Callable[[], Patches]], Callable[[], Patches]]
 
+
+def _register(bugs: list[Bug], needs: tuple[str, ...]) -> Register:
     def register(arm: Callable[[], Patches]) -> Callable[[], Patches]:
-        BUGS.append(Bug((arm.__doc__ or "").rstrip("."), arm, needs))
+        bugs.append(Bug((arm.__doc__ or "").rstrip("."), arm, needs))
         return arm
 
     return register
+
+
+def bug(*needs: str) -> Register:
+    """Register a bug that shows only where a plan has these operations and faults."""
+    return _register(BUGS, needs)
+
+
+def latent(*needs: str) -> Register:
+    """Register a bug that has not been shown yet."""
+    return _register(LATENT, needs)

@@ -16,7 +16,7 @@ from services.ledger import crossings, posting, service
 from services.ledger.crossings import Courier, Couriers
 from services.ledger.draft import Draft
 from services.ledger.reader import Reader
-from simulation.planted.bug import Patches, bug
+from simulation.planted.bug import Patches, bug, latent
 
 
 @bug("crossing")
@@ -90,7 +90,7 @@ def acknowledge_before_landing() -> Patches:
     yield patch.object(service.LedgerService, "LandCrossings", early)
 
 
-@bug("crossing", "lossy")
+@latent("crossing", "lossy")
 def lost_answer_is_landing() -> Patches:
     """A courier takes a lost answer for a yes."""
     run = Courier.run
@@ -114,7 +114,7 @@ def lost_answer_is_landing() -> Patches:
     yield patch.object(crossings.Courier, "run", believing)
 
 
-@bug("crossing", "state", "lossy")
+@latent("crossing", "state", "lossy")
 def forget_refused_on_repeat() -> Patches:
     """Asked again, a peer does not say which crossings it refused."""
 
@@ -166,7 +166,7 @@ def land_on_frozen_accounts() -> Patches:
     yield patch.object(posting, "credit_refusal", generous)
 
 
-@bug("crossing", "state")
+@latent("crossing", "state")
 def close_with_money_in_flight() -> Patches:
     """An account is closed although money that left it may come back."""
     yield patch.object(Couriers, "is_in_flight", lambda *_: False)

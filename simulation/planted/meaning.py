@@ -15,7 +15,7 @@ from services.gateway import columns
 from services.gateway.transfers import Posting
 from services.ledger import posting, service, wire
 from services.ledger.books import PlaceError
-from simulation.planted.bug import Patches, bug
+from simulation.planted.bug import Patches, bug, latent
 
 
 @bug("transfer")
@@ -58,7 +58,7 @@ def retry_under_a_new_id() -> Patches:
     yield patch.object(Posting, "_carry_part", stubborn)
 
 
-@bug("resets")
+@latent("resets")
 def doubt_is_forgotten() -> Patches:
     """A client forgets that an earlier attempt may have been carried out."""
     judge = clients._Attempts.judge
@@ -84,7 +84,7 @@ def mixed_up_answers() -> Patches:
     yield patch.object(columns, "cut", mixed)
 
 
-@bug("open", "crossing", "move slots")
+@latent("open", "crossing", "move slots")
 def stale_directory() -> Patches:
     """A ledger does not fetch the directory that its caller knows already."""
     post = service.LedgerService.PostTransfers
@@ -96,7 +96,7 @@ def stale_directory() -> Patches:
     yield patch.object(service.LedgerService, "PostTransfers", stale)
 
 
-@bug("open", "move slots")
+@latent("open", "move slots")
 def foreign_slots() -> Patches:
     """A ledger decides about accounts of slots that it does not have."""
     route = wire._route

@@ -12,7 +12,7 @@ from services.ledger.draft import Draft
 from services.ledger.memory import Memory
 from services.ledger.store import Head
 from simulation import statements
-from simulation.planted.bug import Patches, bug
+from simulation.planted.bug import Patches, bug, latent
 
 
 @bug("pause ledger")
@@ -55,7 +55,7 @@ def answer_before_commit() -> Patches:
     yield patch.object(Writer, "_decide", early)
 
 
-@bug("cuts")
+@latent("cuts")
 def doubt_is_failure() -> Patches:
     """A commit whose answer got lost is taken as failed."""
 
@@ -90,7 +90,7 @@ def cache_of_failed_commit() -> Patches:
     yield patch.object(Writer, "_decide", hasty)
 
 
-@bug("cuts", "pause ledger")
+@latent("cuts", "pause ledger")
 def step_down_with_certainty() -> Patches:
     """A writer that loses the fence while in doubt says that nothing was written."""
     confirm = Writer._confirm
@@ -141,7 +141,7 @@ def drop_one_leg() -> Patches:
     yield patch.object(Draft, "move", lossy)
 
 
-@bug("cuts", "slow network")
+@latent("cuts", "slow network")
 def no_epoch_in_doubt() -> Patches:
     """Whoever asks about a lost answer does not shut out what is still on its way."""
 

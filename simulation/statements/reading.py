@@ -58,9 +58,9 @@ def transfers(session: "Session", ids: Sequence[bytes], sequences: Sequence[int]
         )
     names = (
         "sequence", "transfer_id", "debit_account", "credit_account", "amount_minor", "currency", "kind", "outcome",
-        "refusal", "reference", "booking_time", "business_date", "value_date", "flags", "channel", "subject",
+        "refusal", "refused_leg", "reference", "booking_time", "business_date", "value_date", "flags", "channel", "subject",
         "relation", "target_id", "bank_code", "account", "creditor_name", "remittance_text", *ENDED, "further",
-        "metadata", "refused_leg",
+        "metadata",
     )  # fmt: skip
     return records(names, found)
 

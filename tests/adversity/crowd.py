@@ -112,12 +112,10 @@ class Journal:
 class Crowd:
     """The customers of one bank. Made by `opened`."""
 
-    def __init__(self, place: Place, door: Door) -> None:
-        self.patience_seconds = PATIENCE_SECONDS
-        """How long a storm may last, and what it left open afterwards."""
+    def __init__(self, place: Place, door: Door, journal: Journal) -> None:
         self.place = place
         self.door = door
-        self.journal = Journal()
+        self.journal = journal
         self.chance = Random(7)
         self.accounts: dict[int, list[str]] = {}
         self.brimming = ""
@@ -184,10 +182,10 @@ class Crowd:
         return wish
 
     @asynccontextmanager
-    async def storm(self) -> AsyncIterator["Storm"]:
+    async def storm(self, patience_seconds: float = PATIENCE_SECONDS) -> AsyncIterator["Storm"]:
         """Let everybody pay for the length of the context, then wait until every outcome is definite."""
         storm = Storm(self)
-        async with asyncio.timeout(self.patience_seconds), asyncio.TaskGroup() as callers:
+        async with asyncio.timeout(patience_seconds), asyncio.TaskGroup() as callers:
             for number in range(CALLERS):
                 payees = self.shard_ids if number % 2 else [self.shard_ids[number // 2 % len(self.shard_ids)]]
                 callers.create_task(storm.pay(TRANSFERS_PER_CALL[number % len(TRANSFERS_PER_CALL)], payees))
@@ -199,7 +197,7 @@ class Crowd:
         for wish in self.journal.wishes.values():
             assert wish.told == wish.expected or wish.is_given_up, f"{wish}"
         await self._ask_all_again()
-        async with asyncio.timeout(self.patience_seconds):
+        async with asyncio.timeout(PATIENCE_SECONDS):
             while any(
                 shard.crossings_in_flight_count or shard.promises_open_count or not shard.writer
                 for shard in await self.door.shards()
@@ -283,10 +281,10 @@ class Crowd:
 
 
 @asynccontextmanager
-async def opened(place: Place) -> AsyncIterator[Crowd]:
+async def opened(place: Place, journal: Journal | None = None) -> AsyncIterator[Crowd]:
     """Give a bank customers."""
     async with Door(place.gateway, place.token) as door:
-        crowd = Crowd(place, door)
+        crowd = Crowd(place, door, journal or Journal())
         await crowd._move_in()
         yield crowd
 

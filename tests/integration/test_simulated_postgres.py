@@ -25,6 +25,8 @@ from simulation.plan import Plan, draw
 from simulation.run import Simulation
 from simulation.tables import Row, definitions
 
+SQL = {**store.SQL, **history.SQL}
+
 WRITES = {
     "take_lease", "renew_lease", "release_lease", "end_earlier_writers", "next_epoch", "advance_head", "raise_own_epoch", "write_small_batch",
     "begin_day", "put_actors", "write_holds", "write_account_facts", "write_caps", "lift_caps", "write_change",
@@ -56,6 +58,8 @@ def questions(tables: dict[str, list[Row]]) -> dict[str, list[tuple[Any, ...]]]:
         "load_siblings": [(numbers,)],
         "find_actors": [tuple(map(list, zip(*actors, strict=True)))] if actors else [],
         "load_peers": [()],
+        "load_open_promises": [()],
+        "unacknowledged_decisions": [(peer, 0, 100) for peer in peers],
         "find_decisions": [(ids,)],
         "unacknowledged_crossings": [(peer, after, 7) for peer in peers for after in (0, 3)],
         "refused_crossings": [(peer, 1, 1_000) for peer in peers],
@@ -187,6 +191,10 @@ async def test_the_same_work_leaves_the_same_rows(database: str) -> None:
         "metadata",
         "customer_cap",
         "seal",
+        "promise",
+        "leg_route",
+        "decision_out",
+        "decision_landed",
     }
 
 

@@ -3,6 +3,7 @@
 import hmac
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -12,8 +13,10 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 from jwt.utils import base64url_encode
 
+from services.chassis.watched import LOOK_SECONDS, Unwatched, WatchedFile
 from services.domain import errors, identifiers
 from services.gateway.authentication import TOKEN_CHARACTERS_MAX, Authenticator, Caller, Keys
+from services.gateway.revocations import Revocations
 
 SECRET = b"a secret that is long enough to be one"
 CUSTOMER = identifiers.customer_text(identifiers.customer_number(12, 34))
@@ -37,7 +40,7 @@ def _authenticator(keys: Keys | None = None, **settings: Any) -> Authenticator:
         "tokens_max": 100,
         "now": time.time,
     }
-    return Authenticator(keys or Keys.of_secret(SECRET), **(defaults | settings))
+    return Authenticator(Unwatched(keys or Keys.of_secret(SECRET)), **(defaults | settings))
 
 
 def _claims(**changes: Any) -> dict[str, Any]:
@@ -237,6 +240,9 @@ def test_the_only_key_needs_no_name() -> None:
         '{"keys": [{"kty": "oct", "k": "c2VjcmV0", "use": "sig"}]}',
         '{"keys": [{"kty": "XYZ"}]}',
         '{"keys": ["x"]}',
+        json.dumps({"keys": [json.loads(ECAlgorithm.to_jwk(EC_KEY))]}),
+        json.dumps({"keys": [_jwk(RSAAlgorithm, rsa.generate_private_key(public_exponent=65537, key_size=1024))]}),
+        json.dumps({"keys": [{"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}]}),
     ],
 )
 def test_a_jwks_file_with_anything_but_public_keys_is_refused_at_the_start(document: str) -> None:
@@ -248,3 +254,115 @@ def test_two_keys_of_one_name_are_refused_at_the_start() -> None:
     twice = [_jwk(ECAlgorithm, EC_KEY, kid="a"), _jwk(OKPAlgorithm, ED_KEY, kid="a")]
     with pytest.raises(ValueError, match="same kid"):
         Keys.of_jwks(json.dumps({"keys": twice}))
+
+
+@pytest.mark.parametrize(
+    ("token", "cause"),
+    [
+        (_token(aud="another bank"), "meant for others"),
+        (_token(iss="somebody else"), "another issuer"),
+        (_token(exp=None), "no claim exp"),
+        (_token(aud=None), "no claim aud"),
+        (_token(b"another secret, just as long as the right one"), "signature is wrong"),
+        (_token(b"s" * 64, "HS512"), "algorithm is not its key's"),
+        (jwt.encode(_claims(), None, algorithm="none"), "algorithm is not its key's"),
+        (_token(headers={"crit": ["b64"]}), "not well formed"),
+        (_token(exp=float("nan")), "not well formed|no JWT"),
+        (_token(exp=1e400), "not well formed|no JWT"),
+        (_token(exp="tomorrow"), "not well formed|no JWT"),
+        (_token(sub=7), "not well formed|no JWT"),
+        ("a.b.c", "no JWT"),
+        ("x" * (TOKEN_CHARACTERS_MAX + 1), "more than 8192 characters"),
+    ],
+    ids=lambda value: value[-24:],
+)
+def test_a_refused_token_is_told_what_is_wrong_with_it(token: str, cause: str) -> None:
+    with pytest.raises(errors.Unauthenticated, match=cause) as refused:
+        _call(_authenticator(), token)
+    assert refused.value.reason == "TOKEN_INVALID"
+
+
+def test_a_token_with_a_wrong_signature_is_told_nothing_about_its_claims() -> None:
+    with pytest.raises(errors.Unauthenticated, match="its signature is wrong"):
+        _call(_authenticator(), _token(b"x" * 32, aud="another bank", exp=1))
+
+
+class Watching:
+    """An authenticator over real files, and a clock that lets it look at them."""
+
+    def __init__(self, place: Path) -> None:
+        self._clock = Clock()
+        self._jwks, self._revocations = place / "jwks.json", place / "revocations.toml"
+        self._jwks.write_text(JWKS)
+        self._revocations.write_text("")
+        self.authenticator = Authenticator(
+            WatchedFile(self._jwks, lambda text: Keys.of_jwks(text.decode()), "jwks", now=self._clock),
+            revocations=WatchedFile(self._revocations, Revocations.of_toml, "revocations", now=self._clock),
+            issuer="hivecore",
+            audience="hivecore",
+            clock_skew_seconds=5,
+            tokens_max=100,
+            now=time.time,
+        )
+
+    def put_keys(self, text: str) -> None:
+        _replace(self._jwks, text)
+        self._clock.seconds += LOOK_SECONDS
+
+    def revoke(self, text: str) -> None:
+        _replace(self._revocations, text)
+        self._clock.seconds += LOOK_SECONDS
+
+
+def _replace(file: Path, text: str) -> None:
+    fresh = file.with_suffix(".fresh")
+    fresh.write_text(text)
+    fresh.replace(file)
+
+
+def _jwks(*entries: dict[str, Any]) -> str:
+    return json.dumps({"keys": entries})
+
+
+def test_keys_are_rotated_without_a_restart_and_the_old_ones_tokens_end_with_it(tmp_path: Path) -> None:
+    watching = Watching(tmp_path)
+    old, new = _token(EC_KEY, "ES256", {"kid": "ec"}), _token(ED_KEY, "EdDSA", {"kid": "next"})
+    assert _call(watching.authenticator, old).subject == "teller 7"
+    assert _reason(watching.authenticator, new) == "TOKEN_INVALID"
+    watching.put_keys(_jwks(_jwk(ECAlgorithm, EC_KEY, kid="ec"), _jwk(OKPAlgorithm, ED_KEY, kid="next")))
+    assert _call(watching.authenticator, old).subject == _call(watching.authenticator, new).subject
+    watching.put_keys(_jwks(_jwk(OKPAlgorithm, ED_KEY, kid="next")))
+    assert _reason(watching.authenticator, old) == "TOKEN_INVALID"
+    assert _call(watching.authenticator, new).subject == "teller 7"
+
+
+def test_a_damaged_or_missing_file_leaves_the_keys_that_were_in_force(tmp_path: Path) -> None:
+    watching = Watching(tmp_path)
+    token = _token(EC_KEY, "ES256", {"kid": "ec"})
+    for text in ("", "{", _jwks(), "\0"):
+        watching.put_keys(text)
+        assert _call(watching.authenticator, token).subject == "teller 7"
+    (tmp_path / "jwks.json").unlink()
+    watching.revoke("")
+    assert _call(watching.authenticator, token).subject == "teller 7"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'tokens = ["the one"]',
+        "all = 2999-01-01T00:00:00Z",
+        '[subjects]\n"teller 7" = 2999-01-01T00:00:00Z',
+        "[channels]\nbranch = 2999-01-01T00:00:00+01:00",
+    ],
+)
+def test_a_remembered_token_is_refused_once_it_is_revoked_and_good_again_when_that_is_undone(
+    tmp_path: Path, text: str
+) -> None:
+    watching = Watching(tmp_path)
+    token = _token(EC_KEY, "ES256", {"kid": "ec"}, jti="the one")
+    assert _call(watching.authenticator, token) is _call(watching.authenticator, token)
+    watching.revoke(text)
+    assert _reason(watching.authenticator, token) == "TOKEN_REVOKED"
+    watching.revoke("")
+    assert _call(watching.authenticator, token).subject == "teller 7"

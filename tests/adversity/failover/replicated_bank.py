@@ -64,5 +64,4 @@ async def opened() -> AsyncIterator[Replicated]:
             async with Bank.open(options, elsewhere={database: cluster.dsn}) as bank:
                 where = Place(bank.gateway, bank.topology.account, bank.token(), bank.control_dsn, bank.shard_dsns)
                 async with crowd.opened(where) as people:
-                    people.patience_seconds = PATIENCE_SECONDS
                     yield Replicated(bank, people, cluster)

@@ -12,7 +12,7 @@ from banks import Noticed
 from crowd import Storm
 from neighbours import Neighbours
 from patroni_cluster import Cluster
-from replicated_bank import REPLICATED, UNHARMED, Replicated
+from replicated_bank import PATIENCE_SECONDS, REPLICATED, UNHARMED, Replicated
 
 FEW = 150
 """Transfers of one shard between one event and the next."""
@@ -33,7 +33,7 @@ def tell(noticed: Noticed, storm: Storm, others: Neighbours) -> None:
 async def test_a_killed_primary_machine(replicated: Replicated, noticed: Noticed) -> None:
     _, people, cluster = replicated
     primary = await cluster.settled()
-    async with neighbours.at_work(people, UNHARMED) as others, people.storm() as storm:
+    async with neighbours.at_work(people, UNHARMED) as others, people.storm(PATIENCE_SECONDS) as storm:
         await storm.everywhere(FEW)
         storm.mark()
         others.enter("during")
@@ -50,7 +50,7 @@ async def test_a_killed_primary_machine(replicated: Replicated, noticed: Noticed
 async def test_a_primary_machine_cut_off_from_everything(replicated: Replicated, noticed: Noticed) -> None:
     _, people, cluster = replicated
     primary = await cluster.settled()
-    async with neighbours.at_work(people, UNHARMED) as others, people.storm() as storm:
+    async with neighbours.at_work(people, UNHARMED) as others, people.storm(PATIENCE_SECONDS) as storm:
         await storm.everywhere(FEW)
         storm.mark()
         others.enter("during")
@@ -70,7 +70,7 @@ async def test_a_primary_that_only_callers_reach_acknowledges_nothing(replicated
     primary = await cluster.settled()
     machine = cluster.nodes[primary]
     rest = [cluster.etcd, *(node for name, node in cluster.nodes.items() if name != primary)]
-    async with neighbours.at_work(people, UNHARMED) as others, people.storm() as storm:
+    async with neighbours.at_work(people, UNHARMED) as others, people.storm(PATIENCE_SECONDS) as storm:
         await storm.everywhere(FEW)
         storm.mark()
         others.enter("during")
@@ -108,7 +108,7 @@ async def test_a_lonely_primary_acknowledges_nothing_until_a_replica_is_back(
     _, people, cluster = replicated
     primary = await cluster.settled()
     replicas = [name for name in cluster.nodes if name != primary]
-    async with neighbours.at_work(people, UNHARMED) as others, people.storm() as storm:
+    async with neighbours.at_work(people, UNHARMED) as others, people.storm(PATIENCE_SECONDS) as storm:
         await storm.everywhere(FEW)
         storm.mark()
         others.enter("during")
@@ -139,7 +139,7 @@ async def test_a_lonely_primary_acknowledges_nothing_until_a_replica_is_back(
 async def test_the_loss_of_etcd_stops_nobody(replicated: Replicated, noticed: Noticed) -> None:
     _, people, cluster = replicated
     primary = await cluster.settled()
-    async with neighbours.at_work(people, UNHARMED) as others, people.storm() as storm:
+    async with neighbours.at_work(people, UNHARMED) as others, people.storm(PATIENCE_SECONDS) as storm:
         await storm.everywhere(FEW)
         storm.mark()
         others.enter("during")
