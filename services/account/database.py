@@ -5,7 +5,7 @@ The two stores stand on it: `store.py` and `records.py`. Never here: which queri
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import asyncpg
 
@@ -65,7 +65,7 @@ class Database:
         try:
             async with self._pool.acquire(timeout=ACQUIRE_SECONDS_MAX) as connection:
                 yield connection
-                connection.expect_replicated()
+                cast("postgres.Connection", connection).expect_replicated()
         except _NOTHING_WRITTEN as error:
             raise self._unavailable() from error
         except Exception as error:

@@ -70,6 +70,7 @@ class Connection(asyncpg.Connection):
 
     def __init__(self, protocol: Any, transport: Any, loop: Any, *arguments: Any) -> None:
         super().__init__(protocol, transport, loop, *arguments)
+        self._event_loop = loop
         self._is_warned = False
         sock = transport.get_extra_info("socket")
         if sock is not None and sock.family in {socket.AF_INET, socket.AF_INET6}:
@@ -91,17 +92,17 @@ class Connection(asyncpg.Connection):
 
     def _process_log_message(self, fields: dict[str, str], last_query: str) -> None:
         self._is_warned |= fields.get("C") == SQLSTATE_WARNING
-        super()._process_log_message(fields, last_query)
+        super()._process_log_message(fields, last_query)  # type: ignore[misc]  # private, and the only place that every one passes
 
     def _cancel_current_command(self, *_: Any) -> None:
-        self._loop.call_soon(self.terminate)
+        self._event_loop.call_soon(self.terminate)
 
 
 class ReadingConnection(Connection):
     """A connection that only reads: what its caller does not wait for any longer is cancelled on the server."""
 
     def _cancel_current_command(self, *waiters: Any) -> None:
-        asyncpg.Connection._cancel_current_command(self, *waiters)  # noqa: SLF001 - the driver has no other place for it
+        super(Connection, self)._cancel_current_command(*waiters)  # type: ignore[misc]
 
 
 def _arguments(application: str, statement_seconds: float, *, only_reads: bool) -> dict[str, Any]:
@@ -133,7 +134,7 @@ async def connect(
     return connection
 
 
-async def _connect(dsn: str, **arguments: Any) -> asyncpg.Connection:
+async def _connect(dsn: str, **arguments: Any) -> Any:
     hosts = postgres_hosts.hosts_of(dsn)
     if len(hosts) < 2:
         return await asyncpg.connect(dsn, **arguments)
@@ -158,14 +159,8 @@ async def create_pool(
 
     `name` is what it is called at /metrics: which database, and what for.
     """
-    pool = await asyncpg.create_pool(
-        dsn,
-        connect=_connect,
-        min_size=1,
-        max_size=size,
-        init=init,
-        **_arguments(application, statement_seconds, only_reads=only_reads),
-    )
+    arguments = _arguments(application, statement_seconds, only_reads=only_reads) | {"connect": _connect, "init": init}
+    pool: asyncpg.Pool = await asyncpg.create_pool(dsn, min_size=1, max_size=size, **arguments)
     metrics.watch_pool(name or application, size, pool.get_size, pool.get_idle_size)
     return pool
 
