@@ -71,7 +71,7 @@ MALFORMED: list[tuple[str, Make, list[tuple[str, str]]]] = [
     ("a negative amount", lambda w: post(leg(w.mine, w.far, -1)), [("legs[0].amount_minor", "AMOUNT_NOT_POSITIVE")]),
     ("too large an amount", lambda w: post(leg("CASH", w.far, limits.AMOUNT_MINOR_MAX + 1)), [("legs[0].amount_minor", "AMOUNT_TOO_LARGE")]),
     ("the same account on both sides", lambda w: post(leg(w.mine, w.mine)), [("legs[0].credit_account", "SAME_ACCOUNT")]),
-    ("too many legs", lambda w: post(*[leg(w.mine, w.neighbour)] * 101), [("legs", "LEGS_TOO_MANY")]),
+    ("too many legs", lambda w: post(*[leg(w.mine, w.neighbour)] * (limits.LEGS_PER_TRANSFER_MAX + 1)), [("legs", "LEGS_TOO_MANY")]),
     ("no legs", lambda w: post(), [("legs", "LEGS_MISSING")]),
     ("a malformed transfer id", lambda w: post(leg(w.mine, w.far), transfer_id="7"), [("transfer_id", "UUID_INVALID")]),
     ("too long a reference", lambda w: post(leg(w.mine, w.far), reference="x" * 141), [("reference", "TEXT_TOO_LONG")]),
@@ -144,7 +144,8 @@ async def test_what_the_books_refuse_is_refused_for_ever(
     for _ in range(2):
         told = await world.told("PostTransfer", request)
         assert (told.code, told.reason) == (code, reason)
-        assert told.metadata == {"transfer_id": transfer_id, "state": "REFUSED"}
+        at_fault = {"leg": "1"} if len(request.transfer.legs) > 1 else {}
+        assert told.metadata == {"transfer_id": transfer_id, "state": "REFUSED", **at_fault}
     (result,) = (await world.ask("PostTransfers", bank.PostTransfersRequest(transfers=[request.transfer]))).results
     assert (result.state, result.reason) == (bank.Transfer.REFUSED, reason)
     name = f"accounts/{request.transfer.legs[0].debit_account}/transfers/{transfer_id}"
