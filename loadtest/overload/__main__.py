@@ -5,7 +5,7 @@
 An open loop: calls come when they are due. First the capacity is found by a closed loop, then half of it is
 offered, ten times it, half again; then a storm of retries, one of look-ups, one silent shard, many
 connections. There are figures only when the books are sound afterwards. Never here: the picture
-(`overload_report.py`).
+(`report.py`).
 """
 
 import argparse
@@ -25,14 +25,15 @@ import uvloop
 from hivecore.gateway.v1 import bank_pb2
 from rich.console import Console
 
-from loadtest import closed_loop, machine, overload_report, target
+from loadtest import closed_loop, machine, target
 from loadtest.accounts import OpeningFailed
 from loadtest.bank import BankFailed
 from loadtest.bench.report import write
 from loadtest.client import ERROR, UNKNOWN, Client, Outcome
 from loadtest.crew import CrewFailed
 from loadtest.journal import ASK_AGAIN, Journal, Sent
-from loadtest.overload_report import Answered, Phase
+from loadtest.overload import report
+from loadtest.overload.report import Answered, Phase
 from loadtest.proof import NotSound
 from loadtest.stencil import Stencil
 from loadtest.workload import ID_CHANCE_BITS, Workload, transfer_id
@@ -248,7 +249,7 @@ def measure(asked: argparse.Namespace, console: Console) -> dict[str, Any]:
         "load": {name: getattr(asked, name) for name in names},
         "load_average": [round(each, 2) for each in os.getloadavg()],
     }
-    return overload_report.to_json(peak, seen["phases"], seen["extras"], conditions, proved)
+    return report.to_json(peak, seen["phases"], seen["extras"], conditions, proved)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -278,9 +279,9 @@ def main(arguments: Sequence[str]) -> int:
     except FAILURES as error:
         console.print(f"no figures: {error}", markup=False)
         return 1
-    overload_report.show(document, console)
+    report.show(document, console)
     write(document, asked.output)
-    console.print(f"written to {asked.output} and {overload_report.draw(document, asked.output)}")
+    console.print(f"written to {asked.output} and {report.draw(document, asked.output)}")
     return 0
 
 
