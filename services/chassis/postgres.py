@@ -15,13 +15,15 @@ from services.chassis.postgres_hosts import Host
 
 CONNECT_SECONDS_MAX: Final = 5.0
 STATEMENT_SECONDS_DEFAULT: Final = 30.0
+ANSWER_SECONDS: Final = 5.0
+"""How much longer than the server may take for a statement its answer is waited for: a connection whose other
+end is gone and never said so would be waited for without end."""
 KEEPALIVE_IDLE_SECONDS: Final = 5
 KEEPALIVE_INTERVAL_SECONDS: Final = 2
 KEEPALIVE_PROBES: Final = 3
-VANISHED_SECONDS: Final = KEEPALIVE_IDLE_SECONDS + KEEPALIVE_PROBES * KEEPALIVE_INTERVAL_SECONDS
-"""A peer that vanished without a word is noticed after this long, by probes while the connection is
-idle and by a limit for what was sent and not acknowledged: probes rest then, and the system would
-send again for a quarter of an hour."""
+"""A peer that vanished without a word is noticed after 5 + 3 * 2 seconds."""
+VANISHED_MS: Final = 1000 * (KEEPALIVE_IDLE_SECONDS + KEEPALIVE_PROBES * KEEPALIVE_INTERVAL_SECONDS)
+"""So soon also when something was sent to it that it does not acknowledge, which no keepalive sees."""
 
 SQLSTATE_WARNING: Final = "01000"
 
@@ -79,7 +81,7 @@ class Connection(asyncpg.Connection):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
             if hasattr(socket, "TCP_USER_TIMEOUT"):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_SECONDS * 1000)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_MS)
 
     def get_reset_query(self) -> str:
         """Reset nothing: no session state is ever set."""
@@ -109,6 +111,7 @@ def _arguments(application: str, statement_seconds: float, *, only_reads: bool) 
     return {
         "connection_class": ReadingConnection if only_reads else Connection,
         "timeout": CONNECT_SECONDS_MAX,
+        "command_timeout": statement_seconds + ANSWER_SECONDS if statement_seconds else None,
         "target_session_attrs": "read-write",
         "server_settings": {
             "application_name": application,

@@ -14,11 +14,13 @@ from neighbours import Neighbours
 from patroni_cluster import Cluster
 from replicated_bank import PATIENCE_SECONDS, REPLICATED, UNHARMED, Replicated
 
+from services.chassis import postgres
+
 FEW = 150
 """Transfers of one shard between one event and the next."""
 
-STATEMENT_SECONDS = 30
-"""Longest statement of the services; a commit that waits for a replica must outlast it."""
+LONELY_SECONDS = postgres.STATEMENT_SECONDS_DEFAULT + postgres.ANSWER_SECONDS + 5
+"""Longer than any statement of the services may take, here and on the server: none of these limits ends a wait."""
 
 WAITING = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
 CANCEL_WAITING = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
@@ -120,7 +122,7 @@ async def test_a_lonely_primary_acknowledges_nothing_until_a_replica_is_back(
         # What was acknowledged by a replica before it died may still be on its way to the caller.
         await asyncio.sleep(1)
         settled = storm.settled(REPLICATED)
-        await asyncio.sleep(STATEMENT_SECONDS + 5)
+        await asyncio.sleep(LONELY_SECONDS)
         assert storm.settled(REPLICATED) == settled
         assert await cluster.execute(WAITING, node=primary)
         others.enter("after")
