@@ -20,7 +20,7 @@ from services.domain import errors, limits
 from services.domain.errors import BankError
 
 KEEPALIVE_MS: Final = 5_000
-"""A silent connection is pinged this often; servers allow it (`server.PING_INTERVAL_MS_MIN`)."""
+"""A silent connection is pinged this often; servers allow it (`bounds.PING_INTERVAL_MS_MIN`)."""
 
 KEEPALIVE_ANSWER_MS: Final = 3_000
 """A peer that leaves a ping unanswered this long is gone."""

@@ -12,10 +12,12 @@ from time import perf_counter
 from typing import Any, Final
 
 import grpc
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from prometheus_client import Counter
 
-from services.chassis import logs, metrics, requests, status, tracing
+from services.chassis import bounds, logs, metrics, requests, status, tracing
+from services.chassis.bounds import UnderWay
 from services.domain import errors, limits
 from services.domain.errors import BankError
 
@@ -27,6 +29,10 @@ CODE_LABELS: Final[dict[grpc.StatusCode, str]] = {
     code: "".join(word.capitalize() for word in code.name.split("_")) for code in grpc.StatusCode
 } | {grpc.StatusCode.OK: "OK", grpc.StatusCode.CANCELLED: "Canceled"}
 """Codes as the grpc-ecosystem dashboards spell them."""
+
+
+_NO_PLACE: Final = bounds.refusal("calls")
+_NO_WATCH: Final = bounds.refusal("watches")
 
 
 class _Handled(dict[str, Counter]):
@@ -64,17 +70,20 @@ class Observed:
 
     Handlers are wrapped when they are found rather than by an interceptor, for which grpc.aio makes two
     coroutines for every call. `names_requests` says that this is the public door: requests without a name
-    get one here.
+    get one here. `under_way` bounds how many there are; without it, nothing does.
     """
 
-    def __init__(self, server: grpc.aio.Server, *, names_requests: bool = False) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, *, names_requests: bool = False, under_way: UnderWay | None = None
+    ) -> None:
         self._server = server
         self._names_requests = names_requests
+        self._under_way = under_way
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Add a service's handlers, watched."""
         self._server.add_generic_rpc_handlers(
-            [_Observing(handlers, self._names_requests) for handlers in generic_rpc_handlers]
+            [_Observing(handlers, self._names_requests, self._under_way) for handlers in generic_rpc_handlers]
         )
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
@@ -84,8 +93,9 @@ class Observed:
 class _Observing(grpc.GenericRpcHandler):
     """Finds the handler of a call among others and wraps it; the wrapping is kept."""
 
-    def __init__(self, handlers: grpc.GenericRpcHandler, names_requests: bool) -> None:
+    def __init__(self, handlers: grpc.GenericRpcHandler, names_requests: bool, under_way: UnderWay | None) -> None:
         self._handlers = handlers
+        self._under_way = under_way
         self._names_requests = names_requests
         self._watched: dict[str, Any] = {}
 
@@ -95,14 +105,48 @@ class _Observing(grpc.GenericRpcHandler):
         method = handler_call_details.method
         watched = self._watched.get(method)
         if watched is not None:
-            return watched
+            return watched if self._under_way is None or self._under_way.enter() else _NO_PLACE
         handler: Any = self._handlers.service(handler_call_details)
-        if handler is None or handler.request_streaming or handler.response_streaming:
-            return handler
-        watched = self._watched[method] = grpc.unary_unary_rpc_method_handler(
-            _Watcher(method).around(handler.unary_unary), handler.request_deserializer, handler.response_serializer
-        )
-        return watched
+        if handler is None:
+            return None
+        if handler.request_streaming or handler.response_streaming:
+            return handler if self._under_way is None or self._under_way.enter_watch() else _NO_WATCH
+        behaviour = _Watcher(method).around(handler.unary_unary)
+        codec = handler.request_deserializer, handler.response_serializer
+        if self._under_way is None:
+            watched = self._watched[method] = grpc.unary_unary_rpc_method_handler(behaviour, *codec)
+            return watched
+        # On the wire the same; so the call is ours to end while its request has not come.
+        listening: Any = _listening(behaviour, self._under_way)
+        watched = self._watched[method] = grpc.stream_unary_rpc_method_handler(listening, *codec)
+        return watched if self._under_way.enter() else _NO_PLACE
+
+
+def _listening(behaviour: Behaviour, under_way: UnderWay) -> Behaviour:
+    """Read the request of a call that has its place, then run it."""
+
+    async def listened(_requests: Any, context: Any) -> Any:
+        refused: BankError
+        try:
+            request = await context.read()
+        except asyncio.CancelledError:
+            if not under_way.is_too_silent():
+                raise
+            refused = errors.DeadlinePassed("REQUEST_LATE", "the request did not come in time; nothing was done")
+        except DecodeError:
+            refused = errors.Malformed("REQUEST_UNREADABLE", "request", "is no message of the kind that the call takes")
+        else:
+            if request is not grpc.aio.EOF:
+                under_way.hear()
+                try:
+                    return await behaviour(request, context)
+                finally:
+                    under_way.leave()
+            refused = errors.Malformed("REQUEST_UNREADABLE", "request", "there is none")
+        await _abort(context, status.CODE_BY_ERROR[type(refused)], status.to_status(refused, requests.current()))
+        raise AssertionError("the call has ended")
+
+    return listened
 
 
 class _Watcher:

@@ -50,6 +50,11 @@ POOL_CONNECTIONS: Final = Gauge(
 POOL_CONNECTIONS_MAX: Final = Gauge(
     "hivecore_postgres_pool_connections_max", "How many connections may a pool hold?", ["pool"]
 )
+TURNED_AWAY_CALLS: Final = Counter(
+    "hivecore_turned_away_calls_total",
+    "How many calls found no place, or were ended because their request did not come, and which?",
+    ["cause"],
+)
 FILE_IN_FORCE: Final = Gauge(
     "hivecore_file_in_force",
     "Is what the file says now in force (1), or was it refused and the one before it stays (0)?",

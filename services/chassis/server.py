@@ -20,7 +20,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
-from services.chassis import addresses, clients, logs, metrics
+from services.chassis import addresses, bounds, logs, metrics
 from services.chassis.identity import Identity
 from services.chassis.interceptors import Observed
 from services.chassis.settings import ServiceSettings, SettingsError
@@ -31,33 +31,6 @@ GRACE_SECONDS: Final = 20.0
 may take, less than any supervisor's patience."""
 
 assert GRACE_SECONDS > limits.DEADLINE_SECONDS_DEFAULT
-
-PING_INTERVAL_MS_MIN: Final = 2_000
-"""Clients that ping more often are sent away."""
-
-assert PING_INTERVAL_MS_MIN < clients.KEEPALIVE_MS, "our own clients must not be sent away"
-
-PING_STRIKES_MAX: Final = 20
-"""So many pings may come sooner. Beside keepalive, clients ping to measure the connection, and on a busy
-machine pings arrive in bunches; a flood is still cut off."""
-
-CONNECTION_AGE_MS_MAX: Final = 10 * 60 * 1000
-"""Connections are renewed this often, so that servers started later get their share of calls."""
-
-SERVER_OPTIONS: Final = (
-    ("grpc.max_receive_message_length", limits.MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", limits.MESSAGE_BYTES_MAX),
-    ("grpc.keepalive_time_ms", clients.KEEPALIVE_MS),
-    ("grpc.keepalive_timeout_ms", clients.KEEPALIVE_ANSWER_MS),
-    ("grpc.http2.ping_timeout_ms", clients.KEEPALIVE_ANSWER_MS),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", PING_INTERVAL_MS_MIN),
-    ("grpc.http2.max_ping_strikes", PING_STRIKES_MAX),
-    ("grpc.max_connection_age_ms", CONNECTION_AGE_MS_MAX),
-    ("grpc.max_connection_age_grace_ms", round(limits.DEADLINE_SECONDS_MAX * 1000)),
-    ("grpc.so_reuseport", 0),
-)
-"""A second process on the same port fails to start instead of taking half of the calls."""
 
 _log = logs.get(__name__)
 
@@ -71,17 +44,21 @@ class Server:
         identity: Identity | None = None,
         *,
         names_requests: bool = False,
+        under_way: bounds.UnderWay | None = None,
     ) -> None:
         """Describe a server; it speaks plain text without an identity.
 
-        `names_requests`: this is the public door, where requests without a name get one.
+        `names_requests`: this is the public door, where requests without a name get one. `under_way`
+        has other bounds than the usual.
         """
-        self._server = grpc.aio.server(options=SERVER_OPTIONS)
-        self.server: Any = Observed(self._server, names_requests=names_requests)
+        self._server = grpc.aio.server(options=bounds.SERVER_OPTIONS)
+        self.server: Any = Observed(
+            self._server, names_requests=names_requests, under_way=under_way or bounds.UnderWay()
+        )
         """Servicers are added to this, before `serve`."""
         self._settings = settings
         self._credentials = identity.server_credentials() if identity is not None else None
-        self._probed = grpc.aio.server()
+        self._probed = grpc.aio.server(options=bounds.SERVER_OPTIONS)
         """Answers probes in plain text, where that is asked for."""
         self._started = asyncio.Event()
         self._stopping = asyncio.Event()
