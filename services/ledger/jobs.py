@@ -121,8 +121,11 @@ class PostJob(Job[Answers]):
         self.transfers = transfers
 
     def accounts(self) -> Sequence[Sequence[int]]:
-        """Return payers, payees and whoever further legs name."""
-        columns: list[Sequence[int]] = [self.transfers.debit_accounts, self.transfers.credit_accounts]
+        """Return payers, the payees on this shard and whoever further legs name."""
+        payees, peers = self.transfers.credit_accounts, self.transfers.peers
+        if peers is not None:
+            payees = [payee for payee, peer_id in zip(payees, peers, strict=True) if not peer_id]
+        columns: list[Sequence[int]] = [self.transfers.debit_accounts, payees]
         columns.extend(leg[:2] for legs in self.transfers.further_legs.values() for leg in legs)
         return columns
 

@@ -137,6 +137,11 @@ class Memory:
         """How many accounts are remembered."""
         return len(self._accounts)
 
+    def may_be_credited(self, number: int, currency: int) -> bool:
+        """Tell whether an account is remembered and its slow-changing facts let it be paid."""
+        account = self._accounts.get(number)
+        return account is not None and not account.restrictions and account.currency == currency
+
     async def load(self, jobs: Sequence[Job[Any]], store: Store, facts: Facts) -> None:
         """Bring in what deciding these jobs needs."""
         wanted = {number for job in jobs for column in job.accounts() for number in column}

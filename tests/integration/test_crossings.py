@@ -1,17 +1,22 @@
 """Money between shards, through the ledgers' own doors on real PostgreSQL: each crossing arrives or comes back, once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import pytest
-from ledger_room import Bank, held_head, open_bank
+from hivecore.ledger.v1 import ledger_pb2
+from ledger_room import Bank, Call, held_head, open_bank, until
 from memory_books import CZK, Ask, an_id, ask, customer_account
 
 from services.domain import chart, errors, limits
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import crossings
 from services.ledger.books import PlaceError, Restriction
+from services.ledger.reader import Reader
+from services.ledger.service import LedgerService
+from services.ledger.shard import Shard
+from services.ledger.store import Store
 
 A, B, FAR, FAR_TOO = (
     customer_account(1, 1),
@@ -129,6 +134,8 @@ async def test_what_the_payees_shard_would_refuse_is_refused_before_the_debit(
     await bank.outcomes(pay(9, 1, payer=FAR_TOO, payee=B), shard_id=2)  # So that there is a transit account.
     if restriction:
         await bank.restrict(2, payee, restriction)
+        await bank.stop(2)
+        await bank.start(2)  # So that the writer, which may vouch for whom it remembers, learns of it.
     assert await bank.outcomes(pay(1, 300, payee=payee)) == [(Outcome.REFUSED, reason)]
     assert await bank.balances(1, [A]) == [1_000]
 
@@ -143,6 +150,44 @@ async def test_a_yes_is_believed_for_a_while_and_a_no_is_asked_again(bank: Bank)
     assert bank.lines[2].calls.count("CheckPayees") == 3
     await bank.open(unknown, shard_id=2)
     assert await bank.outcomes(pay(6, payee=unknown)) == [POSTED]
+
+
+async def test_payees_whom_the_writers_know_are_not_looked_up(bank: Bank, monkeypatch: pytest.MonkeyPatch) -> None:
+    unknown = customer_account(2, 99)
+    await bank.outcomes(pay(1, payee=B), pay(2))  # So that there are transit accounts.
+    asked: list[int] = []
+    load, read = Store.load_accounts, Reader.facts
+
+    async def load_accounts(store: Store, numbers: Sequence[int]) -> Any:
+        asked.extend(numbers)
+        return await load(store, numbers)
+
+    async def facts(reader: Reader, numbers: Sequence[int]) -> Any:
+        asked.extend(numbers)
+        return await read(reader, numbers)
+
+    monkeypatch.setattr(Store, "load_accounts", load_accounts)
+    monkeypatch.setattr(Reader, "facts", facts)
+    assert await bank.outcomes(pay(3, payee=FAR_TOO), pay(4, payee=B)) == [POSTED] * 2
+    assert asked == []
+    refused = (Outcome.REFUSED, Refusal.CREDIT_ACCOUNT_NOT_FOUND)
+    assert await bank.outcomes(pay(5, payee=FAR), pay(6, payee=unknown)) == [POSTED, refused]
+    assert asked == [unknown]
+
+
+async def test_a_standby_vouches_for_nobody_and_reads(bank: Bank) -> None:
+    request = ledger_pb2.CheckPayeesRequest(shard_id=2, account_numbers=[FAR, FAR_TOO], currencies=[CZK] * 2)
+    standby = Shard(2, bank.dsns[2], "a standby", 60.0, bank.lines.__getitem__)
+    door = LedgerService({2: standby}, lambda: bank.directory, bank._refresh)
+    running = asyncio.create_task(standby.run())
+    try:
+        await until(lambda: standby._reader is not None)
+        await bank.restrict(2, FAR, Restriction.CLOSED)
+        answer = await door.CheckPayees(request, Call(5.0))
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert list(answer.refusals) == [Refusal.CREDIT_ACCOUNT_CLOSED, 0]
 
 
 async def test_when_the_payees_shard_cannot_be_asked_nothing_is_written(bank: Bank) -> None:
