@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint venv generate bench bench-quick load load-k6 profile bench-fees outage storm manifests pages prometheus simulate planted-bugs mutate clean
+.PHONY: help up demo test lint venv generate bench bench-quick load load-k6 profile bench-fees outage overload storm manifests pages prometheus simulate planted-bugs mutate clean
 .DELETE_ON_ERROR:
 
 help:  ## what can be made
@@ -72,6 +72,9 @@ outage: $(VENV)/.complete  ## kill one shard's ledger under load, with and witho
 
 storm: $(VENV)/.complete  ## let faults strike a whole bank under traffic, then prove its books: SECONDS=60 SEED=1
 	@PYTHONPATH=tests/adversity $(BIN)/python -m storms --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(ARGS)
+
+overload: $(VENV)/.complete  ## offer a bank ten times what it can do, and other storms: build/overload.json and .png
+	@$(BIN)/python -m loadtest.with_bank $(BIN)/python -m loadtest.overload --data @DATA $(ARGS)
 
 simulate: $(VENV)/.complete  ## simulate the bank: SEEDS=100, or the story of one SEED=7
 	@$(BIN)/python -m simulation $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),100)) $(ARGS)

@@ -131,10 +131,10 @@ class Client:
             return outcome_of_failure(failure)
         return outcome_of_transfer(transfer)
 
-    async def post_many(self, request: bytes, count: int) -> list[Outcome]:
-        """Post `count` transfers from a PostTransfersRequest's bytes."""
+    async def post_many(self, request: bytes, count: int, seconds: float = DEADLINE_SECONDS) -> list[Outcome]:
+        """Post `count` transfers from a PostTransfersRequest's bytes; `seconds` is the deadline."""
         try:
-            response = await self._post_transfers(request, metadata=self._metadata, timeout=DEADLINE_SECONDS)
+            response = await self._post_transfers(request, metadata=self._metadata, timeout=seconds)
         except grpc.aio.AioRpcError as failure:
             return [outcome_of_failure(failure)] * count
         return outcomes_of_answer(response)

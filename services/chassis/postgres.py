@@ -14,10 +14,15 @@ from services.chassis import metrics
 
 CONNECT_SECONDS_MAX: Final = 5.0
 STATEMENT_SECONDS_DEFAULT: Final = 30.0
+ANSWER_SECONDS: Final = 5.0
+"""How much longer than the server may take for a statement its answer is waited for: a connection whose other
+end is gone and never said so would be waited for without end."""
 KEEPALIVE_IDLE_SECONDS: Final = 5
 KEEPALIVE_INTERVAL_SECONDS: Final = 2
 KEEPALIVE_PROBES: Final = 3
 """A peer that vanished without a word is noticed after 5 + 3 * 2 seconds."""
+VANISHED_MS: Final = 1000 * (KEEPALIVE_IDLE_SECONDS + KEEPALIVE_PROBES * KEEPALIVE_INTERVAL_SECONDS)
+"""So soon also when something was sent to it that it does not acknowledge, which no keepalive sees."""
 
 DID_NOT_COMMIT: Final[tuple[type[Exception], ...]] = (
     asyncpg.IntegrityConstraintViolationError,
@@ -58,6 +63,8 @@ class Connection(asyncpg.Connection):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, VANISHED_MS)
 
     def get_reset_query(self) -> str:
         """Reset nothing: no session state is ever set."""
@@ -68,6 +75,7 @@ def _arguments(application: str, statement_seconds: float) -> dict[str, Any]:
     return {
         "connection_class": Connection,
         "timeout": CONNECT_SECONDS_MAX,
+        "command_timeout": statement_seconds + ANSWER_SECONDS if statement_seconds else None,
         "target_session_attrs": "read-write",
         "server_settings": {
             "application_name": application,

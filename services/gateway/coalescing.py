@@ -4,7 +4,8 @@ Each shard has lanes. What arrives while nothing of its lane is under way leaves
 meanwhile leaves together, in the order of arrival, when the call under way is answered or when enough
 of it waits to fill a call of its own. There is no timer: an idle bank sends a single transfer alone.
 Lanes keep what waits for a peer shard from holding up what does not. Every wait is bounded: a full
-queue refuses at once, a caller's deadline answers that caller even when a call to the ledger hangs.
+queue refuses at once, so does a long one whom it would answer too late, and a caller's deadline answers
+that caller even when a call to the ledger hangs.
 
 Never here: what is carried, or which errors are worth another attempt.
 """
@@ -113,7 +114,7 @@ class Coalescer(Generic[Load, Answer]):
         """Carry a load of `size` items to a shard and return its own answer, by `deadline` (loop time).
 
         Raises what the ledger raised for the call it shared or for this load alone; `Overloaded`
-        (QUEUE_FULL) or `DeadlinePassed` when nothing was sent; `late` when it was sent and the
+        (QUEUE_FULL: no room, or no hope of an answer in time) or `DeadlinePassed` when nothing was sent; `late` when it was sent and the
         deadline came first.
         """
         shard = self._shards.get(shard_id)
@@ -123,6 +124,13 @@ class Coalescer(Generic[Load, Answer]):
             shard.deadline_metric.inc(size)
             raise _passed()
         if shard.queued_items and shard.queued_items + size > self._bounds.queued_items_max:
+            shard.full_metric.inc(size)
+            raise self._overloaded(shard)
+        if (
+            shard.queued_items >= self._bounds.call_items_max
+            and self._wait_seconds(shard) > deadline - self._loop.time()
+        ):
+            # It would wait until nobody wants its answer, in the way of those that can still be answered.
             shard.full_metric.inc(size)
             raise self._overloaded(shard)
         lane = shard.lanes.get(lane_id)
@@ -230,10 +238,14 @@ class Coalescer(Generic[Load, Answer]):
     def _expire(self, parcel: _Parcel[Load, Answer]) -> None:
         parcel.settle(self._late() if parcel.is_sent else _passed())
 
+    def _wait_seconds(self, shard: _Shard[Load, Answer]) -> float:
+        """Estimate the time that the calls ahead of a new load take."""
+        calls_ahead = 1 + shard.queued_items / self._bounds.call_items_max / self._bounds.calls_in_flight_max
+        return calls_ahead * shard.call_seconds
+
     def _overloaded(self, shard: _Shard[Load, Answer]) -> errors.Overloaded:
         """Refuse, with the time that the calls ahead will roughly take as the retry hint."""
-        calls_ahead = 1 + shard.queued_items / self._bounds.call_items_max / self._bounds.calls_in_flight_max
-        seconds = min(max(calls_ahead * shard.call_seconds, RETRY_AFTER_SECONDS_MIN), RETRY_AFTER_SECONDS_MAX)
+        seconds = min(max(self._wait_seconds(shard), RETRY_AFTER_SECONDS_MIN), RETRY_AFTER_SECONDS_MAX)
         return errors.Overloaded("QUEUE_FULL", "too much waits for this shard; nothing was sent", seconds)
 
 

@@ -9,10 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from itertools import islice
 from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
 from storms.proxy import HOST, Proxy, Weather
 from storms.schedule import Kind, Targets, schedule
+
+from services.chassis import postgres as chassis_postgres
+from services.chassis.embedded_postgres import EmbeddedPostgres
 
 SECONDS = 40
 SEED = 6
@@ -139,3 +143,22 @@ async def test_the_proxy_delays_without_losing_anything() -> None:
         assert loop.time() - began >= 0.2
         proxy.calm()
         assert await ask(b"soon\n") == b"soon\n"
+
+
+async def test_a_statement_whose_answer_never_comes_is_given_up_and_its_connection_with_it(
+    postgres: EmbeddedPostgres, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chassis_postgres, "ANSWER_SECONDS", 0.5)
+    there = Path(unquote(parse_qs(urlsplit(postgres.dsn("postgres")).query)["host"][0]))
+    proxy = Proxy(lambda: there / f".s.PGSQL.{postgres.port}")
+    proxy.bind_unix(place / ".s.PGSQL.5432")
+    async with proxy:
+        dsn = f"postgresql://postgres@/postgres?host={place}&port=5432"
+        connection = await chassis_postgres.connect(dsn, application="test", statement_seconds=1)
+        assert await connection.fetchval("SELECT 1") == 1
+        proxy.begin(Weather(Kind.ANSWERS_LOST))
+        async with asyncio.timeout(30):
+            with pytest.raises(TimeoutError) as given_up:
+                await connection.fetchval("SELECT 1")
+        assert chassis_postgres.is_connection_lost(given_up.value)
+        connection.terminate()

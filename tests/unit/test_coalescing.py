@@ -309,3 +309,20 @@ async def test_closing_leaves_the_callers_of_calls_under_way_in_doubt() -> None:
     await bench.coalescer.close()
     with pytest.raises(errors.OutcomeUnknown):
         await caller
+
+
+async def test_who_would_be_answered_too_late_is_refused_at_once_and_who_can_wait_is_not() -> None:
+    bench = Bench(together=2, full=9)
+    callers = [bench.submit("a")]
+    await _settled()
+    bench.coalescer._shards[1].call_seconds = 1.0
+    callers += [bench.submit("b"), bench.submit("c")]
+    await _settled()
+    hurried = bench.submit("d", seconds=1.5)
+    patient = bench.submit("e", seconds=FAR)
+    assert await _reason(hurried) == "QUEUE_FULL"
+    for call in range(3):
+        await _settled()
+        bench.ledger.answer(call)
+    assert await asyncio.gather(*callers, patient) == ["A", "B", "C", "E"]
+    assert "d" not in [load for loads in bench.ledger.loads for load in loads]

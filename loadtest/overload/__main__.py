@@ -1,0 +1,289 @@
+"""What callers notice when ten times more comes in than the bank can do, and in storms of other kinds.
+
+    python -m loadtest.with_bank python -m loadtest.overload --data @DATA
+
+An open loop: calls come when they are due. First the capacity is found by a closed loop, then half of it is
+offered, ten times it, half again; then a storm of retries, one of look-ups, one silent shard, many
+connections. There are figures only when the books are sound afterwards. Never here: the picture
+(`report.py`).
+"""
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+from random import Random, SystemRandom
+from typing import Any, Final
+
+import uvloop
+from hivecore.gateway.v1 import bank_pb2
+from rich.console import Console
+
+from loadtest import closed_loop, machine, target
+from loadtest.accounts import OpeningFailed
+from loadtest.bank import BankFailed
+from loadtest.bench.report import write
+from loadtest.client import ERROR, UNKNOWN, Client, Outcome
+from loadtest.crew import CrewFailed
+from loadtest.journal import ASK_AGAIN, Journal, Sent
+from loadtest.overload import report
+from loadtest.overload.report import Answered, Phase
+from loadtest.proof import NotSound
+from loadtest.stencil import Stencil
+from loadtest.workload import ID_CHANCE_BITS, Workload, transfer_id
+
+FACTOR: Final = 10.0
+"""Of the capacity, offered in the overload."""
+NORMAL: Final = 0.5
+IN_FLIGHT_MAX: Final = 2_000
+"""Calls of one phase; what is due beyond is counted as dropped."""
+RETRIES: Final = 5
+LOOKING_UP: Final = 64
+DECIDING: Final = 16
+DECIDE_SECONDS: Final = 15.0
+DECIDE_ROUNDS: Final = 20
+CONNECTING: Final = 100
+FAILURES: Final = (BankFailed, OpeningFailed, CrewFailed, NotSound, ValueError)
+
+
+class Offering:
+    """Offers transfers to one bank and writes down what became of each."""
+
+    def __init__(self, asked: argparse.Namespace, client: Client, by_shard: Sequence[Sequence[str]]) -> None:
+        self.journal = Journal()
+        self._undecided: list[list[Sent]] = []
+        """Calls that left a doubt."""
+        self._asked = asked
+        self._client = client
+        self._by_shard = by_shard
+        self._stencil = Stencil(target.CURRENCY)
+        self._ids = Random(SystemRandom().getrandbits(128))  # noqa: S311
+        self._chance = Random(asked.seed)  # noqa: S311
+
+    async def offer(
+        self, name: str, per_second: float, seconds: float, *, shard: int | None = None, retries: int = 0
+    ) -> Phase:
+        """Send so many transfers a second, of one shard's accounts or of all, each call when it is due.
+
+        A call that was refused as a whole is sent again at once, up to `retries` times.
+        """
+        accounts = self._by_shard if shard is None else [self._by_shard[shard]]
+        workload = Workload(accounts, crossing_share=0.0, chance=self._chance)
+        phase = Phase(name, per_second, seconds)
+        begin = time.monotonic()
+        in_flight: set[asyncio.Task[None]] = set()
+        size = self._asked.per_call
+        for number in range(round(per_second * seconds / size)):
+            due = number * size / per_second
+            # A generator that is behind still looks after its answers.
+            await asyncio.sleep(max(0.0, begin + due - time.monotonic()))
+            if len(in_flight) >= IN_FLIGHT_MAX:
+                phase.dropped += size
+                continue
+            call = asyncio.create_task(self._send(phase, self._draw(workload, size), begin, due, retries))
+            in_flight.add(call)
+            call.add_done_callback(in_flight.discard)
+        phase.sending_seconds = time.monotonic() - begin
+        await asyncio.gather(*in_flight)
+        return phase
+
+    async def look_up(self, until: asyncio.Event) -> int:
+        """Ask for balances without a pause until told to stop; return how often."""
+        count = 0
+
+        async def ask() -> None:
+            nonlocal count
+            numbers = [number for shard in self._by_shard for number in shard]
+            while not until.is_set():
+                name = f"accounts/{self._chance.choice(numbers)}/balance"
+                await self._client.send("GetBalance", bank_pb2.GetBalanceRequest(name=name), 0)
+                count += 1
+
+        await asyncio.gather(*(ask() for _ in range(LOOKING_UP)))
+        return count
+
+    async def _send(self, phase: Phase, sent: list[Sent], begin: float, due: float, retries: int) -> None:
+        request = self._stencil.write(sent)
+        undecided = False
+        for attempt in range(retries + 1):
+            phase.attempts += 1
+            began = time.monotonic()
+            outcomes = await self._client.post_many(request, len(sent), self._asked.deadline_seconds)
+            ended = time.monotonic()
+            phase.answered.append(Answered(due, ended - begin, ended - (began if attempt else begin + due), outcomes))
+            undecided |= any(outcome.kind == UNKNOWN for outcome in outcomes)
+            if any(outcome.kind != ERROR for outcome in outcomes) or phase.is_late(ended - begin):
+                break
+        if undecided and any(outcome.kind in ASK_AGAIN for outcome in outcomes):
+            # An error says nothing of an earlier attempt.
+            self._undecided.append(sent)
+        else:
+            self._enter(sent, outcomes)
+
+    async def decide(self) -> None:
+        """Send every call that has left a doubt again, until there is none or it is left to the proof."""
+        calls = iter(self._undecided)
+
+        async def decide() -> None:
+            for sent in calls:
+                for _ in range(DECIDE_ROUNDS):
+                    outcomes = await self._client.post_many(self._stencil.write(sent), len(sent), DECIDE_SECONDS)
+                    if not any(outcome.kind in ASK_AGAIN for outcome in outcomes):
+                        break
+                self._enter(sent, [Outcome(UNKNOWN) if each.kind == ERROR else each for each in outcomes])
+
+        await asyncio.gather(*(decide() for _ in range(DECIDING)))
+        self._undecided.clear()
+
+    def _enter(self, sent: Sequence[Sent], outcomes: Sequence[Outcome]) -> None:
+        for transfer, outcome in zip(sent, outcomes, strict=True):
+            self.journal.told(transfer, outcome, partial(self._again, transfer))
+
+    def _again(self, transfer: Sent) -> tuple[str, bytes]:
+        return "PostTransfer", self._stencil.write([transfer])
+
+    def _draw(self, workload: Workload, count: int) -> list[Sent]:
+        milliseconds = time.time_ns() // 1_000_000
+        return [
+            (transfer_id(milliseconds, self._ids.getrandbits(ID_CHANCE_BITS)), *payment)
+            for payment in workload.draw(count)
+        ]
+
+
+async def run(asked: argparse.Namespace, bank: target.Target, by_shard: list[list[str]], peak: float) -> dict[str, Any]:
+    """Offer everything; return the figures and the journal."""
+    phases: list[Phase] = []
+    extras: dict[str, Any] = {}
+    async with Client(bank.access) as client:
+        offering = Offering(asked, client, by_shard)
+
+        async def offer(name: str, factor: float, seconds: float, **more: Any) -> Phase:
+            phases.append(await offering.offer(name, factor * peak, seconds, **more))
+            return phases[-1]
+
+        await offer("normal", NORMAL, asked.normal_seconds)
+        await offer("overload", FACTOR, asked.overload_seconds)
+        await offer("normal again", NORMAL, asked.normal_seconds)
+        if not asked.short:
+            await offer("retry storm", 2.0, asked.normal_seconds, retries=RETRIES)
+            await offer("after the retries", NORMAL, asked.normal_seconds)
+            over = asyncio.Event()
+            looking = asyncio.create_task(offering.look_up(over))
+            await offer("look-up storm", NORMAL, asked.normal_seconds)
+            over.set()
+            extras["look_ups_per_s"] = round(await looking / asked.normal_seconds)
+            extras["connections"] = await _connect(bank, by_shard, asked.connections, offer, asked.normal_seconds)
+        await _silence_one_shard(offering, bank, phases, NORMAL * peak / 2, asked.normal_seconds)
+        await offering.decide()
+    return {"phases": phases, "extras": extras, "journal": offering.journal}
+
+
+async def _silence_one_shard(
+    offering: Offering, bank: target.Target, phases: list[Phase], per_second: float, seconds: float
+) -> None:
+    """Stop the last shard's ledger while two shards are paid to, and let it go on."""
+    assert bank.open_bank is not None
+    pid = bank.open_bank.pids[f"ledger-{bank.open_bank.shards}"]
+    last = bank.open_bank.shards - 1
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        phases += await asyncio.gather(
+            offering.offer("shard 1 beside a silent one", per_second, seconds, shard=0),
+            offering.offer("the silent shard", per_second, seconds, shard=last),
+        )
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    phases.append(await offering.offer("all shards again", 2 * per_second, seconds))
+
+
+async def _connect(bank: target.Target, by_shard: list[list[str]], count: int, offer: Any, seconds: float) -> int:
+    """Open connections and keep them while a normal load is offered; return how many were answered."""
+    request = bank_pb2.GetBalanceRequest(name=f"accounts/{by_shard[0][0]}/balance")
+    async with AsyncExitStack() as stack:
+        clients = [await stack.enter_async_context(Client(bank.access)) for _ in range(count)]
+        waiting = iter(clients)
+
+        async def connect() -> None:
+            for client in waiting:
+                await client.call(client.stub.GetBalance, request)
+
+        await asyncio.gather(*(connect() for _ in range(CONNECTING)))
+        await offer(f"with {count:,} connections", NORMAL, seconds)
+        return len(clients)
+
+
+def measure(asked: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Find the capacity, offer the phases and prove the books. Raises NotSound and its like."""
+    bank = target.on_this_machine(asked.data)
+    by_shard = bank.prepare(asked.accounts)
+    load = closed_loop.Load(
+        access=bank.access,
+        accounts_by_shard=by_shard,
+        currency_code=target.CURRENCY,
+        crossing_share=0.0,
+        transfers_per_call=asked.per_call,
+        in_flight=asked.in_flight,
+        warm_up_seconds=2.0,
+        seconds=asked.normal_seconds,
+        seed=asked.seed,
+        bulk=True,
+    )
+    closed = closed_loop.generate(load, 1)
+    peak = closed.posted / asked.normal_seconds
+    console.print(f"capacity: {peak:,.0f} transfers/s by a closed loop; offering")
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        seen = runner.run(run(asked, bank, by_shard, peak))
+    journal = closed.journal
+    journal.add(seen["journal"])
+    console.print("proving the books")
+    proved = bank.prove(journal, by_shard)
+    names = ("accounts", "per_call", "in_flight", "deadline_seconds", "normal_seconds", "overload_seconds", "seed")
+    conditions = {
+        **machine.describe(),
+        "load": {name: getattr(asked, name) for name in names},
+        "load_average": [round(each, 2) for each in os.getloadavg()],
+    }
+    return report.to_json(peak, seen["phases"], seen["extras"], conditions, proved)
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m loadtest.overload", description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--data", type=Path, required=True, help="data directory of a bank that is open")
+    parser.add_argument("--accounts", type=int, default=2_000)
+    parser.add_argument("--per-call", type=int, default=100, help="transfers")
+    parser.add_argument("--in-flight", type=int, default=16, help="calls, when the capacity is found")
+    parser.add_argument("--deadline-seconds", type=float, default=2.0, help="of each call")
+    parser.add_argument("--normal-seconds", type=float, default=10.0)
+    parser.add_argument("--overload-seconds", type=float, default=30.0)
+    parser.add_argument("--connections", type=int, default=5_000)
+    parser.add_argument("--short", action="store_true", help="the overload and the silent shard only")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=Path("build/overload.json"))
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure; return 0 with a table, a JSON file and a picture, or 1 with a reason and none."""
+    os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    asked = _parse(arguments)
+    asked.output.unlink(missing_ok=True)
+    console = Console(width=140, highlight=False)
+    try:
+        document = measure(asked, console)
+    except FAILURES as error:
+        console.print(f"no figures: {error}", markup=False)
+        return 1
+    report.show(document, console)
+    write(document, asked.output)
+    console.print(f"written to {asked.output} and {report.draw(document, asked.output)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,165 @@
+"""The figures of an overload: what was offered, what was carried out, what callers waited; as a table and a curve.
+
+Pure but for the files. Never here: sending anything.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from loadtest.client import POSTED, UNKNOWN, Outcome
+
+BACK_SHARE: Final = 0.9
+"""Of what is offered: a second in which so much is carried out is a normal one."""
+
+
+class Answered(NamedTuple):
+    """One call."""
+
+    due: float
+    """Seconds from the phase's start; so is the next."""
+    at: float
+    seconds: float
+    """From when it was due, or sent again, until its answer."""
+    outcomes: Sequence[Outcome]
+
+    @property
+    def posted(self) -> int:
+        """How many of its transfers were carried out."""
+        return sum(outcome.kind == POSTED for outcome in self.outcomes)
+
+
+@dataclass(slots=True)
+class Phase:
+    """A rate that was offered, and what became of it."""
+
+    name: str
+    per_second: float
+    """Transfers."""
+    seconds: float
+    sending_seconds: float = 0.0
+    """How long the generator needed for what it was to send in `seconds`."""
+    answered: list[Answered] = field(default_factory=list)
+    attempts: int = 0
+    dropped: int = 0
+    """Transfers that were due and not sent, since too many calls were unanswered."""
+
+    def is_late(self, at: float) -> bool:
+        """Tell whether the phase is over at a second of it."""
+        return at > self.seconds
+
+    def posted_by_second(self) -> list[int]:
+        """Count what was carried out, by the second of the answer."""
+        counts: Counter[int] = Counter()
+        for call in self.answered:
+            counts[int(call.at)] += call.posted
+        return [counts[second] for second in range(max(round(self.sending_seconds), 1))]
+
+    def back_after_seconds(self) -> int | None:
+        """Give the first second from which on what is offered is carried out; None when there is none."""
+        enough = [posted >= BACK_SHARE * self.per_second for posted in self.posted_by_second()]
+        return next((second for second in range(len(enough)) if all(enough[second:])), None)
+
+    def figures(self) -> dict[str, Any]:
+        """Give all figures."""
+        done = [call.seconds for call in self.answered if call.posted]
+        refused = [call.seconds for call in self.answered if not call.posted]
+        seconds = max(self.sending_seconds, self.seconds)
+        return {
+            "name": self.name,
+            "wanted_per_s": round(self.per_second),
+            "offered_per_s": round((sum(len(call.outcomes) for call in self.answered) + self.dropped) / seconds),
+            "posted_per_s": round(sum(call.posted for call in self.answered) / seconds),
+            "p50_ms": _percentile(done, 50),
+            "p99_ms": _percentile(done, 99),
+            "refused_p50_ms": _percentile(refused, 50),
+            "refused_p99_ms": _percentile(refused, 99),
+            "unknown": sum(outcome.kind == UNKNOWN for call in self.answered for outcome in call.outcomes),
+            "dropped": self.dropped,
+            "attempts": self.attempts,
+            "not_posted": dict(
+                Counter(outcome.reason for call in self.answered for outcome in call.outcomes if outcome.kind != POSTED)
+            ),
+            "sending_seconds": round(self.sending_seconds, 1),
+            "back_after_seconds": self.back_after_seconds(),
+            "posted_by_second": self.posted_by_second(),
+        }
+
+
+def to_json(
+    peak: float, phases: Sequence[Phase], extras: Mapping[str, Any], conditions: Mapping[str, Any], proved: str
+) -> dict[str, Any]:
+    """Give the document."""
+    figures = [phase.figures() for phase in phases]
+    by_name = {each["name"]: each for each in figures}
+    return {
+        "capacity_per_s": round(peak),
+        "goodput_share": round(by_name["overload"]["posted_per_s"] / peak, 3) if peak else 0.0,
+        "phases": figures,
+        **extras,
+        "conditions": conditions,
+        "proved": proved,
+    }
+
+
+def show(document: Mapping[str, Any], console: Console) -> None:
+    """Print the table."""
+    table = Table(title=f"capacity {document['capacity_per_s']:,} transfers/s")
+    table.add_column("phase")
+    columns = {
+        "offered_per_s": "offered/s",
+        "posted_per_s": "posted/s",
+        "p50_ms": "p50 ms",
+        "p99_ms": "p99 ms",
+        "refused_p50_ms": "refused p50 ms",
+        "refused_p99_ms": "refused p99 ms",
+        "unknown": "unknown",
+        "dropped": "dropped",
+        "back_after_seconds": "steady after s",
+    }
+    for heading in columns.values():
+        table.add_column(heading, justify="right")
+    for phase in document["phases"]:
+        table.add_row(phase["name"], *("" if phase[each] is None else f"{phase[each]:,}" for each in columns))
+    console.print(table)
+    for phase in document["phases"]:
+        if phase["not_posted"]:
+            console.print(f"{phase['name']}: {phase['not_posted']}", markup=False)
+    console.print(f"carried out while overloaded: {document['goodput_share']:.0%} of the capacity")
+    console.print(document["proved"], markup=False)
+
+
+def draw(document: Mapping[str, Any], beside: Path) -> Path:
+    """Draw what was offered and what was carried out, second by second; give the picture's path."""
+    figure = Figure(figsize=(12, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    start = 0
+    for phase in document["phases"]:
+        if phase["name"] == "the silent shard":
+            continue
+        posted = phase["posted_by_second"]
+        seconds = range(start, start + len(posted))
+        axes.plot(seconds, posted, color="#228833")
+        axes.plot(seconds, [phase["offered_per_s"]] * len(posted), color="#4477aa", linestyle="--")
+        axes.axvline(start, color="#dddddd")
+        axes.text(start, 1.0, phase["name"], rotation=30, fontsize=7, transform=axes.get_xaxis_transform())
+        start += len(posted)
+    axes.axhline(document["capacity_per_s"], color="#bbbbbb", label="capacity")
+    axes.set_yscale("symlog", linthresh=max(document["capacity_per_s"] / 10, 1))
+    axes.set_xlabel("seconds")
+    axes.set_ylabel("transfers/s: offered (dashed), carried out")
+    picture = beside.with_suffix(".png")
+    figure.savefig(picture, dpi=110)
+    return picture
+
+
+def _percentile(seconds: Sequence[float], percent: int) -> float | None:
+    if not seconds:
+        return None
+    return round(1000 * sorted(seconds)[min(len(seconds) * percent // 100, len(seconds) - 1)], 1)
