@@ -89,6 +89,9 @@ planted-bugs: $(VENV)/.complete  ## prove the simulation: find every planted bug
 mutate: $(VENV)/.complete  ## change the pure rooms bit by bit and say what no test notices: ARGS="services.ledger.holds"
 	@$(BIN)/python tools/mutate.py $(ARGS)
 
+fuzz: $(VENV)/.complete  ## send a new bank what nobody should, for SECONDS=60 by SEED=1, and say what came of it
+	@$(BIN)/python -m tools.fuzz --seconds $(or $(SECONDS),60) --seed $(or $(SEED),1) $(ARGS)
+
 clean:  ## remove .venv and what tools leave behind; no bank's data is touched
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -241,7 +241,10 @@ def _header(name: str, text: str, columns: Sequence[str]) -> list[str]:
     expected = ",".join(columns)
     if not text.strip():
         raise FileRefused(f"{name}: the file has no header; expected {expected}")
-    found = [column.strip() for column in next(csv.reader([text]), [])]
+    try:
+        found = [column.strip() for column in next(csv.reader([text]), [])]
+    except csv.Error as error:
+        raise FileRefused(f"{name}: the header is not CSV ({error}); expected {expected}") from error
     missing = [column for column in columns if column not in found]
     unknown = [column for column in found if column not in columns]
     repeated = sorted({column for column in found if found.count(column) > 1})

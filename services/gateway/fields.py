@@ -9,6 +9,7 @@ from collections.abc import Callable
 from datetime import date
 from typing import Final, TypeVar
 
+from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
 
 from services.domain import currencies, errors, identifiers, limits, products
@@ -196,3 +197,13 @@ def read_descending(order_by: str, field: str = "order_by") -> bool:
     if order_by not in ("", "version", "version desc"):
         raise errors.Malformed("ORDER_BY_INVALID", field, "either `version desc` or `version`")
     return order_by != "version"
+
+
+def parse_time(time: Timestamp, path: str) -> int:
+    """Return microseconds since 1970-01-01 UTC. Raises `Malformed` for what is no time of the years 1 to 9999."""
+    try:
+        return time.ToMicroseconds()
+    except ValueError:
+        raise errors.Malformed(
+            "TIME_INVALID", path, "a time of the years 1 to 9999, with 0 to 999,999,999 nanos"
+        ) from None

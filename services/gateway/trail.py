@@ -71,9 +71,9 @@ def _read(request: bank_pb2.ListAuditTrailRequest) -> ledger_pb2.ListTrailReques
     if request.account_number:
         asked.account_number = identifiers.parse_account_number(request.account_number, "account_number")
     if request.HasField("start_time"):
-        asked.start_time_us = max(1, request.start_time.ToMicroseconds())
+        asked.start_time_us = max(1, fields.parse_time(request.start_time, "start_time"))
     if request.HasField("end_time"):
-        asked.end_time_us = max(1, request.end_time.ToMicroseconds())
+        asked.end_time_us = max(1, fields.parse_time(request.end_time, "end_time"))
     if asked.end_time_us and asked.end_time_us <= asked.start_time_us:
         raise errors.Malformed("PERIOD_INVALID", "end_time", "after start_time")
     return asked

@@ -195,10 +195,12 @@ async def test_callers_who_go_away_before_they_ask_leave_their_places_free() -> 
 async def test_watches_have_a_bound_of_their_own_and_leave_calls_alone() -> None:
     async with _serving(watches_max=5) as (address, _), clients.channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        watches = [stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE)) for _ in range(6)]
-        for watch in watches[:5]:
+        watches = []
+        for _ in range(5):
+            watches.append(watch := stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE)))
             assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVING
-        assert await _code(watches[5]) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        refused = stub.Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+        assert await _code(refused) is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert await _is_answered(address)
         for watch in watches:
             watch.cancel()

@@ -118,3 +118,8 @@ def test_whatever_the_bytes_every_line_is_a_row_or_a_refusal_or_blank(data: byte
 
 def _is_blank(line: bytes) -> bool:
     return not line.decode("utf-8", errors="surrogateescape").strip()
+
+
+def test_a_header_that_is_no_csv_refuses_the_file() -> None:
+    with pytest.raises(FileRefused, match="the header is not CSV"):
+        parse_customers("customers.csv", b"customer_ref,\rbirth_date,gender,district\n")
