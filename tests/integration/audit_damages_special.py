@@ -110,7 +110,7 @@ SPECIAL_DAMAGES = [
         "money is held in the middle of a history with holds",
         {"held_broken"},
         f"UPDATE ledger.entry SET held_after_minor = 1001 WHERE account_number = {HOLDER} AND sequence = 24",
-        f"account {account_text(HOLDER)} version 5 (sequence 24): held 1001, open holds 1000",
+        f"account {account_text(HOLDER)} version 5 (sequence 24): held 1001, open holds and promises 1000",
     ),
     SpecialDamage(
         "a hold set nothing aside",
