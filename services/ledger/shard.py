@@ -121,6 +121,8 @@ class Shard:
                     _log.warning("database_unreachable", shard=self.shard_id, errors=_names(failures))
                 except* Exception:  # noqa: BLE001 - a bug must not leave the shard without a writer for ever
                     _log.exception("writer_failed", shard=self.shard_id)
+                # Whatever failed may have left the lease's connection of no use too; the next attempt has a new one.
+                lease.drop()
                 await asyncio.sleep(REST_SECONDS)
         finally:
             store.drop()
