@@ -4,11 +4,13 @@ Connections keep no session state (SET LOCAL and transaction-level locks only), 
 back to a pool without the usual reset round trip. Never here: SQL, retrying.
 """
 
+import asyncio
 import socket
 from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import asyncpg
+from asyncpg.transaction import Transaction
 
 from services.chassis import metrics, postgres_hosts
 from services.chassis.postgres_hosts import Host
@@ -87,6 +89,13 @@ class Connection(asyncpg.Connection):
         """Reset nothing: no session state is ever set."""
         return ""
 
+    def transaction(
+        self, *, isolation: Any = None, readonly: bool = False, deferrable: bool = False
+    ) -> "CancellableTransaction":
+        """Begin a transaction whose end never hides that its task was told to stop."""
+        self._check_open()
+        return CancellableTransaction(self, isolation, readonly, deferrable)
+
     def expect_replicated(self) -> None:
         """Raise NotReplicated if the server has ever warned: a cancelled wait for a replica is no more than a warning."""
         if self._is_warned:
@@ -98,6 +107,22 @@ class Connection(asyncpg.Connection):
 
     def _cancel_current_command(self, *_: Any) -> None:
         self._event_loop.call_soon(self.terminate)
+
+
+class CancellableTransaction(Transaction):
+    """Lets a cancellation through: the connection is cut then, and taking the transaction back fails.
+
+    The driver's error would otherwise take the cancellation's place, and whoever goes on after errors of
+    the database would go on for ever.
+    """
+
+    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
+        """End the transaction."""
+        try:
+            await super().__aexit__(kind, error, trace)
+        except ERRORS:
+            if not isinstance(error, asyncio.CancelledError):
+                raise
 
 
 class ReadingConnection(Connection):
