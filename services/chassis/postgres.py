@@ -93,7 +93,7 @@ class Connection(asyncpg.Connection):
         self, *, isolation: Any = None, readonly: bool = False, deferrable: bool = False
     ) -> "CancellableTransaction":
         """Begin a transaction whose end never hides that its task was told to stop."""
-        self._check_open()
+        self._check_open()  # type: ignore[attr-defined]  # as the driver's own does
         return CancellableTransaction(self, isolation, readonly, deferrable)
 
     def expect_replicated(self) -> None:
@@ -116,7 +116,7 @@ class CancellableTransaction(Transaction):
     the database would go on for ever.
     """
 
-    async def __aexit__(self, kind: Any, error: Any, trace: Any) -> None:
+    async def __aexit__(self, kind: object, error: object, trace: object) -> None:
         """End the transaction."""
         try:
             await super().__aexit__(kind, error, trace)
