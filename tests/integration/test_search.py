@@ -160,10 +160,10 @@ async def test_a_landing_is_found_on_its_account_but_not_a_second_time_in_the_ba
 async def test_a_search_that_the_database_gives_up_says_so(
     history: History, various: list[Ask], ledger_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history_module, "SEARCH_STATEMENT_MS_MAX", 50)
     async with connected(ledger_dsn) as other, other.transaction():
         await other.execute("LOCK TABLE ledger.further_leg IN ACCESS EXCLUSIVE MODE")
-        with pytest.raises(errors.DeadlinePassed) as gave_up:
+        with monkeypatch.context() as limited, pytest.raises(errors.DeadlinePassed) as gave_up:
+            limited.setattr(history_module, "SEARCH_STATEMENT_MS_MAX", 50)
             await history.search(wanted(), 5)
     assert gave_up.value.reason == "QUERY_TOO_SLOW"
     assert (await history.search(wanted(), 5)).transfers
