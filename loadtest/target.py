@@ -37,6 +37,11 @@ class Target:
     account_service: str = ""
     """host:port; without it nobody here knows which accounts share a shard."""
 
+    @property
+    def can_be_audited(self) -> bool:
+        """Whether the audit is run from here; of a bank elsewhere it is the operator's."""
+        return self.open_bank is not None
+
     def prepare(self, count: int) -> list[list[str]]:
         """Open and fund accounts, and a partner bank; give the account numbers by shard.
 

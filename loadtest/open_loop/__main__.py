@@ -68,7 +68,7 @@ def offer(asked: argparse.Namespace, console: Console) -> dict[str, Any]:
         "load": {name: getattr(asked, name) for name in (*names, *limits)},
         "load_average": [round(each, 2) for each in os.getloadavg()],
     }
-    return report.to_json(seen, asked.seconds, conditions, proved)
+    return report.to_json(seen, asked.seconds, conditions, proved, is_audited=bank.can_be_audited)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

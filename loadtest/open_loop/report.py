@@ -24,10 +24,12 @@ LATE_MS_MAX: Final = 10.0
 US_PER_MS: Final = 1000.0
 
 
-def to_json(seen: Seen, seconds: float, conditions: Mapping[str, Any], proved: str) -> dict[str, Any]:
-    """Give the content of the JSON file. There is one only when the books proved sound."""
+def to_json(
+    seen: Seen, seconds: float, conditions: Mapping[str, Any], proved: str, *, is_audited: bool
+) -> dict[str, Any]:
+    """Give the content of the JSON file. There is one only when the books proved sound, as deep as they could be seen."""
     return {
-        "audit": "clean",
+        "audit": "clean" if is_audited else "not asked for",
         "proved": proved,
         "conditions": dict(conditions),
         "offered_per_s": round(seen.due / seconds, 1),

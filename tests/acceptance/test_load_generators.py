@@ -46,6 +46,21 @@ def test_an_open_loop_offers_its_rate_and_proves_every_cent(open_bank: OpenBank,
     assert {line[0] for line in lines} == {f"Tag={operation}" for operation in found["operations"]}
 
 
+def test_an_open_loop_at_a_gateway_elsewhere_proves_balances_and_claims_no_audit(
+    open_bank: OpenBank, tmp_path: Path
+) -> None:
+    output, token = tmp_path / "load.json", tmp_path / "token"
+    token.write_text(bank.mint_token(open_bank.data))
+    command = [sys.executable, "-m", "loadtest.open_loop", f"--gateway={open_bank.gateway}", f"--token-file={token}"]
+    sizes = ["--mix=channel_app", "--rate=20", "--seconds=1", "--warm-up-seconds=0", "--accounts=10"]
+    done = subprocess.run([*command, *sizes, f"--output={output}"], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(output.read_text())
+    assert found["audit"] == "not asked for"
+    assert found["proved"].startswith("10 balances, all as in the journal by what the gateway says")
+
+
 def test_an_open_loop_counts_what_it_had_to_drop(open_bank: OpenBank, tmp_path: Path) -> None:
     output = tmp_path / "load.json"
     command = [sys.executable, "-m", "loadtest.open_loop", f"--data={open_bank.data}", "--mix=batch"]

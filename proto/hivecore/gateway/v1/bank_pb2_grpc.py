@@ -469,7 +469,8 @@ class BankServicer:
     def MoveAccountProduct(self, request, context):
         """Moves an account to another version of a product. The version's standard limits replace those of
         the version before where they were not changed for this account alone; its prices hold at this
-        gateway at once and at every other within seconds. Idempotent by `request_id`, refusals included.
+        gateway at once and at every other within seconds. Idempotent by `request_id`; what the books refuse
+        they refuse for ever under it, what is refused before (NOT_FOUND, a currency) may be sent again.
         Recorded with reason and actor. Needs scope `accounts.manage`. NOT_FOUND with ACCOUNT_NOT_FOUND or
         PRODUCT_NOT_FOUND; FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH, ACCOUNT_NOT_OPEN,
         DEBIT_ACCOUNT_CLOSED; UNAVAILABLE with MOVE_UNDER_WAY while another move is being finished.

@@ -187,7 +187,8 @@ class BankStub:
     MoveAccountProduct: _grpc.UnaryUnaryMultiCallable[_bank_pb2.MoveAccountProductRequest, _bank_pb2.Account]
     """Moves an account to another version of a product. The version's standard limits replace those of
     the version before where they were not changed for this account alone; its prices hold at this
-    gateway at once and at every other within seconds. Idempotent by `request_id`, refusals included.
+    gateway at once and at every other within seconds. Idempotent by `request_id`; what the books refuse
+    they refuse for ever under it, what is refused before (NOT_FOUND, a currency) may be sent again.
     Recorded with reason and actor. Needs scope `accounts.manage`. NOT_FOUND with ACCOUNT_NOT_FOUND or
     PRODUCT_NOT_FOUND; FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH, ACCOUNT_NOT_OPEN,
     DEBIT_ACCOUNT_CLOSED; UNAVAILABLE with MOVE_UNDER_WAY while another move is being finished.
@@ -362,7 +363,8 @@ class BankAsyncStub(BankStub):
     MoveAccountProduct: _aio.UnaryUnaryMultiCallable[_bank_pb2.MoveAccountProductRequest, _bank_pb2.Account]  # type: ignore[assignment]
     """Moves an account to another version of a product. The version's standard limits replace those of
     the version before where they were not changed for this account alone; its prices hold at this
-    gateway at once and at every other within seconds. Idempotent by `request_id`, refusals included.
+    gateway at once and at every other within seconds. Idempotent by `request_id`; what the books refuse
+    they refuse for ever under it, what is refused before (NOT_FOUND, a currency) may be sent again.
     Recorded with reason and actor. Needs scope `accounts.manage`. NOT_FOUND with ACCOUNT_NOT_FOUND or
     PRODUCT_NOT_FOUND; FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH, ACCOUNT_NOT_OPEN,
     DEBIT_ACCOUNT_CLOSED; UNAVAILABLE with MOVE_UNDER_WAY while another move is being finished.
@@ -708,7 +710,8 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_bank_pb2.Account, _abc.Awaitable[_bank_pb2.Account]]:
         """Moves an account to another version of a product. The version's standard limits replace those of
         the version before where they were not changed for this account alone; its prices hold at this
-        gateway at once and at every other within seconds. Idempotent by `request_id`, refusals included.
+        gateway at once and at every other within seconds. Idempotent by `request_id`; what the books refuse
+        they refuse for ever under it, what is refused before (NOT_FOUND, a currency) may be sent again.
         Recorded with reason and actor. Needs scope `accounts.manage`. NOT_FOUND with ACCOUNT_NOT_FOUND or
         PRODUCT_NOT_FOUND; FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH, ACCOUNT_NOT_OPEN,
         DEBIT_ACCOUNT_CLOSED; UNAVAILABLE with MOVE_UNDER_WAY while another move is being finished.
