@@ -12,6 +12,7 @@ import asyncpg
 from memory_books import CZK, an_id, ask, cash, crossings, customer_account
 from memory_special import a_change, capture, columns, increase, legs, place, release, reverse
 
+from services.chassis.postgres import ERRORS
 from services.domain import limits
 from services.domain.outcomes import Refusal
 from services.ledger import raw, store
@@ -217,7 +218,7 @@ async def block(dsn: str) -> list[str]:
     said.append(f"taken at {taken.sequence}")
     try:
         await transaction.__aexit__(None, None, None)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+    except ERRORS:
         said.append("the silent one cannot commit")
     after = await heir.write(taken, _transfer(taken, 1))
     said.append(f"the heir writes {after.sequence}")

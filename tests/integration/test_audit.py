@@ -220,6 +220,7 @@ def test_every_check_has_been_seen_to_fail() -> None:
         "answer_forgotten",
         "answer_contradicted",
         "in_flight_too_long",
+        "promised_too_long",
         "peer_not_audited",
         "account_on_two_shards",
         "account_misplaced",

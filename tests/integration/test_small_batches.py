@@ -56,7 +56,7 @@ async def _written(dsn: str, is_small: bool) -> dict[str, list[Any]]:
     finally:
         await store.close()
     async with connected(dsn) as looking:
-        return {table: await looking.fetch(f"SELECT * FROM ledger.{table} ORDER BY 1") for table in TABLES}
+        return {table: await looking.fetch(f"SELECT * FROM ledger.{table} AS one ORDER BY one") for table in TABLES}
 
 
 async def test_one_statement_leaves_the_same_rows_as_copy(
