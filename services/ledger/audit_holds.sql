@@ -44,16 +44,31 @@ WITH step AS (
            min(booking_time) FILTER (WHERE kind = 7) AS expiry_time
       FROM life GROUP BY hold_id
 ), promised AS MATERIALIZED (
-    -- What promises set aside (9) and free again when they end (10, 11), leg by leg.
-    SELECT w.sequence, w.account_number, CASE w.kind WHEN 9 THEN w.amount_minor ELSE -w.amount_minor END AS change_minor
-      FROM (SELECT sequence, kind, debit_account AS account_number, amount_minor
-              FROM ledger.transfer WHERE kind BETWEEN 9 AND 11
-             UNION ALL
-            SELECT f.sequence, t.kind, f.debit_account, f.amount_minor
-              FROM ledger.transfer t JOIN ledger.further_leg f ON f.transfer_sequence = t.sequence
-             WHERE t.kind BETWEEN 9 AND 11) w
-      LEFT JOIN ledger.leg_route r USING (sequence)
-     WHERE coalesce(r.debit_peer, 0) = 0
+    -- What promises set aside (9) and free again when they end (10, 11), leg by leg. Where legs pay with what
+    -- legs before them bring (flag 16), each sets aside what makes the account's need, so far, larger.
+    SELECT sequence, account_number, CASE kind WHEN 9 THEN aside_minor ELSE -aside_minor END AS change_minor
+      FROM (SELECT sequence, kind, account_number, pays,
+                   CASE WHEN NOT passes_on THEN change_minor
+                        ELSE greatest(need_minor, 0) - greatest(lag(need_minor, 1, 0::numeric) OVER steps, 0) END AS aside_minor
+              FROM (SELECT side.*, max(sum_minor) OVER steps AS need_minor
+                      FROM (SELECT w.step, w.sequence, w.kind, s.account_number, s.pays, s.change_minor,
+                                   w.flags & 16 <> 0 AS passes_on, sum(s.change_minor) OVER steps AS sum_minor
+                              FROM (SELECT sequence AS step, sequence, kind, flags, debit_account, credit_account, amount_minor
+                                      FROM ledger.transfer WHERE kind BETWEEN 9 AND 11
+                                     UNION ALL
+                                    SELECT t.sequence, f.sequence, t.kind, t.flags, f.debit_account, f.credit_account,
+                                           f.amount_minor
+                                      FROM ledger.transfer t JOIN ledger.further_leg f ON f.transfer_sequence = t.sequence
+                                     WHERE t.kind BETWEEN 9 AND 11) w
+                              LEFT JOIN ledger.leg_route r USING (sequence)
+                             CROSS JOIN LATERAL (VALUES (w.debit_account, w.amount_minor, true, coalesce(r.debit_peer, 0)),
+                                                        (w.credit_account, -w.amount_minor, false, coalesce(r.credit_peer, 0))
+                                   ) AS s (account_number, change_minor, pays, peer_id)
+                             WHERE s.peer_id = 0 AND (s.pays OR w.flags & 16 <> 0)
+                            WINDOW steps AS (PARTITION BY w.step, s.account_number ORDER BY w.sequence)) side
+                    WINDOW steps AS (PARTITION BY step, account_number ORDER BY sequence)) needed
+            WINDOW steps AS (PARTITION BY step, account_number ORDER BY sequence)) part
+     WHERE pays
 ), held AS (
     SELECT e.account_number, e.version, e.sequence, e.held_after_minor,
            coalesce(sum(CASE WHEN l.kind IN (4, 5) THEN l.amount_minor
