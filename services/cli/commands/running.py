@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -26,6 +26,22 @@ if TYPE_CHECKING:
     from hivecore.gateway.v1 import bank_pb2
 
     from services.cli.session import Session
+
+
+AllowancesFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--allowances", dir_okay=False, help="TOML file of rates and quotas per channel; none when not given."
+    ),
+]
+RevocationsFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--revocations",
+        dir_okay=False,
+        help="TOML file of revoked tokens; revocations.toml in the data directory when not given.",
+    ),
+]
 
 
 def up(
@@ -53,20 +69,8 @@ def up(
     postgres_programs: Annotated[
         Path | None, typer.Option("--postgres-programs", help="Directory of other PostgreSQL programs.")
     ] = None,
-    allowances: Annotated[
-        Path | None,
-        typer.Option(
-            "--allowances", dir_okay=False, help="TOML file of rates and quotas per channel; none when not given."
-        ),
-    ] = None,
-    revocations: Annotated[
-        Path | None,
-        typer.Option(
-            "--revocations",
-            dir_okay=False,
-            help="TOML file of revoked tokens; revocations.toml in the data directory when not given.",
-        ),
-    ] = None,
+    allowances: AllowancesFile = None,
+    revocations: RevocationsFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Open a bank on this machine, until Ctrl-C; its data stays."""

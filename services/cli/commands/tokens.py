@@ -4,7 +4,7 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 
@@ -70,12 +70,27 @@ def mint(
         show_line(minted)
 
 
+TokenIds: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="TOKEN", help="A token or its id (jti); - reads them from standard input."),
+]
+Before: TypeAlias = Annotated[
+    datetime | None,
+    typer.Option(
+        "--before",
+        formats=["%Y-%m-%dT%H:%M:%S%z"],
+        help="Of a subject, a channel, everybody: what was issued before (2026-03-01T00:00:00Z); now when not given.",
+    ),
+]
+RevocationsFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--file", dir_okay=False, help="The file that the gateways read; that of the bank when not given."),
+]
+
+
 @token.command()
 def revoke(
-    token_ids: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="TOKEN", help="A token or its id (jti); - reads them from standard input, one a line."),
-    ] = None,
+    token_ids: TokenIds = None,
     subjects: Annotated[
         list[str] | None, typer.Option("--subject", help="Revoke what was issued to it; may be repeated.")
     ] = None,
@@ -83,20 +98,8 @@ def revoke(
         list[str] | None, typer.Option("--channel", help="Revoke what was issued for it; may be repeated.")
     ] = None,
     everybody: Annotated[bool, typer.Option("--everybody", help="Revoke whatever was issued.")] = False,
-    before: Annotated[
-        datetime | None,
-        typer.Option(
-            "--before",
-            formats=["%Y-%m-%dT%H:%M:%S%z"],
-            help="Of a subject, a channel, everybody: what was issued before this time (2026-03-01T00:00:00Z); now when not given.",
-        ),
-    ] = None,
-    file: Annotated[
-        Path | None,
-        typer.Option(
-            "--file", dir_okay=False, help="The file that the gateways read; that of the bank when not given."
-        ),
-    ] = None,
+    before: Before = None,
+    file: RevocationsFile = None,
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
@@ -104,37 +107,29 @@ def revoke(
 
     A token that is minted in the very second of the revocation may be revoked with those before it.
     """
-    if not (token_ids or subjects or channels or everybody):
+    by_time = bool(subjects or channels or everybody)
+    if not (token_ids or by_time):
         raise typer.BadParameter("nothing to revoke: give a token, --subject, --channel or --everybody")
-    if before is not None and not (subjects or channels or everybody):
+    if before is not None and not by_time:
         raise typer.BadParameter("goes with --subject, --channel or --everybody", param_hint="--before")
     from services.cli import revoking
 
-    seconds = before.timestamp() if before is not None else time.time()
+    moment = before or datetime.now(UTC)
+    given = sys.stdin.read().split() if token_ids == [STANDARD_INPUT] else token_ids or []
     try:
-        if token_ids == [STANDARD_INPUT]:
-            token_ids = sys.stdin.read().split()
-        revoked = [revoking.token_id(text) for text in token_ids or ()]
+        ids = [revoking.token_id(text) for text in given]
         place = file or read_bank_file(Where(data)).revocations_file
         revoking.revoke(
             place,
-            lambda said: said.with_tokens(revoked).with_issued_before(
-                seconds, subjects or (), channels or (), everybody=everybody
+            lambda said: said.with_tokens(ids).with_issued_before(
+                moment.timestamp(), subjects or (), channels or (), everybody=everybody
             ),
         )
     except Failure as error:
         fail(str(error))
-    if as_json:
-        issued_before = datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
-        show_json(
-            {
-                "file": str(place),
-                "token_ids": revoked,
-                "subjects": subjects or [],
-                "channels": channels or [],
-                "everybody": everybody,
-                "issued_before": issued_before if subjects or channels or everybody else None,
-            }
-        )
-    else:
+    if not as_json:
         show_line(f"revoked in {place}")
+        return
+    issued_before = moment.astimezone(UTC).isoformat().replace("+00:00", "Z") if by_time else None
+    named = {"subjects": subjects or [], "channels": channels or [], "everybody": everybody}
+    show_json({"file": str(place), "token_ids": ids, **named, "issued_before": issued_before})
