@@ -142,9 +142,7 @@ class Coordinator:
         request = wire_traffic.promise_request(span, peer_id, actor)
         loop = asyncio.get_running_loop()
         try:
-            response = await self._client(peer_id).call(
-                method, request, deadline_seconds=max(until - loop.time(), 0.0)
-            )
+            response = await self._client(peer_id).call(method, request, deadline_seconds=max(until - loop.time(), 0.0))
         except errors.BankError as error:
             _log.warning("promise_missing", peer=peer_id, reason=error.reason)
             return peer_id, None
