@@ -42,6 +42,17 @@ class Group(NamedTuple):
     balance_minor: int
 
 
+class ProductUse(NamedTuple):
+    """A version of a product that accounts of one currency have or had."""
+
+    code: str
+    version: int
+    currency: int
+    account_count: int
+    account_number: int
+    """One of them."""
+
+
 class Digest(NamedTuple):
     """A block of crossings as one shard has it."""
 
@@ -64,6 +75,7 @@ class Snapshot:
     streams: dict[int, Stream] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     groups: list[Group] = field(default_factory=list)
+    products: list[ProductUse] = field(default_factory=list)
     transit_minor: dict[tuple[int, int], int] = field(default_factory=dict)
     """By peer and currency."""
     sent: dict[Block, Digest] = field(default_factory=dict)
@@ -296,6 +308,18 @@ def check_places(snapshot: Snapshot, shard_by_slot: Mapping[int, int] | None, ev
             evidence.add("account_misplaced", snapshot.shard_id, text)
 
 
+def check_products(snapshot: Snapshot, published: Mapping[tuple[str, int], int], evidence: Evidence) -> None:
+    """Accounts have only versions that are published (`published` gives their currencies), for accounts like them."""
+    for use in snapshot.products:
+        currency = published.get((use.code, use.version))
+        name = f"account {account_text(use.account_number)} (one of {use.account_count}) has {use.code}/{use.version}"
+        if currency is None:
+            evidence.add("product_unpublished", snapshot.shard_id, f"{name}, which is not published")
+        elif currency != use.currency:
+            text = f"{name}, which is for {currency_text(currency)}, and holds {currency_text(use.currency)}"
+            evidence.add("product_currency_differs", snapshot.shard_id, text)
+
+
 def shared_slots(snapshots: Mapping[int, Snapshot]) -> list[tuple[int, int, int]]:
     """Find slots with entries on more than one shard: slot, shard with fewer accounts of it, another shard."""
     counts: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
@@ -332,7 +356,8 @@ def rows_checked(snapshots: Mapping[int, Snapshot], answer_count: int) -> dict[i
     crossings = counts["crossings_out"] + arrived + counts["crossings_returned"] + decisions
     transfers = counts["transfers"] + counts["relations"] + counts["metadata"] + answer_count
     held = entries + counts["holds"]
-    limited = counts["limited_accounts"] + counts["changes"] + counts["caps"] + counts["spendings"] + counts["fee_legs"]
+    counts["products"] = sum(use.account_count for snapshot in snapshots.values() for use in snapshot.products)
+    limited = counts["products"] + counts["limited_accounts"] + counts["changes"] + counts["caps"] + counts["spendings"] + counts["fee_legs"]
     return {
         1: accounts,
         2: entries,
