@@ -357,7 +357,14 @@ def rows_checked(snapshots: Mapping[int, Snapshot], answer_count: int) -> dict[i
     transfers = counts["transfers"] + counts["relations"] + counts["metadata"] + answer_count
     held = entries + counts["holds"]
     counts["products"] = sum(use.account_count for snapshot in snapshots.values() for use in snapshot.products)
-    limited = counts["products"] + counts["limited_accounts"] + counts["changes"] + counts["caps"] + counts["spendings"] + counts["fee_legs"]
+    limited = (
+        counts["products"]
+        + counts["limited_accounts"]
+        + counts["changes"]
+        + counts["caps"]
+        + counts["spendings"]
+        + counts["fee_legs"]
+    )
     return {
         1: accounts,
         2: entries,
