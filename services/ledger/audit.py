@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 from services.chassis import postgres
 from services.domain.identifiers import account_text, uuid_text
 from services.domain.outcomes import Outcome
-from services.ledger import audit_promises, audit_rules, audit_shard
+from services.ledger import audit_products, audit_promises, audit_rules, audit_shard
 from services.ledger.audit_report import Acknowledged, Evidence, Report, results
 from services.ledger.audit_rules import Snapshot
 from services.ledger.audit_shard import AuditedShard
@@ -195,7 +195,7 @@ async def _read_control(control_dsn: str, snapshots: Mapping[int, Snapshot], evi
         await connection.close()
     published = {(row["code"], row["version"]): row["currency"] for row in catalogue}
     for snapshot in snapshots.values():
-        audit_rules.check_products(snapshot, published, evidence)
+        audit_products.check_products(snapshot, published, evidence)
     for row in rows:
         if row["shard_id"] not in snapshots:
             evidence.add("shard_not_audited", row["shard_id"], f"has {len(row['slots'])} slots")

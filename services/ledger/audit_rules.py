@@ -308,18 +308,6 @@ def check_places(snapshot: Snapshot, shard_by_slot: Mapping[int, int] | None, ev
             evidence.add("account_misplaced", snapshot.shard_id, text)
 
 
-def check_products(snapshot: Snapshot, published: Mapping[tuple[str, int], int], evidence: Evidence) -> None:
-    """Accounts have only versions that are published (`published` gives their currencies), for accounts like them."""
-    for use in snapshot.products:
-        currency = published.get((use.code, use.version))
-        name = f"account {account_text(use.account_number)} (one of {use.account_count}) has {use.code}/{use.version}"
-        if currency is None:
-            evidence.add("product_unpublished", snapshot.shard_id, f"{name}, which is not published")
-        elif currency != use.currency:
-            text = f"{name}, which is for {currency_text(currency)}, and holds {currency_text(use.currency)}"
-            evidence.add("product_currency_differs", snapshot.shard_id, text)
-
-
 def shared_slots(snapshots: Mapping[int, Snapshot]) -> list[tuple[int, int, int]]:
     """Find slots with entries on more than one shard: slot, shard with fewer accounts of it, another shard."""
     counts: dict[int, dict[int, int]] = defaultdict(lambda: defaultdict(int))
