@@ -7,6 +7,7 @@ ask for in `services/gateway/allowances.py`. Never here: deciding anything else 
 import asyncio
 import math
 from collections.abc import Callable
+import resource
 from typing import Any, Final
 
 import grpc
@@ -31,6 +32,13 @@ WATCHES_MAX: Final = 500
 
 REQUEST_SECONDS_MAX: Final = 10.0
 """From a call's first bytes to its whole request: 4 MiB at 3.4 Mbit/s. Who takes longer holds a place and says nothing."""
+
+CONNECTIONS_MAX: Final = 8_000
+"""Of one process. Beyond, a connection is closed before a byte of it is read, TLS included, which gRPC clients show as
+UNAVAILABLE; others notice nothing. One that idles holds a descriptor and 60 to 200 KiB."""
+
+DESCRIPTORS_KEPT: Final = 200
+"""For everything but callers' connections: PostgreSQL, other services, scrapes, files that are read again."""
 
 HANDSHAKE_MS_MAX: Final = 10_000
 """From connecting to speaking HTTP/2, TLS included."""
@@ -80,6 +88,13 @@ SERVER_OPTIONS: Final = (
 
 IsFull = Callable[[], bool]
 """Tells whether one more call of a method would be refused whatever it says."""
+
+
+def connections_option() -> tuple[str, int]:
+    """Bound the connections, as far as the process's descriptors go."""
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    room = CONNECTIONS_MAX if descriptors == resource.RLIM_INFINITY else descriptors - DESCRIPTORS_KEPT
+    return "grpc.max_allowed_incoming_connections", max(1, min(CONNECTIONS_MAX, room))
 
 
 class UnderWay:

@@ -53,7 +53,8 @@ class Server:
         has other bounds than the usual. `is_full` tells, by a method's full name (`/package.Service/Method`),
         when its calls are turned away unread.
         """
-        self._server = grpc.aio.server(options=bounds.SERVER_OPTIONS)
+        options = (*bounds.SERVER_OPTIONS, bounds.connections_option())
+        self._server = grpc.aio.server(options=options)
         self.server: Any = Observed(
             self._server,
             names_requests=names_requests,
@@ -63,7 +64,7 @@ class Server:
         """Servicers are added to this, before `serve`."""
         self._settings = settings
         self._credentials = identity.server_credentials() if identity is not None else None
-        self._probed = grpc.aio.server(options=bounds.SERVER_OPTIONS)
+        self._probed = grpc.aio.server(options=options)
         """Answers probes in plain text, where that is asked for."""
         self._started = asyncio.Event()
         self._stopping = asyncio.Event()

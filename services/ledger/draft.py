@@ -37,12 +37,14 @@ def _nothing(_key: Any) -> None:
 
 
 class Savepoint(NamedTuple):
-    """How a draft was before legs that may have to be undone."""
+    """How a draft had what legs concern, and nothing else, before they that may have to be undone."""
 
     entry_count: int
     states: dict[int, AccountState]
-    caps: dict[CapKey, Cap]
+    caps: dict[CapKey, Cap | None]
+    """Of the accounts' customers; None where the draft had none of its own."""
     spenders: set[int]
+    """Those of the accounts whose `spent` the draft had changed."""
 
 
 def _none() -> Iterable[Promise]:
@@ -161,6 +163,7 @@ class Draft:
             hold=self.hold,
             cap=self.cap,
             original=self.original,
+            spans=SpanFacts(self.promise),
         )
 
     def send(self, peer_id: int, sequence: int) -> int:
@@ -210,19 +213,22 @@ class Draft:
         self.sequence += len(further)
 
     def save(self, accounts: Iterable[int]) -> "Savepoint":
-        """Remember how entries, counts and these accounts are, so that legs can be undone."""
-        states = (self.state(number) for number in set(accounts))
-        return Savepoint(
-            len(self.entries),
-            {state.number: state.copy() for state in states if state is not None},
-            dict(self.caps),
-            set(self.spenders),
-        )
+        """Remember how entries, these accounts and their counts are, so that legs between them can be undone."""
+        found = (self.state(number) for number in set(accounts))
+        states = {state.number: state.copy() for state in found if state is not None}
+        keys = {CapKey(state.customer_number, state.currency) for state in states.values() if state.is_capped}
+        spenders = {number for number in states if number in self.spenders}
+        return Savepoint(len(self.entries), states, {key: self.caps.get(key) for key in keys}, spenders)
 
     def undo(self, saved: "Savepoint") -> None:
         """Undo the legs since then. What they named stays loaded, what they opened stays open."""
         self.touched.update(saved.states)
-        self.caps, self.spenders = saved.caps, saved.spenders
+        for key, cap in saved.caps.items():
+            if cap is None:
+                self.caps.pop(key, None)
+            else:
+                self.caps[key] = cap
+        self.spenders -= saved.states.keys() - saved.spenders
         del self.entries[saved.entry_count :]
 
     def is_empty(self) -> bool:

@@ -1,5 +1,6 @@
 """A small open bank, and how its tests talk to it. Not a test itself."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -106,6 +107,14 @@ class World:
         """Mint the token of the first customer."""
         return self.mint(customer=self.customers[0].customer_number)
 
+    async def until_settled(self) -> None:
+        """Wait until nothing is on its way between shards."""
+        while True:
+            shards = (await self.ask("ListShards", bank.ListShardsRequest())).shards
+            if not any(each.promises_open_count or each.crossings_in_flight_count for each in shards):
+                return
+            await asyncio.sleep(0.05)
+
     async def books(self) -> list[Any]:
         """Return the balances and versions of all accounts, the bank's own cash included."""
         own = [f"{chart.internal_account(shard, chart.Code.CASH, 203):016d}" for shard in (1, 2)]
@@ -128,9 +137,9 @@ def absent(account: str) -> str:
 
 
 @asynccontextmanager
-async def opened(data: Path, **gateway: str) -> AsyncIterator[World]:
+async def opened(data: Path, *, allowances: Path | None = None, **gateway: str) -> AsyncIterator[World]:
     """Open a small bank in an empty directory, its gateway with further settings."""
-    options = BankOptions(data=data, shards=2, port=0, settings={"gateway": GATEWAY | gateway})
+    options = BankOptions(data=data, shards=2, port=0, allowances=allowances, settings={"gateway": GATEWAY | gateway})
     async with Bank.open(options) as running, clients.channel(running.gateway) as channel:
         world = World(running, bank_pb2_grpc.BankStub(channel))
         await world.fill()

@@ -293,6 +293,23 @@ def test_refused_legs_alone_leave_no_row_of_spending(books: SpecialBooks) -> Non
     assert (draft.spenders, draft.caps, draft.entries) == (set(), {}, [])
 
 
+def test_undoing_legs_leaves_what_others_counted_in_the_batch_and_remembers_none_of_it(books: SpecialBooks) -> None:
+    strangers = [books.open(customer_account(1, serial), 10, customer=serial) for serial in range(100, 150)]
+    for number in (PAYER, *strangers):
+        allow(books, number, day_minor_max=1_000)
+    for customer in (CUSTOMER, *range(100, 150)):
+        books.cap(customer, 1_000)
+    draft = books.draft()
+    debits = [ask(number, stranger, PAYEE, 1) for number, stranger in enumerate(strangers)]
+    posting.post(draft, columns([*debits, ask(50, PAYER, PAYEE, 100)]))
+    counted = dict(draft.caps), set(draft.spenders)
+    saved = draft.save((PAYER, SECOND, PAYEE))
+    assert (saved.caps.keys(), saved.spenders) == ({CapKey(CUSTOMER, CZK)}, {PAYER})
+    refused = legs(51, (PAYER, PAYEE, 50), (strangers[0], PAYEE, 1), (PAYER, PAYEE, 900))
+    assert posting.post(draft, columns([refused])).refusals == [Refusal.DAY_AMOUNT_LIMIT]
+    assert (draft.caps, draft.spenders) == counted
+
+
 def test_legs_under_an_override_are_counted_but_not_limited(books: SpecialBooks) -> None:
     allow(books, transfer_minor_max=10, day_minor_max=10, day_count_max=1)
     books.cap(CUSTOMER, 10)
