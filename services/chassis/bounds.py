@@ -6,8 +6,8 @@ ask for in `services/gateway/allowances.py`. Never here: deciding anything else 
 
 import asyncio
 import math
-from collections.abc import Callable
 import resource
+from collections.abc import Callable
 from typing import Any, Final
 
 import grpc
