@@ -48,6 +48,7 @@ class CallerHost(Host):
         """Want one thing after the other, and ask again about some of them."""
         chance = self._chance
         while (wished := self._wishes.next()) is not None:
+            await asyncio.sleep(wished[0].pause_seconds)
             await desk.settle_all(wished, attempts_max=chance.choice((1, 3, 1000)))
             if chance.random() < 0.2:
                 await desk.settle_all(wished, attempts_max=2)
