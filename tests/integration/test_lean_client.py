@@ -38,7 +38,7 @@ class Bank(bank_pb2_grpc.BankServicer):
         assert context.time_remaining() < 17
         amount = request.transfer.legs[0].amount_minor
         if amount == SLOW:
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         if amount == PLAIN_FAILURE:
             await context.abort(grpc.StatusCode.UNAVAILABLE, "from on the way")
         if amount in FAILURES:
