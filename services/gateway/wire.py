@@ -308,6 +308,7 @@ def customer(record: account_pb2.Customer) -> bank_pb2.Customer:
         external_reference=record.external_reference,
         display_name=record.display_name,
         create_time=timestamp(record.create_time_us),
+        **_opened_by(record),
     )
 
 
@@ -326,7 +327,13 @@ def account(record: account_pb2.Account, restrictions: int | None = None) -> ban
         state=state,  # type: ignore[arg-type]
         create_time=timestamp(record.create_time_us),
         product=catalogue_wire.product_name(Reference(record.product_code, record.product_version)),
+        **_opened_by(record),
     )
+
+
+def _opened_by(record: account_pb2.Customer | account_pb2.Account) -> dict[str, str]:
+    request_id = identifiers.uuid_text(record.request_id) if record.request_id else ""
+    return {"actor": record.subject, "channel": record.channel, "request_id": request_id}
 
 
 _KIND_BY_REASON: Final = {
