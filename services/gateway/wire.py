@@ -99,10 +99,20 @@ def post_request(shard_id: int, transfers: Transfers, directory_version: int) ->
         creditors=[ledger_pb2.ExternalCreditor(**row._asdict()) for row in transfers.creditors],
         further_legs=[ledger_pb2.FurtherLeg(**row._asdict()) for row in transfers.further_legs],
         directory_version=directory_version,
-        specials=[ledger_pb2.Special(place=place, **row._asdict()) for place, row in transfers.specials.items()],
+        specials=[_special(place, row) for place, row in transfers.specials.items()],
         actors=[ledger_pb2.Actor(**row._asdict()) for row in transfers.actors],
         actor_places=transfers.actor_places,
         metadata=[ledger_pb2.Metadata(place=place, pairs=dict(pairs)) for place, pairs in transfers.metadata.items()],
+    )
+
+
+def _special(place: int, row: Special) -> ledger_pb2.Special:
+    return ledger_pb2.Special(
+        place=place,
+        hold_id=row.hold_id,
+        original_id=row.original_id,
+        flags=row.flags,
+        fee_minor_max=row.fee_minor_max,
     )
 
 
