@@ -89,6 +89,7 @@ class Desk:
         for one in intentions:
             one.first_sent = now if one.first_sent is None else one.first_sent
             one.attempts += 1
+            one.under_way += 1
             self._bank.story.tell("asks", what=one.short, attempt=one.attempts)
         before = [one.is_in_doubt for one in intentions]
         for one in intentions:
@@ -101,6 +102,7 @@ class Desk:
             self._judge(one, was_in_doubt, result)
 
     def _judge(self, intention: Intention, was_in_doubt: bool, result: Answer | errors.BankError) -> None:
+        intention.under_way -= 1
         if isinstance(result, Answer):
             intention.is_in_doubt = was_in_doubt
             self._oracle.answered(intention, result)

@@ -53,6 +53,8 @@ class Intention:
     """Why the door would not even ask the books: that has no outcome, and nobody needs to ask again."""
     is_in_doubt: bool = False
     """Whether some attempt may have been carried out although its answer never came."""
+    under_way: int = 0
+    """Attempts without an answer yet, for ever those of callers that died."""
     denied: int = 0
     """How many attempts there had been when the last said that nothing was written."""
 
@@ -190,7 +192,7 @@ class Oracle:
 
     def nothing_written(self, intention: Intention) -> None:
         """Judge the claim that nothing was written, made to a caller whose attempts are all accounted for."""
-        if intention.is_in_doubt or intention.final is not None or intention.was_in_transit:
+        if intention.is_in_doubt or intention.under_way or intention.final is not None or intention.was_in_transit:
             return
         if intention.kind in {"limits", "state"} or len(self.by_id[intention.id]) > 1:
             return

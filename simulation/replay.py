@@ -217,13 +217,23 @@ class Replay(Spans):
             if relation["relation"] == Relation.REVERSES:
                 books.reversed[relation["target_id"]] -= relation["amount_minor"]
 
+    def _is_posted(self, shard: int, row: Row) -> bool:
+        """Tell whether a transfer is posted, of a crossing whether it has landed."""
+        if row["outcome"] != Outcome.IN_TRANSIT:
+            return bool(row["outcome"] == Outcome.POSTED)
+        (gone,) = self.databases[shard].tables["crossing_out"].by("sequence", row["sequence"])
+        theirs = self.databases[gone["peer_id"]].tables
+        marks = theirs["peer"].get(shard)
+        has_landed = marks is not None and gone["number"] <= marks["landed_through"]
+        return has_landed and theirs["crossing_refused"].get(shard, gone["number"]) is None
+
     def _reverse(self, books: Books, batch: Batch, row: Row, further: list[Row], target: bytes) -> None:
         tables = self.databases[batch.shard].tables
         originals = [each for each in tables["transfer"].by("transfer_id", target)
                      if each["kind"] in {Kind.ASKED, Kind.LANDING}]  # fmt: skip
         claim(len(originals) == 1, "a reversal without its original", row)
         original = originals[0]
-        claim(original["outcome"] == Outcome.POSTED, "what was not posted is reversed", row, original)
+        claim(self._is_posted(batch.shard, original), "what was not posted is reversed", row, original)
         legs = [original, *tables["further_leg"].by("transfer_sequence", original["sequence"])]
         last = [leg for leg in legs if not leg.get("is_fee")][-1] if further else original
         sides = (last["credit_account"], last["debit_account"])
