@@ -60,7 +60,7 @@ def answer_before_decided() -> Patches:
     yield patch.object(Writer, "_decide", early)
 
 
-@bug("span", "limits")
+@bug("span", shards=2, weights={"span": 2.0, "limits": 1.0}, faults=(), is_tight=False)
 def uncounted_promises() -> Patches:
     """What is promised does not count for the day."""
     yield patch.object(promises, "spend", lambda *_: None)
@@ -83,7 +83,7 @@ def close_on_a_promise() -> Patches:
     yield patch.object(changes, "change_refusal", careless)
 
 
-@bug("span", "kill ledger")
+@bug("span", shards=2, weights={"span": 2.0}, faults=("kill ledger",), fault_seconds=0.1, intentions=80)
 def never_ask() -> Patches:
     """Nobody asks what became of an old promise."""
 

@@ -16,7 +16,7 @@ from simulation import statements
 from simulation.planted.bug import Patches, bug, latent
 
 
-@bug("pause ledger")
+@bug("pause ledger", standbys=1, faults=("pause ledger",), fault_seconds=0.2, lease_seconds=0.5)
 def skip_the_fence() -> Patches:
     """The head advances without comparing sequence and epoch."""
 
@@ -31,7 +31,7 @@ def skip_the_fence() -> Patches:
     yield patch.dict(statements.CONDITIONS, dict.fromkeys(names, lambda *_: True))
 
 
-@bug("pause ledger")
+@bug("pause ledger", standbys=1, faults=("pause ledger",), fault_seconds=0.2, lease_seconds=0.5)
 def no_new_epoch() -> Patches:
     """A standby takes the lease without raising the epoch."""
 
