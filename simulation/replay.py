@@ -251,11 +251,11 @@ class Replay:
         claim(len(originals) == 1, "a reversal without its original", row)
         original = originals[0]
         claim(original["outcome"] == Outcome.POSTED, "what was not posted is reversed", row, original)
-        sides = (original["credit_account"], original["debit_account"])
+        legs = [original, *tables["further_leg"].by("transfer_sequence", original["sequence"])]
+        last = [leg for leg in legs if not leg.get("is_fee")][-1] if further else original
+        sides = (last["credit_account"], last["debit_account"])
         claim((row["debit_account"], row["credit_account"]) == sides, "a reversal does not mirror", row, original)
-        whole = original["amount_minor"] + sum(
-            leg["amount_minor"] for leg in tables["further_leg"].by("transfer_sequence", original["sequence"])
-        )
+        whole = sum(leg["amount_minor"] for leg in legs)
         given = books.reversed.get(target, 0) + row["amount_minor"] + sum(leg["amount_minor"] for leg in further)
         claim(given <= whole, "more is given back than was moved", row, given, whole)
         books.reversed[target] = given

@@ -152,6 +152,7 @@ def _resolve_further_legs(
     """Resolve the chart names of legs after the first; put into `homes` who decides what is not one shard's alone."""
     found: dict[int, errors.BankError] = {}
     shard_of = directory.shard_of_account
+    last_payees = {leg.place: leg.credit_account for leg in transfers.further_legs}
     for row, leg in enumerate(transfers.further_legs):
         place = leg.place
         if place in refused or place in faults or place in found:
@@ -172,7 +173,8 @@ def _resolve_further_legs(
         transfers.further_legs[row] = leg._replace(debit_account=debit, credit_account=credit)
         sides_of_first = shard_of(transfers.debit_accounts[place]), shard_of(transfers.credit_accounts[place])
         special = transfers.specials.get(place)
-        home = sides_of_first[1 if special is not None and special.original_id else 0]
+        is_reversal = special is not None and special.original_id
+        home = shard_of(last_payees[place]) if is_reversal else sides_of_first[0]
         if all(sides_of_first) and {shard_of(debit), shard_of(credit)} - {home}:
             homes[place] = home
     for place in found:

@@ -44,16 +44,31 @@ WITH step AS (
            min(booking_time) FILTER (WHERE kind = 7) AS expiry_time
       FROM life GROUP BY hold_id
 ), promised AS MATERIALIZED (
-    -- What promises set aside (9) and free again when they end (10, 11), leg by leg.
-    SELECT w.sequence, w.account_number, CASE w.kind WHEN 9 THEN w.amount_minor ELSE -w.amount_minor END AS change_minor
-      FROM (SELECT sequence, kind, debit_account AS account_number, amount_minor
-              FROM ledger.transfer WHERE kind BETWEEN 9 AND 11
-             UNION ALL
-            SELECT f.sequence, t.kind, f.debit_account, f.amount_minor
-              FROM ledger.transfer t JOIN ledger.further_leg f ON f.transfer_sequence = t.sequence
-             WHERE t.kind BETWEEN 9 AND 11) w
-      LEFT JOIN ledger.leg_route r USING (sequence)
-     WHERE coalesce(r.debit_peer, 0) = 0
+    -- What promises set aside (9) and free again when they end (10, 11), leg by leg. Where legs pay with what
+    -- legs before them bring (flag 16), each sets aside what makes the account's need, so far, larger.
+    SELECT sequence, account_number, CASE kind WHEN 9 THEN aside_minor ELSE -aside_minor END AS change_minor
+      FROM (SELECT sequence, kind, account_number, pays,
+                   CASE WHEN NOT passes_on THEN change_minor
+                        ELSE greatest(need_minor, 0) - greatest(lag(need_minor, 1, 0::numeric) OVER steps, 0) END AS aside_minor
+              FROM (SELECT side.*, max(sum_minor) OVER steps AS need_minor
+                      FROM (SELECT w.step, w.sequence, w.kind, s.account_number, s.pays, s.change_minor,
+                                   w.flags & 16 <> 0 AS passes_on, sum(s.change_minor) OVER steps AS sum_minor
+                              FROM (SELECT sequence AS step, sequence, kind, flags, debit_account, credit_account, amount_minor
+                                      FROM ledger.transfer WHERE kind BETWEEN 9 AND 11
+                                     UNION ALL
+                                    SELECT t.sequence, f.sequence, t.kind, t.flags, f.debit_account, f.credit_account,
+                                           f.amount_minor
+                                      FROM ledger.transfer t JOIN ledger.further_leg f ON f.transfer_sequence = t.sequence
+                                     WHERE t.kind BETWEEN 9 AND 11) w
+                              LEFT JOIN ledger.leg_route r USING (sequence)
+                             CROSS JOIN LATERAL (VALUES (w.debit_account, w.amount_minor, true, coalesce(r.debit_peer, 0)),
+                                                        (w.credit_account, -w.amount_minor, false, coalesce(r.credit_peer, 0))
+                                   ) AS s (account_number, change_minor, pays, peer_id)
+                             WHERE s.peer_id = 0 AND (s.pays OR w.flags & 16 <> 0)
+                            WINDOW steps AS (PARTITION BY w.step, s.account_number ORDER BY w.sequence)) side
+                    WINDOW steps AS (PARTITION BY step, account_number ORDER BY sequence)) needed
+            WINDOW steps AS (PARTITION BY step, account_number ORDER BY sequence)) part
+     WHERE pays
 ), held AS (
     SELECT e.account_number, e.version, e.sequence, e.held_after_minor,
            coalesce(sum(CASE WHEN l.kind IN (4, 5) THEN l.amount_minor
@@ -120,12 +135,14 @@ SELECT check_name AS broken, evidence, found
 
 -- check_relations --
 -- What refers to something is of a kind that may, and says its own amount, fees left out. A reversal mirrors
--- a transfer that was posted here before, leg by leg but for its fees, and those that stand give back no more than it moved; one
--- whose crossing came back does not stand.
+-- a transfer that was posted here before, leg by leg but for its fees and the last one first (by earlier releases the first one
+-- first), and those that stand give back no more than it moved; one whose crossing came back does not stand.
 WITH link AS MATERIALIZED (
     SELECT r.target_id, r.relation, r.amount_minor, r.sequence, t.transfer_id, t.kind, t.outcome, t.leg_count,
            t.debit_account, t.credit_account, t.currency, t.amount_minor AS first_minor,
-           count(*) OVER (PARTITION BY r.sequence) AS uses, own.legs, own.sum_minor AS further_minor
+           count(*) OVER (PARTITION BY r.sequence) AS uses,
+           ARRAY[ARRAY[t.debit_account, t.credit_account, t.amount_minor, t.currency]] || own.legs AS legs,
+           own.sum_minor AS further_minor
       FROM ledger.relation r
       LEFT JOIN ledger.transfer t ON t.sequence = r.sequence
       LEFT JOIN LATERAL (SELECT sum(f.amount_minor) AS sum_minor,
@@ -140,7 +157,8 @@ WITH link AS MATERIALIZED (
            1 + coalesce(array_length(mirrored.legs, 1), 0) AS original_leg_count,
            o.debit_account AS original_debit, o.credit_account AS original_credit, o.currency AS original_currency,
            o.amount_minor AS original_minor, o.amount_minor + coalesce(mirrored.sum_minor, 0) AS whole_minor,
-           mirrored.legs AS mirrored_legs,
+           mirrored.legs || ARRAY[ARRAY[o.credit_account, o.debit_account, o.amount_minor, o.currency]] AS mirrored_legs,
+           ARRAY[ARRAY[o.credit_account, o.debit_account, o.amount_minor, o.currency]] || mirrored.forward AS forward_legs,
            l.outcome = 1 OR NOT EXISTS (SELECT FROM ledger.crossing_out c JOIN ledger.crossing_returned back
                                                       ON back.peer_id = c.peer_id AND back.number = c.number
                                          WHERE c.sequence = l.sequence) AS stands
@@ -148,7 +166,9 @@ WITH link AS MATERIALIZED (
       LEFT JOIN ledger.transfer o ON o.transfer_id = l.target_id AND o.kind IN (1, 2)
       LEFT JOIN LATERAL (SELECT sum(f.amount_minor) AS sum_minor,
                                 array_agg(ARRAY[f.credit_account, f.debit_account, f.amount_minor, f.currency]
-                                          ORDER BY f.sequence) AS legs
+                                          ORDER BY f.sequence DESC) AS legs,
+                                array_agg(ARRAY[f.credit_account, f.debit_account, f.amount_minor, f.currency]
+                                          ORDER BY f.sequence) AS forward
                            FROM ledger.further_leg f
                           WHERE o.leg_count > 1 AND f.sequence > o.sequence AND f.sequence < o.sequence + o.leg_count
                             AND NOT f.is_fee
@@ -157,9 +177,10 @@ WITH link AS MATERIALIZED (
 ), judged AS (
     SELECT reversal.*,
            original_sequence IS NULL OR original_outcome <> 1 OR original_sequence > sequence AS of_nothing,
-           (debit_account, credit_account, currency, leg_count)
-           <> (original_credit, original_debit, original_currency, original_leg_count)
-           OR legs IS DISTINCT FROM mirrored_legs OR leg_count > 1 AND first_minor <> original_minor AS differs
+           leg_count <> original_leg_count
+           OR CASE leg_count WHEN 1 THEN (debit_account, credit_account, currency)
+                                         <> (original_credit, original_debit, original_currency)
+                             ELSE legs NOT IN (mirrored_legs, forward_legs) END AS differs
       FROM reversal
 ), suspect AS MATERIALIZED (
     SELECT * FROM judged WHERE of_nothing OR differs
@@ -180,10 +201,7 @@ WITH link AS MATERIALIZED (
            ('reversal_of_nothing', of_nothing,
             format('sequence %s, outcome %s', coalesce(original_sequence::text, 'none'), original_outcome)),
            ('reversal_differs', differs,
-            format('%s legs, %s %s from %s to %s%s; of %s legs, %s %s from %s to %s%s', leg_count, first_minor, currency,
-                   lpad(debit_account::text, 16, '0'), lpad(credit_account::text, 16, '0'), ' and ' || legs::text,
-                   original_leg_count, original_minor, original_currency, lpad(original_debit::text, 16, '0'),
-                   lpad(original_credit::text, 16, '0'), ', mirrored ' || mirrored_legs::text))
+            format('%s legs, %s; of %s legs, mirrored %s', leg_count, legs, original_leg_count, mirrored_legs))
            ) AS complaints (check_name, applies, complaint)
      WHERE applies
      UNION ALL

@@ -264,6 +264,8 @@ class Flag(IntFlag):
     """No fee was taken, whatever the payer's product says."""
     GIVES_BACK = 8
     """Part of a reversal, promised: nobody's spending."""
+    PASSES_ON = 16
+    """A promise whose legs pay with what legs before them bring: they set aside only the rest."""
 
 
 class Relation(IntEnum):

@@ -1,7 +1,7 @@
 """Promises: one shard's part of a transfer that another shard, its home, decides. Pure rules.
 
-A promised debit is set aside, as by a hold, and counts for limits and caps from then on. A promised
-credit keeps the account open and counts for its largest balance; what is frozen later does not break
+A promised debit is set aside, as by a hold, and counts for limits and caps from then on; what legs
+before it bring to its payer need not be set aside, because all are kept or none is. A promised credit keeps the account open and counts for its largest balance; what is frozen later does not break
 it. So whatever the home decides can be written: each promise is kept or dropped exactly once, when
 the home's decision lands under its number. A decision on something that was never promised is
 remembered, so that a promise which comes too late is not made.
@@ -9,14 +9,15 @@ remembered, so that a promise which comes too late is not made.
 Never here: what the home decides (`spanning.py`), I/O, a clock.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import NamedTuple
 
 from services.domain import limits
 from services.domain.metadata import Metadata
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import posting
-from services.ledger.books import NO_LEG, AccountState, Decision, Kind, TransferRow
+from services.ledger.books import NO_LEG, AccountState, Decision, Flag, Kind, TransferRow
 from services.ledger.draft import Draft
 from services.ledger.spanning import accounts_here, leg_refusal, sides
 from services.ledger.spending import spend
@@ -47,16 +48,17 @@ def promise(draft: Draft, asked: PromiseAsked, actor_id: int = 0) -> PromiseAnsw
     known = _known(draft, asked)
     if known is not None:
         return known
-    first, flags = draft.sequence + 1, asked.flags
+    passed_on = brought(asked.legs)
+    first, flags = draft.sequence + 1, asked.flags | (Flag.PASSES_ON if any(passed_on) else 0)
     saved = draft.save(accounts_here(asked.legs))
-    for number, leg in enumerate(asked.legs, first):
-        refusal = leg_refusal(draft, leg, flags) or _promised_too_much(draft, leg)
+    for number, (leg, passed_minor) in enumerate(zip(asked.legs, passed_on, strict=True), first):
+        refusal = leg_refusal(draft, leg, flags, passed_minor) or _promised_too_much(draft, leg)
         if refusal:
             draft.undo(saved)
             return PromiseAnswer(refusal, leg.place)
         if not leg.debit_peer:
             payer = _account(draft, leg.debit_account)
-            draft.set_aside(payer, leg.amount_minor, number)
+            draft.set_aside(payer, leg.amount_minor - passed_minor, number)
             if is_spending(leg, flags):
                 spend(draft, payer, leg.amount_minor, 1)
         if not leg.credit_peer:
@@ -68,7 +70,7 @@ def promise(draft: Draft, asked: PromiseAsked, actor_id: int = 0) -> PromiseAnsw
         draft.booking_time_us,
         draft.business_date,
         asked.fingerprint,
-        flags,
+        int(flags),
         actor_id,
         asked.reference,
         asked.legs,
@@ -79,6 +81,27 @@ def promise(draft: Draft, asked: PromiseAsked, actor_id: int = 0) -> PromiseAnsw
     _record(draft, made, Kind.PROMISED, made.legs, draft.business_date)
     _remember(draft, made, Outcome.IN_TRANSIT, 0)
     return PromiseAnswer(0)
+
+
+def brought(legs: Sequence[RoutedLeg]) -> list[int]:
+    """Tell of each leg how much of it, in minor units, its payer has from legs before it that nobody used yet."""
+    left: dict[int, int] = {}
+    found = []
+    for leg in legs:
+        passed_minor = 0
+        if not leg.debit_peer:
+            passed_minor = min(left.get(leg.debit_account, 0), leg.amount_minor)
+            left[leg.debit_account] = left.get(leg.debit_account, 0) - passed_minor
+        if not leg.credit_peer:
+            left[leg.credit_account] = left.get(leg.credit_account, 0) + leg.amount_minor
+        found.append(passed_minor)
+    return found
+
+
+def _set_asides(made: Promise) -> Iterator[tuple[RoutedLeg, int]]:
+    """Yield the legs of a promise, each with what it set aside."""
+    passed_on = brought(made.legs) if made.flags & Flag.PASSES_ON else repeat(0)
+    return ((leg, leg.amount_minor - passed_minor) for leg, passed_minor in zip(made.legs, passed_on, strict=False))
 
 
 def _known(draft: Draft, asked: PromiseAsked) -> PromiseAnswer | None:
@@ -133,10 +156,10 @@ def settle(draft: Draft, peer_id: int, verdict: Verdict) -> None:
 def _keep(draft: Draft, made: Promise, verdict: Verdict) -> None:
     """Post what was promised; nothing can speak against it any more."""
     first = draft.sequence + 1
-    for number, leg in enumerate(made.legs, first):
+    for number, (leg, aside_minor) in enumerate(_set_asides(made), first):
         debit, credit = sides(draft, leg)
         if not leg.debit_peer:
-            debit.held_minor -= leg.amount_minor
+            debit.held_minor -= aside_minor
         if not leg.credit_peer:
             credit.promised_minor -= leg.amount_minor
         draft.move(debit, credit, leg.amount_minor, number)
@@ -150,17 +173,21 @@ def _keep(draft: Draft, made: Promise, verdict: Verdict) -> None:
 def _drop(draft: Draft, made: Promise, verdict: Verdict) -> None:
     """Free what was set aside; what it spent today no longer counts."""
     first = draft.sequence + 1
-    debits = tuple(leg for leg in made.legs if not leg.debit_peer)
-    for number, leg in enumerate(debits, first):
+    # What was set aside can be told from the legs alone only where all of them are written down.
+    passes_on = made.flags & Flag.PASSES_ON
+    freed = [(leg, aside_minor) for leg, aside_minor in _set_asides(made) if passes_on or not leg.debit_peer]
+    for number, (leg, aside_minor) in enumerate(freed, first):
+        if leg.debit_peer:
+            continue
         payer = _account(draft, leg.debit_account)
-        draft.set_aside(payer, -leg.amount_minor, number)
+        draft.set_aside(payer, -aside_minor, number)
         if made.business_date == draft.business_date and made.counts(leg):
             spend(draft, payer, -leg.amount_minor, -1)
     for leg in made.legs:
         if not leg.credit_peer:
             _account(draft, leg.credit_account).promised_minor -= leg.amount_minor
     _resolve(draft, made, PromiseState.DROPPED, verdict.refusal, first)
-    _record(draft, made, Kind.DROPPED, debits or made.legs[:1], draft.business_date)
+    _record(draft, made, Kind.DROPPED, [leg for leg, _ in freed] or made.legs[:1], draft.business_date)
     _remember(draft, made, Outcome.REFUSED, verdict.refusal)
 
 

@@ -102,8 +102,11 @@ class Told(NamedTuple):
     account_number: int
 
 
-def leg_refusal(draft: Draft, leg: RoutedLeg, flags: int) -> int:
-    """Tell why the sides of a leg that lie here may not pay or be paid; 0 when they may."""
+def leg_refusal(draft: Draft, leg: RoutedLeg, flags: int, passed_minor: int = 0) -> int:
+    """Tell why the sides of a leg that lie here may not pay or be paid; 0 when they may.
+
+    `passed_minor` is what legs before it bring to its payer without being in its balance yet.
+    """
     found = 0
     if not leg.debit_peer:
         payer = draft.state(leg.debit_account)
@@ -113,7 +116,7 @@ def leg_refusal(draft: Draft, leg: RoutedLeg, flags: int) -> int:
             if flags & Flag.OVERDRAW:
                 found = payer_refusal(payer, leg.currency)
             else:
-                found = debit_refusal(payer, leg.amount_minor, leg.currency)
+                found = debit_refusal(payer, leg.amount_minor - passed_minor, leg.currency)
             if not found and is_spending(leg, flags) and not flags & Flag.LIMITS_OVERRIDDEN:
                 found = spending_refusal(draft, payer, leg.amount_minor)
     if not leg.credit_peer:

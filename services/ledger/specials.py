@@ -47,7 +47,7 @@ def reversal_refusal(draft: Draft, original_id: bytes, legs: Sequence[Leg]) -> i
         return Refusal.ORIGINAL_NOT_FOUND
     if original.outcome != Outcome.POSTED:
         return Refusal.ORIGINAL_NOT_POSTED
-    mirrored = [leg.turned() for leg in original.legs]
+    mirrored = [leg.turned() for leg in reversed(original.legs)]
     if len(legs) != len(mirrored) or any(
         leg[:2] != twin[:2] or leg.currency != twin.currency for leg, twin in zip(legs, mirrored, strict=True)
     ):

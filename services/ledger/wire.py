@@ -182,7 +182,7 @@ def _span(read: Transfers, place: int, shard_id: int, shard_by_slot: Sequence[in
         for debit, credit in sides
     )
     special = read.specials.get(place)
-    home = shards[0][1 if special is not None and special.original_id is not None else 0]
+    home = shards[-1][1] if special is not None and special.original_id is not None else shards[0][0]
     read.errors[place] = PlaceError.UNDECIDED if home == shard_id else PlaceError.WRONG_SHARD
     read.spans[place] = shards
     read.payee_refusals.pop(place, None)

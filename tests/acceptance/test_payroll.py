@@ -167,6 +167,31 @@ async def test_ten_bills_are_paid_with_one_click(company: Company) -> None:
     await company.prove()
 
 
+@pytest.mark.parametrize("is_far", [True, False], ids=["over three shards", "on one shard"])
+async def test_who_passed_all_money_on_gives_it_back_once_it_is_back(company: Company, is_far: bool) -> None:
+    shard_of = {payee: int(payee[:4]) for payee in company.payees}
+    payer = company.payees[0]
+    others = [payee for payee in company.payees[1:] if (shard_of[payee] == shard_of[payer]) != is_far]
+    middle = others[0]
+    last = next(each for each in others[1:] if not is_far or shard_of[each] != shard_of[middle])
+    await company.ask("PostTransfer", post(leg("CASH", payer, 5_00)))
+    before = await company.balances([payer, middle, last])
+    chain = post(leg(payer, middle, 5_00), leg(middle, last, 5_00 + before[1][0]))
+    posted = await company.ask("PostTransfer", chain)
+    assert posted.state == bank.Transfer.POSTED
+    await company.until_settled()
+    assert (await company.balance(middle)) == (0, 0)
+    asked = bank.ReverseTransferRequest(name=posted.name, transfer_id=str(uuid4()))
+    for _ in range(2):
+        back = await company.ask("ReverseTransfer", asked)
+        assert (back.state, [each.debit_account for each in back.legs]) == (bank.Transfer.POSTED, [last, middle])
+    await company.until_settled()
+    assert await company.balances([payer, middle, last]) == before
+    seen = await company.ask("GetTransfer", bank.GetTransferRequest(name=back.name))
+    assert seen.state == bank.Transfer.POSTED
+    await company.prove()
+
+
 async def test_many_payers_pay_one(company: Company) -> None:
     shared, payers = company.employer, company.payees[1:5]
     legs = [leg(payer, shared, 50) for payer in payers]

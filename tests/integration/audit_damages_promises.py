@@ -48,7 +48,7 @@ PROMISE_DAMAGES = [
     PromiseDamage(
         "what was kept is not what was promised",
         {"promise_kept_otherwise"},
-        f"UPDATE ledger.transfer SET flags = 2 WHERE {of(POSTED)} AND kind = 10",
+        f"UPDATE ledger.transfer SET flags = flags | 2 WHERE {of(POSTED)} AND kind = 10",
         "promised (",
     ),
     PromiseDamage(

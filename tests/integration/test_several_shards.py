@@ -87,8 +87,9 @@ async def bank(ledger_dsns: dict[int, str]) -> AsyncIterator[Bank]:
         ((leg(A, A2), leg(B, B2)), [900, 1100, 900, 1100, 1000, 1000]),
         ((leg(A, B), leg(B, A, 40)), [940, 1000, 1060, 1000, 1000, 1000]),
         ((leg(A, B), leg(A, B), leg(B2, C2, 1000), leg(C, A, 1)), [801, 1000, 1200, 0, 999, 2000]),
+        ((leg(A, B, 500), leg(B, C, 1500), leg(C, C2, 2500)), [500, 1000, 0, 1000, 0, 3500]),
     ],
-    ids=["payroll", "in and out", "past the home", "elsewhere", "there and back", "much at once"],
+    ids=["payroll", "in and out", "past the home", "elsewhere", "there and back", "much at once", "passed on"],
 )
 async def test_all_legs_are_posted(bank: Bank, legs: tuple[Leg, ...], after: list[int]) -> None:
     assert await outcome(bank, 1, *legs) == POSTED
@@ -106,7 +107,8 @@ async def test_all_legs_are_posted(bank: Bank, legs: tuple[Leg, ...], after: lis
     [
         ((leg(A, B), leg(A, NOBODY)), Refusal.CREDIT_ACCOUNT_NOT_FOUND, 1),
         ((leg(A, B), leg(A, C, 901)), Refusal.INSUFFICIENT_FUNDS, 1),
-        ((leg(A, B), leg(B, C, 1001), leg(C, A, 2000)), Refusal.INSUFFICIENT_FUNDS, 1),
+        ((leg(A, B), leg(B, C, 1101), leg(C, A, 2000)), Refusal.INSUFFICIENT_FUNDS, 1),
+        ((leg(A, B), leg(C, A, 1001), leg(B, C, 1100)), Refusal.INSUFFICIENT_FUNDS, 1),
         ((leg(A, B, 1001), leg(B, C, 1001)), Refusal.INSUFFICIENT_FUNDS, 0),
         ((leg(A, B), leg(A, C, 1, 978)), Refusal.DEBIT_CURRENCY_MISMATCH, 1),
         ((leg(A, NOBODY, 2000), leg(A, C)), Refusal.CREDIT_ACCOUNT_NOT_FOUND, 0),

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from span_books import SpanBooks, an_id, ask_of, customer_account, span
 
 from services.domain.outcomes import Outcome, Refusal
@@ -18,7 +20,7 @@ from services.ledger.books import Leg
 from services.ledger.coordination import TRANSITIONS, Ask, Coordination, Decide, Event, GiveUp, Stage, Step
 from services.ledger.promises import PromiseAnswer
 from services.ledger.spanning import Span
-from services.ledger.traffic import PromiseState
+from services.ledger.traffic import PromiseState, Verdict
 
 HOME, PEERS = 1, (2, 3)
 A, B, C = (customer_account(shard, 1) for shard in (1, 2, 3))
@@ -30,6 +32,8 @@ ID = an_id(1)
 ATTEMPTS = 2
 DUPLICATES = 1
 
+CHAIN_BACK = span(Leg(C, B, 60, 203), Leg(B, A, 60, 203))
+"""Money goes back through an account that has passed all of it on."""
 THERE_AND_ROUND = span(Leg(A, B, 40, 203), Leg(B, C, 60, 203), Leg(C, A, 30, 203))
 
 
@@ -221,7 +225,8 @@ def check(world: World) -> None:
         moved = home.transit(peer_id) + peer.transit(HOME)
         is_landed = peer.landed_through(HOME) == len(told)
         posted = bool(told) and told[0].outcome == Outcome.POSTED
-        assert moved == (0 if is_landed or not posted else NET[peer_id]), "transit accounts and watermarks disagree"
+        due = 0 if is_landed or not posted else net(world.asked, peer_id)
+        assert moved == due, "transit accounts and watermarks disagree"
     for books in world.books.values():
         assert sum(state.balance_minor for state in books.accounts.values()) == BALANCE
         for state in books.accounts.values():
@@ -229,8 +234,10 @@ def check(world: World) -> None:
             assert state.balance_minor - state.held_minor >= state.floor_minor
 
 
-NET = {2: 40 - 60, 3: 60 - 30}
-"""What the transfer brings to each peer."""
+def net(asked: Span, peer_id: int) -> int:
+    """Tell what a transfer brings to a peer."""
+    sides = zip(asked.legs, asked.shards, strict=True)
+    return sum(leg.amount_minor * ((payee == peer_id) - (payer == peer_id)) for leg, (payer, payee) in sides)
 
 
 def settle(world: World) -> None:
@@ -286,14 +293,14 @@ def explore(world: World) -> Explored:
     return found
 
 
-def a_world(*rivals: int, **balances: int) -> World:
+def a_world(*rivals: int, asked: Span = THERE_AND_ROUND, **balances: int) -> World:
     """Open three shards with a customer and a rival on each."""
     books = {shard: SpanBooks(shard) for shard in (1, 2, 3)}
     for shard, ledger in books.items():
         balance = balances.get(f"on_{shard}", BALANCE)
         ledger.add(ACCOUNT[shard], balance)
         ledger.add(RIVAL[shard], BALANCE - balance)
-    return World(THERE_AND_ROUND, books, rivals=rivals)
+    return World(asked, books, rivals=rivals)
 
 
 POSTED, TIMED_OUT = (Outcome.POSTED, 0), (Outcome.REFUSED, Refusal.PROMISE_TIMED_OUT)
@@ -304,12 +311,22 @@ TOO_POOR = (Outcome.REFUSED, Refusal.INSUFFICIENT_FUNDS)
     ("world", "ends"),
     [
         (a_world(), {POSTED, TIMED_OUT}),
-        (a_world(on_3=10), {TOO_POOR, TIMED_OUT}),
+        (a_world(on_2=10), {TOO_POOR, TIMED_OUT}),
         (a_world(on_1=10, on_2=10), {TOO_POOR, TIMED_OUT}),
         (a_world(2), {POSTED, TOO_POOR, TIMED_OUT}),
         (a_world(1), {POSTED, TOO_POOR, TIMED_OUT}),
+        (a_world(asked=CHAIN_BACK, on_2=0), {POSTED, TIMED_OUT}),
+        (a_world(3, asked=CHAIN_BACK, on_2=0), {POSTED, TOO_POOR, TIMED_OUT}),
     ],
-    ids=["enough money", "too little on one", "too little at home", "spent on one", "spent at home"],
+    ids=[
+        "enough money",
+        "too little on one",
+        "too little at home",
+        "spent on one",
+        "spent at home",
+        "passed on",
+        "passed on and spent",
+    ],
 )
 def test_every_course_ends_in_one_outcome(world: World, ends: set[tuple[int, int]]) -> None:
     found = explore(world)
@@ -343,3 +360,37 @@ def test_every_transition_of_the_machine_is_taken_and_no_other_is_there() -> Non
         else:
             assert steps == [GiveUp(PEERS[len(answers) :])]
     assert taken == TRANSITIONS.keys()
+
+
+_HERE = (B, RIVAL[2])
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([B, RIVAL[2], A]), st.sampled_from([B, RIVAL[2], C]), st.integers(1, 90))),
+    st.booleans(),
+    st.integers(0, 90),
+)
+def test_a_part_is_promised_when_its_legs_could_follow_one_another(
+    moves: list[tuple[int, int, int]], is_kept: bool, balance: int
+) -> None:
+    legs = [Leg(payer, payee, amount, 203) for payer, payee, amount in moves if payer != payee]
+    asked = span(*legs, Leg(A, B, 1, 203))
+    books = SpanBooks(2)
+    for number in _HERE:
+        books.add(number, balance)
+    free = {number: [balance] for number in _HERE}
+    for payer, payee, amount, _, _ in asked.legs:
+        for number, change in ((payer, -amount), (payee, amount)):
+            if number in free:
+                free[number].append(free[number][-1] + change)
+    answer = books.promise(ask_of(asked, 2))
+    assert bool(answer.refusal) == any(min(after) < 0 for after in free.values())
+    if not answer.refusal:
+        assert [books.accounts[number].held_minor for number in _HERE] == [
+            balance - min(after) for after in free.values()
+        ]
+        outcome = Outcome.POSTED if is_kept else Outcome.REFUSED
+        books.settle(1, Verdict(1, ID, outcome, 0 if is_kept else 90, "", books.draft().business_date, B))
+        for number, after in free.items():
+            state = books.accounts[number]
+            assert (state.balance_minor, state.held_minor) == (after[-1] if is_kept else balance, 0)

@@ -193,13 +193,13 @@ def test_a_single_leg_is_given_back_whole_or_in_part() -> None:
         assert transfers.specials == {0: Special(original_id=RAW)}
 
 
-def test_several_legs_are_given_back_whole_in_their_order() -> None:
+def test_several_legs_are_given_back_whole_the_last_one_first() -> None:
     several = original((A, B, 100), (B, A, 40), (A, FAR, 5))
     for amount_minor in (0, 145):
         asked = commands.read_reversal(reversal(amount_minor=amount_minor))
         transfers = commands.reversing(asked, several, is_crossing=False)
-        assert (transfers.debit_accounts, transfers.credit_accounts, transfers.amounts_minor) == ([B], [A], [100])
-        assert transfers.further_legs == [FurtherLeg(0, A, B, 40, CZK), FurtherLeg(0, FAR, A, 5, CZK)]
+        assert (transfers.debit_accounts, transfers.credit_accounts, transfers.amounts_minor) == ([FAR], [A], [5])
+        assert transfers.further_legs == [FurtherLeg(0, A, B, 40, CZK), FurtherLeg(0, B, A, 100, CZK)]
     with pytest.raises(errors.Refused, match="whole") as raised:
         commands.reversing(commands.read_reversal(reversal(amount_minor=100)), several, is_crossing=False)
     assert raised.value.reason == "REVERSAL_MISMATCH"

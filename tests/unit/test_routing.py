@@ -158,7 +158,7 @@ def test_transfers_over_several_shards_hold_up_nobody_else() -> None:
 
 
 def test_the_reversal_of_a_transfer_over_several_shards_goes_to_the_originals_home() -> None:
-    transfers = _transfers((A2, A1), further=(FurtherLeg(0, A2, A2 + 97, 5, CZK),))
+    transfers = _transfers((A2, A2 + 97), further=(FurtherLeg(0, A2, A1, 5, CZK),))
     transfers.specials[0] = Special(original_id=b"9" * 16)
     (part,), faults = routing.split(transfers, DIRECTORY, ())
     assert (part.shard_id, part.lane, faults) == (1, routing.LANE_SPANNING, {})

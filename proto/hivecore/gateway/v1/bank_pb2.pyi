@@ -409,8 +409,7 @@ class Transfer(_message.Message):
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leg]:
         """From 1 to 2,000 legs, applied in the order given; their accounts may lie on any shards. All are
-        posted or none. Where they lie on several shards, money that one leg brings to an account away from
-        the first payer's shard is not there yet for a later leg to pay with.
+        posted or none. What a leg brings to an account, later legs may pay with.
         """
 
     @_builtins.property
