@@ -15,7 +15,7 @@ from loadtest import bank
 from loadtest.bank import OpenBank
 from loadtest.bench import chart
 from loadtest.crosscheck.__main__ import describe_wire
-from loadtest.features.groups import GROUPS, PLAIN
+from loadtest.features.groups import GROUPS
 from loadtest.features.turns import UNPRICED
 
 HIVECORE = Path(sys.executable).with_name("hivecore")
