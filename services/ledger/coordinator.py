@@ -22,7 +22,7 @@ from services.ledger.batching import Writer
 from services.ledger.books import Actor
 from services.ledger.coordination import Ask, Coordination, Decide, GiveUp, Step
 from services.ledger.crossings import Couriers, Peer
-from services.ledger.promise_jobs import DecideJob, TellJob
+from services.ledger.promise_jobs import DecideJob, RehearseDecideJob, TellJob
 from services.ledger.promises import PromiseAnswer
 from services.ledger.spanning import Answered, Span, Told
 from services.ledger.traffic import Promise
@@ -79,6 +79,19 @@ class Coordinator:
             await self._wait_settled(answered, deadline)
         return answered
 
+    async def rehearse(self, span: Span, actor: Actor | None, deadline: float) -> Answered | None:
+        """Tell what would become of a transfer now, writing nothing; None when not everybody answers.
+
+        Raises `BankError` as `Writer.ask`.
+        """
+        until = min(asyncio.get_running_loop().time() + ASKING_SECONDS_MAX, deadline)
+        asking = (self._ask(span, peer_id, actor, until, "RehearsePromise") for peer_id in span.peers)
+        answers = [answer for _, answer in await asyncio.gather(*asking)]
+        if None in answers:
+            return None
+        refusals = [(answer.place, answer.refusal) for answer in answers if answer is not None and answer.refusal]
+        return await self._writer.ask(RehearseDecideJob(span, refusals, (), None, deadline))
+
     async def _coordinate(self, span: Span, actor: Actor | None, deadline: float) -> Answered | None:
         """Perform the steps of one transfer."""
         coordination = Coordination(tuple(span.peers))
@@ -123,15 +136,13 @@ class Coordinator:
         return steps
 
     async def _ask(
-        self, span: Span, peer_id: int, actor: Actor | None, until: float
+        self, span: Span, peer_id: int, actor: Actor | None, until: float, method: str = "PromiseTransfer"
     ) -> tuple[int, PromiseAnswer | None]:
         """Ask one peer for its promise until a loop time; repeating is harmless, so doubt does not matter."""
         request = wire_traffic.promise_request(span, peer_id, actor)
         loop = asyncio.get_running_loop()
         try:
-            response = await self._client(peer_id).call(
-                "PromiseTransfer", request, deadline_seconds=max(until - loop.time(), 0.0)
-            )
+            response = await self._client(peer_id).call(method, request, deadline_seconds=max(until - loop.time(), 0.0))
         except errors.BankError as error:
             _log.warning("promise_missing", peer=peer_id, reason=error.reason)
             return peer_id, None

@@ -163,6 +163,7 @@ class Draft:
             hold=self.hold,
             cap=self.cap,
             original=self.original,
+            spans=SpanFacts(self.promise),
         )
 
     def send(self, peer_id: int, sequence: int) -> int:

@@ -43,7 +43,7 @@ _JOURNAL, _ACCOUNT, _REFERENCE, _METADATA = range(1, 5)
 """Orders in which a search looks."""
 
 _TRANSFERS: Final = [int(Kind.ASKED)]
-_MOVEMENTS: Final = [int(Kind.ASKED), int(Kind.LANDING)]
+_MOVEMENTS: Final = [int(Kind.ASKED), int(Kind.LANDING), int(Kind.KEPT)]
 
 
 class Period(NamedTuple):

@@ -1,4 +1,4 @@
-"""Jobs of transfers over several shards: promise a part, decide the whole, tell what was decided.
+"""Jobs of transfers over several shards: promise a part, decide the whole, rehearse both, tell what was decided.
 
 What a job is stands in `jobs.py`. Never here: when it is decided (`batching.py`), who asks for it
 (`coordinator.py`).
@@ -48,6 +48,23 @@ class PromiseJob(Job[PromiseAnswer]):
     def decide(self, draft: Draft) -> PromiseAnswer:
         """Promise."""
         return promises.promise(draft, self._asked, self._actor_id)
+
+
+class RehearsePromiseJob(PromiseJob):
+    """A part to judge, without promising it."""
+
+    __slots__ = ()
+
+    def actors(self) -> Iterable[Actor]:
+        """Return nobody: whoever only asks is not written down."""
+        return ()
+
+    def name_actors(self, actor_id: Callable[[Actor], int]) -> None:
+        """Learn nothing."""
+
+    def decide(self, draft: Draft) -> PromiseAnswer:
+        """Promise on a draft that is dropped."""
+        return super().decide(draft.aside())
 
 
 class DecideJob(Job[Answered]):
@@ -102,6 +119,16 @@ class DecideJob(Job[Answered]):
     def decide(self, draft: Draft) -> Answered:
         """Decide."""
         return spanning.decide(draft, self._span, self._refusals, self._told, self._actor_id)
+
+
+class RehearseDecideJob(DecideJob):
+    """A transfer over several shards to judge, now that the others have told what they would answer."""
+
+    __slots__ = ()
+
+    def decide(self, draft: Draft) -> Answered:
+        """Decide on a draft that is dropped."""
+        return super().decide(draft.aside())
 
 
 class TellJob(Job[None]):

@@ -218,7 +218,7 @@ def _record(draft: Draft, made: Promise, kind: Kind, legs: Sequence[RoutedLeg], 
             made.flags,
         )
     )
-    if made.metadata and kind == Kind.PROMISED:
+    if made.metadata and kind != Kind.DROPPED:  # With the promise it outlives a restart, with what is kept it is found.
         draft.metadata.append((sequence, made.metadata))
     draft.take_routes(sequence, legs)
     draft.take_further_legs(sequence, [leg.leg for leg in legs[1:]])

@@ -17,15 +17,15 @@ from services.domain.identifiers import uuid_text
 from services.domain.outcomes import Outcome
 from services.ledger import rules, trail, wire, wire_commands, wire_history, wire_traffic
 from services.ledger.batching import QUEUE_RETRY_SECONDS
-from services.ledger.books import Answers, PlaceError, Transfers
+from services.ledger.books import Actor, Answers, PlaceError, Transfers
 from services.ledger.command_jobs import BuryJob, ChangeJob, HoldJob
 from services.ledger.coordinator import has_room
 from services.ledger.history import History
 from services.ledger.jobs import LandJob, OpenJob, PostJob, RehearseJob
-from services.ledger.promise_jobs import PromiseJob
+from services.ledger.promise_jobs import PromiseJob, RehearsePromiseJob
 from services.ledger.reader import TransferRecord
 from services.ledger.shard import Shard
-from services.ledger.spanning import Answered
+from services.ledger.spanning import Answered, Span
 
 ANSWER_SECONDS: Final = 0.1
 """Left of the deadline when crossings still in transit are answered as such."""
@@ -58,7 +58,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         if answers.crossings:
             await couriers.complete(answers, deadline - ANSWER_SECONDS)
         if transfers.spans:
-            await self._decide_spans(shard, transfers, answers, deadline - ANSWER_SECONDS)
+            await self._decide_spans(shard, transfers, answers, shard.coordinator.decide, deadline - ANSWER_SECONDS)
         return wire.answered(answers)
 
     async def RehearseTransfers(
@@ -69,7 +69,10 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         deadline = _deadline(context)
         transfers = await self._read(shard, request, deadline)
         transfers.actors = None  # Whoever only asks is not written down.
-        return wire.answered(await shard.writer.ask(RehearseJob(transfers, deadline)))
+        answers = await shard.writer.ask(RehearseJob(transfers, deadline))
+        if transfers.spans:
+            await self._decide_spans(shard, transfers, answers, shard.coordinator.rehearse, deadline - ANSWER_SECONDS)
+        return wire.answered(answers)
 
     async def _read(self, shard: Shard, request: ledger_pb2.PostTransfersRequest, deadline: float) -> Transfers:
         """Read transfers by a directory that is new enough, and hear what the payees' shards say of them."""
@@ -82,14 +85,19 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         return transfers
 
     @staticmethod
-    async def _decide_spans(shard: Shard, transfers: Transfers, answers: Answers, deadline: float) -> None:
-        """Have those of the transfers over several shards decided whose ids mean nothing yet."""
-        coordinator = shard.coordinator
+    async def _decide_spans(
+        shard: Shard,
+        transfers: Transfers,
+        answers: Answers,
+        decide_one: Callable[[Span, Actor | None, float], Awaitable[Answered | None]],
+        deadline: float,
+    ) -> None:
+        """Have those of the transfers over several shards decided, or judged, whose ids mean nothing yet."""
         places = [place for place in transfers.spans if answers.errors.get(place) == PlaceError.UNDECIDED]
 
         async def decide(place: int) -> Answered | None:
             actor = None if transfers.actors is None else transfers.actors[place]
-            return await coordinator.decide(wire_traffic.span_of(transfers, place, shard.shard_id), actor, deadline)
+            return await decide_one(wire_traffic.span_of(transfers, place, shard.shard_id), actor, deadline)
 
         # One that fails leaves the others alone: their callers may send the same ids again.
         for place, answered in zip(
@@ -114,11 +122,22 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         self, request: ledger_pb2.PromiseTransferRequest, context: Any
     ) -> ledger_pb2.PromiseTransferResponse:
         """Promise a part of a transfer that another shard decides."""
+        return await self._promise(request, PromiseJob, _deadline(context))
+
+    async def RehearsePromise(
+        self, request: ledger_pb2.PromiseTransferRequest, context: Any
+    ) -> ledger_pb2.PromiseTransferResponse:
+        """Tell whether a part would be promised."""
+        return await self._promise(request, RehearsePromiseJob, _deadline(context))
+
+    async def _promise(
+        self, request: ledger_pb2.PromiseTransferRequest, job: type[PromiseJob], deadline: float
+    ) -> ledger_pb2.PromiseTransferResponse:
         writer = self._shard(request.shard_id).writer
         asked = wire_traffic.promise_asked(request)
         if not has_room(writer, len(asked.legs)):
             raise errors.Overloaded("PROMISES_FULL", "too many promises are open", QUEUE_RETRY_SECONDS)
-        answer = await writer.ask(PromiseJob(asked, wire.actor(request.actor), _deadline(context)))
+        answer = await writer.ask(job(asked, wire.actor(request.actor), deadline))
         return ledger_pb2.PromiseTransferResponse(refusal=answer.refusal, place=max(answer.place, 0))
 
     async def AskDecisions(

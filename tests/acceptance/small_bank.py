@@ -1,5 +1,6 @@
 """A small open bank, and how its tests talk to it. Not a test itself."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -105,6 +106,14 @@ class World:
     def limited(self) -> str:
         """Mint the token of the first customer."""
         return self.mint(customer=self.customers[0].customer_number)
+
+    async def until_settled(self) -> None:
+        """Wait until nothing is on its way between shards."""
+        while True:
+            shards = (await self.ask("ListShards", bank.ListShardsRequest())).shards
+            if not any(each.promises_open_count or each.crossings_in_flight_count for each in shards):
+                return
+            await asyncio.sleep(0.05)
 
     async def books(self) -> list[Any]:
         """Return the balances and versions of all accounts, the bank's own cash included."""

@@ -10,7 +10,7 @@ import small_bank
 from grpc import StatusCode
 from hivecore.gateway.v1 import bank_pb2 as bank
 from hivecore.product.v1 import product_pb2 as product
-from small_bank import World, leg, post
+from small_bank import World, absent, leg, post
 
 from services.cli.auditing import audit_bank
 from services.domain import chart
@@ -167,6 +167,47 @@ async def test_a_reversal_keeps_the_fee_and_bears_none(world: World) -> None:
     given = await world.ask("ReverseTransfer", request)
     assert (given.fee_minor, len(given.legs)) == (0, 1)
     assert [await balance(world, number) for number in (payer, payee)] == [993, 1_000]
+
+
+async def test_a_transfer_over_several_shards_bears_one_fee_as_quoted_or_none(world: World) -> None:
+    payer = await opened(world)
+    legs = leg(payer, world.neighbour, 100), leg(payer, world.far, 200), leg(payer, world.accounts[3], 50)
+    income = await balance(world, INCOME)
+    quote = await world.ask("QuoteTransfer", bank.QuoteTransferRequest(transfer=bank.Transfer(legs=legs)))
+    assert (quote.reason, quote.transfer.fee_minor, quote.total_minor) == ("", 21, 371)
+    refusing = post(*legs, leg(payer, absent(world.far), 1))
+    assert (await world.told("PostTransfer", refusing)).reason == "CREDIT_ACCOUNT_NOT_FOUND"
+    assert (await world.told("PostTransfer", post(*legs, fee_minor_max=20))).reason == "FEE_EXCEEDS_MAXIMUM"
+    assert (await world.told("PostTransfer", post(*legs, leg(payer, world.far, 623)))).reason == "INSUFFICIENT_FUNDS"
+    assert (await balance(world, payer), await balance(world, INCOME)) == (1_000, income)
+    asked = post(*legs, fee_minor_max=21)
+    posted = await world.ask("PostTransfer", asked)
+    assert (posted.fee_minor, list(posted.legs)) == (21, list(quote.transfer.legs))
+    assert (await balance(world, payer), await balance(world, INCOME)) == (629, income + 21)
+    repeated = await world.ask("PostTransfer", asked)
+    assert (repeated.fee_minor, list(repeated.legs)) == (21, list(posted.legs))
+    seen = await world.ask("GetTransfer", bank.GetTransferRequest(name=posted.name))
+    assert (seen.fee_minor, list(seen.legs)) == (21, list(posted.legs))
+    given = await world.ask("ReverseTransfer", bank.ReverseTransferRequest(name=posted.name, transfer_id=str(uuid4())))
+    assert (given.fee_minor, [each.amount_minor for each in given.legs]) == (0, [50, 200, 100])
+    assert (await balance(world, payer), await balance(world, INCOME)) == (979, income + 21)
+
+
+async def test_each_payer_of_a_transfer_over_several_shards_bears_its_own_fee_on_its_own_shard(world: World) -> None:
+    far_income = f"{chart.internal_account(2, chart.Code.FEES, 203):016d}"
+    near, far = await opened(world), await opened(world, customer=2)
+    before = [await balance(world, income) for income in (INCOME, far_income)]
+    asked = post(leg(near, world.neighbour, 10), leg(far, world.neighbour, 20))
+    quote = await world.ask("QuoteTransfer", bank.QuoteTransferRequest(transfer=asked.transfer))
+    posted = await world.ask("PostTransfer", asked)
+    fees = [(each.debit_account, each.credit_account, each.amount_minor) for each in posted.legs if each.is_fee]
+    assert fees == [(near, INCOME, 7), (far, far_income, 7)]
+    assert list(quote.transfer.legs) == list(posted.legs)
+    await world.until_settled()
+    assert [await balance(world, number) for number in (near, far)] == [983, 973]
+    assert [await balance(world, income) for income in (INCOME, far_income)] == [each + 7 for each in before]
+    free = await world.ask("PostTransfer", post(leg(near, world.neighbour), leg(far, world.neighbour), waive_fees=True))
+    assert (free.fee_minor, len(free.legs)) == (0, 2)
 
 
 async def test_a_quote_says_what_will_happen_and_changes_nothing(world: World) -> None:

@@ -129,6 +129,40 @@ async def test_transfers_are_found_by_whatever_is_known_of_them(world: World) ->
     assert await found(world, own, parent=mine, reference=reference) == newest_first
 
 
+async def test_a_transfer_over_several_shards_is_found_by_every_payee_as_any_other_is(world: World) -> None:
+    order, reference = str(uuid4()), f"salaries {uuid4()}"
+    other = world.accounts[3]
+    legs = [leg(world.mine, to, n) for n, to in ((21, world.neighbour), (22, world.far), (23, other))]
+    posted = await world.ask("PostTransfer", post(*legs, reference=reference, metadata={"order": order}))
+    refused = await world.told("PostTransfer", post(*legs[:2], leg(world.mine, other, 10**9), reference=reference))
+    assert (posted.state, refused.metadata["leg"]) == (bank.Transfer.POSTED, "2")
+    for account, amount in ((world.neighbour, 21), (world.far, 22), (other, 23)):
+        parent, own = f"accounts/{account}", [posted.transfer_id]
+        for known in (
+            {"reference": reference},
+            {"metadata": {"order": order}},
+            {"counterparty_account": world.mine, "reference": reference},
+            {"amount_minor_min": amount, "amount_minor_max": amount, "counterparty_account": world.mine},
+            {"reference": reference, "first_date": day(), "last_date": day()},
+        ):
+            assert await found(world, parent=parent, **known) == own, (account, known)
+        assert await found(world, parent=parent, reference=reference, last_date=day(-1)) == []
+        name = f"{parent}/transfers/{posted.transfer_id}"
+        seen = await world.ask("GetTransfer", bank.GetTransferRequest(name=name))
+        assert (seen.state, seen.reference, dict(seen.metadata)) == (bank.Transfer.POSTED, reference, {"order": order})
+        assert (seen.actor, seen.channel) == (posted.actor, posted.channel)
+        assert leg(world.mine, account, amount) in seen.legs
+        page = await world.ask("ListEntries", bank.ListEntriesRequest(parent=parent, page_size=5))
+        (entry,) = (each for each in page.entries if each.transfer.endswith(posted.transfer_id))
+        assert (entry.amount_minor, entry.counterparty_account, entry.reference) == (amount, world.mine, reference)
+        assert dict(entry.metadata) == {"order": order}
+    shared = {"parent": f"accounts/{world.mine}", "reference": reference}
+    assert await found(world, **shared) == await found(world, **shared, counterparty_account=world.far)
+    assert (await found(world, **shared))[-1] == posted.transfer_id
+    assert (await found(world, parent="accounts/-", reference=reference)).count(posted.transfer_id) == 1
+    assert await found(world, parent="accounts/-", metadata={"order": order}) == [posted.transfer_id]
+
+
 Request = Callable[[World], Any]
 REFUSED: list[tuple[str, str, Request, StatusCode, str]] = [
     ("a search of another's account", "SearchTransfers", lambda w: bank.SearchTransfersRequest(parent=f"accounts/{w.far}"), StatusCode.PERMISSION_DENIED, "ACCOUNT_OF_ANOTHER_CUSTOMER"),

@@ -130,6 +130,11 @@ class LedgerStub:
                 request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferRequest.SerializeToString,
                 response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferResponse.FromString,
                 _registered_method=True)
+        self.RehearsePromise = channel.unary_unary(
+                '/hivecore.ledger.v1.Ledger/RehearsePromise',
+                request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferRequest.SerializeToString,
+                response_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferResponse.FromString,
+                _registered_method=True)
         self.AskDecisions = channel.unary_unary(
                 '/hivecore.ledger.v1.Ledger/AskDecisions',
                 request_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.AskDecisionsRequest.SerializeToString,
@@ -286,6 +291,13 @@ class LedgerServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RehearsePromise(self, request, context):
+        """Tells what PromiseTransfer would answer now, and promises nothing.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def AskDecisions(self, request, context):
         """Asks the shard that decides about promises that have waited for long. What was never decided is
         refused for ever; each answer travels as a decision among the crossings.
@@ -396,6 +408,11 @@ def add_LedgerServicer_to_server(servicer, server):
             ),
             'PromiseTransfer': grpc.unary_unary_rpc_method_handler(
                     servicer.PromiseTransfer,
+                    request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferRequest.FromString,
+                    response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferResponse.SerializeToString,
+            ),
+            'RehearsePromise': grpc.unary_unary_rpc_method_handler(
+                    servicer.RehearsePromise,
                     request_deserializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferRequest.FromString,
                     response_serializer=hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferResponse.SerializeToString,
             ),
@@ -922,6 +939,33 @@ class Ledger:
             request,
             target,
             '/hivecore.ledger.v1.Ledger/PromiseTransfer',
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferRequest.SerializeToString,
+            hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RehearsePromise(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/hivecore.ledger.v1.Ledger/RehearsePromise',
             hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferRequest.SerializeToString,
             hivecore_dot_ledger_dot_v1_dot_ledger__pb2.PromiseTransferResponse.FromString,
             options,

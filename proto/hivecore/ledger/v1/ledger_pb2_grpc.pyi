@@ -90,6 +90,8 @@ class LedgerStub:
     """Promises this shard's part of a transfer that another shard decides: sets debits aside and keeps
     accounts open to credits, until the decision lands. Repeating it is harmless.
     """
+    RehearsePromise: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.PromiseTransferRequest, _ledger_pb2.PromiseTransferResponse]
+    """Tells what PromiseTransfer would answer now, and promises nothing."""
     AskDecisions: _grpc.UnaryUnaryMultiCallable[_ledger_pb2.AskDecisionsRequest, _ledger_pb2.AskDecisionsResponse]
     """Asks the shard that decides about promises that have waited for long. What was never decided is
     refused for ever; each answer travels as a decision among the crossings.
@@ -154,6 +156,8 @@ class LedgerAsyncStub(LedgerStub):
     """Promises this shard's part of a transfer that another shard decides: sets debits aside and keeps
     accounts open to credits, until the decision lands. Repeating it is harmless.
     """
+    RehearsePromise: _aio.UnaryUnaryMultiCallable[_ledger_pb2.PromiseTransferRequest, _ledger_pb2.PromiseTransferResponse]  # type: ignore[assignment]
+    """Tells what PromiseTransfer would answer now, and promises nothing."""
     AskDecisions: _aio.UnaryUnaryMultiCallable[_ledger_pb2.AskDecisionsRequest, _ledger_pb2.AskDecisionsResponse]  # type: ignore[assignment]
     """Asks the shard that decides about promises that have waited for long. What was never decided is
     refused for ever; each answer travels as a decision among the crossings.
@@ -329,6 +333,14 @@ class LedgerServicer(metaclass=_abc_1.ABCMeta):
         """Promises this shard's part of a transfer that another shard decides: sets debits aside and keeps
         accounts open to credits, until the decision lands. Repeating it is harmless.
         """
+
+    @_abc_1.abstractmethod
+    def RehearsePromise(
+        self,
+        request: _ledger_pb2.PromiseTransferRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ledger_pb2.PromiseTransferResponse, _abc.Awaitable[_ledger_pb2.PromiseTransferResponse]]:
+        """Tells what PromiseTransfer would answer now, and promises nothing."""
 
     @_abc_1.abstractmethod
     def AskDecisions(
