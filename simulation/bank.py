@@ -283,7 +283,7 @@ class Bank:
             (shard, "time", SimpleNamespace(monotonic=loop.time)),
             (memory, "IDS_MAX", self.plan.ids_max),
             (memory, "ACCOUNTS_MAX", self.plan.accounts_max),
-            (small_batches, "TRANSFERS_MAX", self.plan.small_batch_max or -1),
+            (small_batches, "LEGS_MAX", self.plan.small_batch_max or -1),
             *((module, "perf_counter", loop.time) for module in (batching, coalescing, interceptors, store)),
         ]
         patches = [patch.object(module, name, value) for module, name, value in seams]

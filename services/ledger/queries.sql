@@ -202,6 +202,75 @@ WITH head AS (
 )
 SELECT true FROM head;
 
+-- write_small_mixed_batch --
+-- The same with what only some transfers have: $1 to $37 as in write_small_batch; then the columns of further_leg,
+-- metadata, external_creditor, relation, spending, customer_spending, refused_leg and hold.
+WITH head AS (
+    UPDATE ledger.journal_head SET last_sequence = $3, booking_time = $4
+     WHERE last_sequence = $1 AND writer_epoch = $2
+    RETURNING true
+), transfers AS (
+    INSERT INTO ledger.transfer (sequence, transfer_id, debit_account, credit_account, amount_minor, fingerprint,
+                                 booking_time, business_date, value_date, actor_id, currency, kind, outcome, refusal,
+                                 leg_count, flags, reference)
+    SELECT t.sequence, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.fingerprint,
+           $4, $5, t.value_date, t.actor_id, t.currency, t.kind, t.outcome, t.refusal, t.leg_count, t.flags, t.reference
+      FROM head, unnest($6::bigint[], $7::uuid[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[],
+                        $12::date[], $13::smallint[], $14::smallint[], $15::smallint[], $16::smallint[],
+                        $17::smallint[], $18::text[], $19::integer[], $20::smallint[])
+             AS t (sequence, transfer_id, debit_account, credit_account, amount_minor, fingerprint, value_date, currency,
+                   kind, outcome, refusal, leg_count, reference, actor_id, flags)
+), entries AS (
+    INSERT INTO ledger.entry (account_number, version, sequence, amount_minor, balance_after_minor, held_after_minor)
+    SELECT e.* FROM head, unnest($21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[], $26::bigint[]) AS e
+), crossings_out AS (
+    INSERT INTO ledger.crossing_out (number, sequence, peer_id)
+    SELECT c.* FROM head, unnest($27::bigint[], $28::bigint[], $29::smallint[]) AS c
+), crossings_landed AS (
+    INSERT INTO ledger.crossing_landed (first_number, last_number, first_sequence, peer_id)
+    SELECT c.* FROM head, unnest($30::bigint[], $31::bigint[], $32::bigint[], $33::smallint[]) AS c
+), peers AS (
+    INSERT INTO ledger.peer (peer_id, sent_through, acknowledged_through, landed_through)
+    SELECT p.* FROM head, unnest($34::smallint[], $35::bigint[], $36::bigint[], $37::bigint[]) AS p
+    ON CONFLICT (peer_id) DO UPDATE
+       SET sent_through = excluded.sent_through,
+           acknowledged_through = excluded.acknowledged_through,
+           landed_through = excluded.landed_through
+), further_legs AS (
+    INSERT INTO ledger.further_leg (sequence, transfer_sequence, debit_account, credit_account, amount_minor, currency,
+                                    is_fee)
+    SELECT f.* FROM head, unnest($38::bigint[], $39::bigint[], $40::bigint[], $41::bigint[], $42::bigint[],
+                                 $43::smallint[], $44::boolean[]) AS f
+), metadata AS (
+    INSERT INTO ledger.metadata (sequence, key, value)
+    SELECT m.* FROM head, unnest($45::bigint[], $46::text[], $47::text[]) AS m
+), creditors AS (
+    INSERT INTO ledger.external_creditor (sequence, bank_code, account, creditor_name, remittance_text)
+    SELECT c.* FROM head, unnest($48::bigint[], $49::text[], $50::text[], $51::text[], $52::text[]) AS c
+), relations AS (
+    INSERT INTO ledger.relation (sequence, relation, target_id, amount_minor)
+    SELECT r.* FROM head, unnest($53::bigint[], $54::smallint[], $55::uuid[], $56::bigint[]) AS r
+), spending AS (
+    INSERT INTO ledger.spending (account_number, sequence, minor, count, business_date)
+    SELECT s.* FROM head, unnest($57::bigint[], $58::bigint[], $59::bigint[], $60::bigint[], $61::date[]) AS s
+), customer_spending AS (
+    INSERT INTO ledger.customer_spending (customer_number, sequence, minor, count, business_date, currency)
+    SELECT s.* FROM head, unnest($62::bigint[], $63::bigint[], $64::bigint[], $65::bigint[], $66::date[],
+                                 $67::smallint[]) AS s
+), refused_legs AS (
+    INSERT INTO ledger.refused_leg (sequence, leg)
+    SELECT r.* FROM head, unnest($68::bigint[], $69::smallint[]) AS r
+), holds AS (
+    INSERT INTO ledger.hold (hold_id, account_number, currency, amount_minor, expire_time, payee_account, place_date,
+                             state, captured_minor)
+    SELECT h.* FROM head, unnest($70::uuid[], $71::bigint[], $72::smallint[], $73::bigint[], $74::timestamptz[],
+                                 $75::bigint[], $76::date[], $77::smallint[], $78::bigint[]) AS h
+    ON CONFLICT (hold_id) DO UPDATE
+       SET amount_minor = excluded.amount_minor, expire_time = excluded.expire_time,
+           state = excluded.state, captured_minor = excluded.captured_minor
+)
+SELECT true FROM head;
+
 -- add_value_sums --
 -- The single writer adds, so nobody waits for these rows; only value-dated entries touch them.
 INSERT INTO ledger.value_sum AS s (account_number, first_day, width_days, amount_minor)

@@ -227,25 +227,39 @@ def _packed_transfers(draft: Draft, time: int) -> list[bytes]:
     return rows
 
 
-def _packed_spending(draft: Draft) -> list[bytes]:
-    rows = []
+def spending(draft: Draft) -> list[tuple[int, int, int, int, int]]:
+    """Give the rows of `spending`: (account, sequence, minor, count, business date in days since 1970-01-01)."""
+    found = []
     for number in draft.spenders:
         spent = draft.touched[number].spent
         assert spent is not None
-        day = spent.business_date - binary_copy.DAYS_TO_2000
-        rows.append(_SPENDING(5, 8, number, 8, draft.sequence, 8, spent.minor, 8, spent.times, 4, day))
-    return rows
+        found.append((number, draft.sequence, spent.minor, spent.times, spent.business_date))
+    return found
+
+
+def customer_spending(draft: Draft) -> list[tuple[int, int, int, int, int, int]]:
+    """Give the rows of `customer_spending`: (customer, sequence, minor, count, business date, currency)."""
+    return [
+        (customer, draft.sequence, cap.spent.minor, cap.spent.times, max(cap.spent.business_date, 1), currency)
+        for (customer, currency), cap in draft.caps.items()
+    ]
+
+
+def _packed_spending(draft: Draft) -> list[bytes]:
+    return [
+        _SPENDING(5, 8, number, 8, sequence, 8, minor, 8, count, 4, day - binary_copy.DAYS_TO_2000)
+        for number, sequence, minor, count, day in spending(draft)
+    ]
 
 
 def _packed_customer_spending(draft: Draft) -> list[bytes]:
-    rows = []
-    for (customer, currency), cap in draft.caps.items():
-        spent = cap.spent
-        day = max(spent.business_date, 1) - binary_copy.DAYS_TO_2000
-        rows.append(
-            _CUSTOMER_SPENDING(6, 8, customer, 8, draft.sequence, 8, spent.minor, 8, spent.times, 4, day, 2, currency)
+    return [
+        _CUSTOMER_SPENDING(
+            *(6, 8, customer, 8, sequence, 8, minor, 8, count),
+            *(4, day - binary_copy.DAYS_TO_2000, 2, currency),
         )
-    return rows
+        for customer, sequence, minor, count, day, currency in customer_spending(draft)
+    ]
 
 
 def _packed_pair(sequence: int, key: str, value: str) -> bytes:

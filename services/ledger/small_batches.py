@@ -1,48 +1,73 @@
-"""A small batch as one statement: one round trip instead of five, when there is nothing out of the ordinary.
+"""A small batch as one statement: one round trip instead of five to nine.
 
 Most batches of a bank that takes calls of one transfer are small, and what they cost is round trips, not
-rows. Such a batch goes over as columns (`write_small_batch` in `queries.sql`): the head is advanced by the
-same compare-and-swap, and its rows are appended only if it was. Beyond a hundred rows or so COPY is cheaper.
-Never here: a connection, large batches or unusual ones (`rows.py`).
+rows. Such a batch goes over as columns: the head is advanced by the same compare-and-swap, and its rows are
+appended only if it was. There are two statements in `queries.sql`, since every table that one names costs
+it time, with or without rows. Beyond a hundred rows or so COPY is cheaper. Never here: a connection, large
+batches or unusual ones (`rows.py`).
 """
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any, Final
 
+from services.ledger import rows
 from services.ledger.draft import Draft
 
-TRANSFERS_MAX: Final = 64
+LEGS_MAX: Final = 64
 """About where COPY's cost per row makes up for its round trips."""
 
+PAIRS_MAX: Final = 256
+"""Pairs of metadata: one transfer may have many."""
+
+PLAIN: Final = "write_small_batch"
+MIXED: Final = "write_small_mixed_batch"
+
 _PLAIN: Final = frozenset({"transfers", "entries", "peers", "crossings_out", "crossings_landed"})
-"""What goes over in the statement."""
+"""What goes over in both statements."""
+
+BESIDES: Final = frozenset(
+    {"further_legs", "metadata", "creditors", "relations", "spenders", "caps", "refused_legs", "holds"}
+)
+"""What goes over in the second one only."""
 
 _NOT_WRITTEN: Final = frozenset(
-    {"shard_id", "first_sequence", "sequence", "booking_time_us", "business_date", "touched", "decisions"}
+    {"shard_id", "first_sequence", "sequence", "booking_time_us", "business_date", "touched", "decisions", "originals"}
 )
 
 
-def fits(draft: Draft) -> bool:
-    """Tell whether a draft is small, and the statement carries everything in it.
+def statement(draft: Draft) -> str | None:
+    """Name the statement that carries everything in a draft; None when it is not small, or none does.
 
     Whatever a draft may come to hold is asked about: what is not known here is not carried.
     """
-    return len(draft.transfers) <= TRANSFERS_MAX and not any(
-        name not in _PLAIN and name not in _NOT_WRITTEN and not name.startswith("_") and _holds_something(value)
-        for name, value in vars(draft).items()
-    )
+    if len(draft.transfers) + len(draft.further_legs) > LEGS_MAX:
+        return None
+    held = _held({name: value for name, value in vars(draft).items() if not name.startswith("_")}) - _NOT_WRITTEN
+    if held <= _PLAIN:
+        return PLAIN
+    if held <= _PLAIN | BESIDES and _pairs(draft) <= PAIRS_MAX:
+        return MIXED
+    return None
 
 
-def _holds_something(value: Any) -> bool:
-    """Tell whether a collection, or any of those that a dataclass keeps together, is not empty."""
-    if is_dataclass(value):
-        return any(_holds_something(getattr(value, field.name)) for field in fields(value))
-    return bool(value)
+def _held(parts: dict[str, Any]) -> frozenset[str]:
+    """Name what is not empty, also among what a dataclass keeps together."""
+    held: set[str] = set()
+    for name, value in parts.items():
+        if is_dataclass(value):
+            held |= _held({field.name: getattr(value, field.name) for field in fields(value)})
+        elif value:
+            held.add(name)
+    return frozenset(held)
+
+
+def _pairs(draft: Draft) -> int:
+    return sum(len(pairs) for _, pairs in draft.metadata)
 
 
 def columns(draft: Draft) -> list[Sequence[Any]]:
-    """Return a draft's rows column by column, in the order of the statement's parameters."""
+    """Return the rows of the first statement column by column, in the order of its parameters."""
     marks = draft.peers.values()
     return [
         *_turned(draft.transfers, 15),
@@ -56,5 +81,19 @@ def columns(draft: Draft) -> list[Sequence[Any]]:
     ]
 
 
-def _turned(rows: Sequence[Sequence[Any]], width: int) -> Sequence[Sequence[Any]]:
-    return list(zip(*rows, strict=True)) if rows else ((),) * width
+def columns_besides(draft: Draft) -> list[Sequence[Any]]:
+    """Return the rows that only the second statement carries, in the order of its further parameters."""
+    return [
+        *_turned([(sequence, first, *leg) for sequence, first, leg in draft.further_legs], 7),
+        *_turned([(sequence, *pair) for sequence, pairs in draft.metadata for pair in pairs], 3),
+        *_turned([(sequence, *creditor) for sequence, creditor in draft.creditors], 5),
+        *_turned(draft.relations, 4),
+        *_turned(rows.spending(draft), 5),
+        *_turned(rows.customer_spending(draft), 6),
+        *_turned(draft.spans.refused_legs, 2),
+        *_turned(list(draft.holds.values()), 9),
+    ]
+
+
+def _turned(rows_: Sequence[Sequence[Any]], width: int) -> Sequence[Sequence[Any]]:
+    return list(zip(*rows_, strict=True)) if rows_ else ((),) * width

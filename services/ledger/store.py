@@ -223,8 +223,9 @@ class Store:
         after = Head(draft.sequence, head.epoch, draft.booking_time_us)
         advance = (head.sequence, head.epoch, after.sequence, after.booking_time_us)
         try:
-            if small_batches.fits(draft):
-                began = await self._write_small(draft, advance)
+            small = small_batches.statement(draft)
+            if small is not None:
+                began = await self._write_small(draft, advance, small)
             else:
                 began = await self._write_large(draft, advance)
         except asyncpg.UniqueViolationError as error:
@@ -235,11 +236,13 @@ class Store:
         self.commit_seconds = perf_counter() - began
         return after
 
-    async def _write_small(self, draft: Draft, advance: tuple[int, ...]) -> float:
+    async def _write_small(self, draft: Draft, advance: tuple[int, ...], statement: str) -> float:
         """Write and commit a draft with one statement; return when that began."""
         began = perf_counter()
         columns = small_batches.columns(draft)
-        if await self._connection.fetchval(SQL["write_small_batch"], *advance, draft.business_date, *columns) is None:
+        if statement == small_batches.MIXED:
+            columns += small_batches.columns_besides(draft)
+        if await self._connection.fetchval(SQL[statement], *advance, draft.business_date, *columns) is None:
             raise FenceLost
         return began
 

@@ -38,6 +38,7 @@ CONDITIONS |= {
     "release_lease": _is_own,
     "advance_head": _has_not_moved,
     "write_small_batch": _has_not_moved,
+    "write_small_mixed_batch": _has_not_moved,
     "raise_own_epoch": _has_epoch,
 }
 

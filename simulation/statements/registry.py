@@ -27,6 +27,7 @@ LOCKS = {
     "advance_head": "head",
     "raise_own_epoch": "head",
     "write_small_batch": "head",
+    "write_small_mixed_batch": "head",
 }
 """Row locks that statements take, until their transaction ends."""
 

@@ -19,6 +19,18 @@ _TRANSFER = ("sequence", "transfer_id", "debit_account", "credit_account", "amou
 _ENTRY = ("account_number", "version", "sequence", "amount_minor", "balance_after_minor", "held_after_minor")
 _SENT = ("number", "sequence", "peer_id")
 _LANDED = ("first_number", "last_number", "first_sequence", "peer_id")
+_ALWAYS = (("transfer", _TRANSFER), ("entry", _ENTRY), ("crossing_out", _SENT), ("crossing_landed", _LANDED))
+_WATERMARKS = 4
+_BESIDES = (
+    ("further_leg", ("sequence", "transfer_sequence", "debit_account", "credit_account", "amount_minor", "currency",
+                     "is_fee")),
+    ("metadata", ("sequence", "key", "value")),
+    ("external_creditor", ("sequence", "bank_code", "account", "creditor_name", "remittance_text")),
+    ("relation", ("sequence", "relation", "target_id", "amount_minor")),
+    ("spending", ("account_number", "sequence", "minor", "count", "business_date")),
+    ("customer_spending", ("customer_number", "sequence", "minor", "count", "business_date", "currency")),
+    ("refused_leg", ("sequence", "leg")),
+)  # fmt: skip
 
 
 @statement
@@ -27,21 +39,32 @@ def write_small_batch(
 ) -> list[Record]:
     if not advance_head(session, sequence, epoch, last_sequence, time_us):
         return []
-    at = 0
-    for name, names in (
-        ("transfer", _TRANSFER),
-        ("entry", _ENTRY),
-        ("crossing_out", _SENT),
-        ("crossing_landed", _LANDED),
-    ):
-        for values in zip(*columns[at : at + len(names)], strict=True):
-            row = dict(zip(names, values, strict=True))
-            if name == "transfer":
-                row |= {"booking_time": time_us, "business_date": business_date}
-            session.insert(name, row)
-        at += len(names)
-    write_peers(session, *columns[at:])
+    rest = _insert(session, _ALWAYS, columns, {"booking_time": time_us, "business_date": business_date})
+    write_peers(session, *rest)
     return one(bool=True)
+
+
+@statement
+def write_small_mixed_batch(
+    session: "Session", sequence: int, epoch: int, last_sequence: int, time_us: int, business_date: int, *columns: Any
+) -> list[Record]:
+    always = sum(len(names) for _, names in _ALWAYS) + _WATERMARKS
+    answer = write_small_batch(session, sequence, epoch, last_sequence, time_us, business_date, *columns[:always])
+    if answer:
+        write_holds(session, *_insert(session, _BESIDES, columns[always:], {}))
+    return answer
+
+
+def _insert(
+    session: "Session", tables: Sequence[tuple[str, Sequence[str]]], columns: Sequence[Any], of_transfers: Row
+) -> Sequence[Any]:
+    """Insert the rows of several tables, given one after the other as columns; return the columns that are left."""
+    for name, names in tables:
+        for values in zip(*columns[: len(names)], strict=True):
+            row = dict(zip(names, values, strict=True))
+            session.insert(name, row | of_transfers if name == "transfer" else row)
+        columns = columns[len(names) :]
+    return columns
 
 
 @statement

@@ -17,7 +17,7 @@ from services.domain import limits
 from services.domain.outcomes import Refusal
 from services.ledger import raw, store
 from services.ledger.batching import Writer
-from services.ledger.books import AccountState, Actor, Allowance
+from services.ledger.books import AccountState, Actor, Allowance, Creditor
 from services.ledger.changes import CREDITS_FROZEN
 from services.ledger.command_jobs import BuryJob, ChangeJob, ExpireJob, HoldJob
 from services.ledger.jobs import AcknowledgeJob, Job, LandJob, OpenJob, PostJob
@@ -29,6 +29,8 @@ from simulation.tables import Row, definitions
 FOREVER = float("inf")
 A, B, C, FAR = customer_account(1, 1), customer_account(1, 2), customer_account(1, 3), customer_account(2, 1)
 TELLER = Actor("desk", "teller")
+CREDITOR = Creditor("0100", "19-1", "Žofie", "rent")
+TOO_MUCH = legs(19, (A, B, 1), (A, C, 100_000))
 
 
 async def rows_of(connection: asyncpg.Connection) -> dict[str, list[Row]]:
@@ -76,6 +78,7 @@ def work() -> list[list[Callable[[], Job[Any]]]]:
         [posts(capture(35, 31, A, B, 320), reverse(36, 14, (B, A, 100)), ask(14, A, B, 250, value_date=20_003))],
         [lambda: LandJob(crossings(2, sent), FOREVER), lambda: BuryJob([an_id(77)], [A], TELLER, FOREVER)],
         [lambda: AcknowledgeJob(2, 1, [(refused, int(Refusal.CREDIT_ACCOUNT_CLOSED))])],
+        [posts(ask(18, A, B, 1, metadata=(("order", "7/24"), ("shop", "Žižkov")), creditor=CREDITOR), TOO_MUCH)],
         [lambda: ExpireJob([an_id(30)]), changes(a_change(104, B, cap=-1)), posts(ask(77, A, B, 1))],
     ]
 

@@ -29,6 +29,7 @@ SQL = {**store.SQL, **history.SQL}
 
 WRITES = {
     "take_lease", "renew_lease", "release_lease", "end_earlier_writers", "next_epoch", "advance_head", "raise_own_epoch", "write_small_batch",
+    "write_small_mixed_batch",
     "begin_day", "put_actors", "write_holds", "write_account_facts", "write_caps", "lift_caps", "write_change",
     "write_peers", "add_value_sums",
 }  # fmt: skip

@@ -6,12 +6,14 @@ from typing import Any
 import pytest
 from ledger_room import CommittedBooks, connected
 from memory_books import CZK, TODAY, Ask, ask, cash, crossings, customer_account, transfers
+from store_scenarios import write_everything
 
 from services.ledger import posting, small_batches
 from services.ledger.books import Leg
 from services.ledger.draft import Draft
 from services.ledger.store import Store
 from services.ledger.traffic import Crossing
+from simulation.tables import Row
 
 A, B, FAR = customer_account(1, 1), customer_account(1, 2), customer_account(2, 1)
 TABLES = ("journal_head", "transfer", "entry", "crossing_out", "crossing_landed", "peer")
@@ -51,7 +53,7 @@ async def _written(dsn: str, is_small: bool) -> dict[str, list[Any]]:
         for fill in (_post, _land, _acknowledge):
             draft = books.draft()
             fill(draft)
-            assert small_batches.fits(draft) == is_small
+            assert small_batches.statement(draft) == (small_batches.PLAIN if is_small else None)
             await books.commit(store, draft)
     finally:
         await store.close()
@@ -63,21 +65,58 @@ async def test_one_statement_leaves_the_same_rows_as_copy(
     ledger_dsns: dict[int, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     small = await _written(ledger_dsns[1], is_small=True)
-    monkeypatch.setattr(small_batches, "TRANSFERS_MAX", -1)
+    monkeypatch.setattr(small_batches, "LEGS_MAX", -1)
     assert small == await _written(ledger_dsns[2], is_small=False)
     assert len(small["transfer"]) == 6
 
 
+async def _with_everything(dsn: str, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, list[Row]], set[str]]:
+    """Let a writer write every kind of row; give them, and what went over in the statement for such."""
+    carried: set[str] = set()
+    choose = small_batches.statement
+
+    def chosen(draft: Draft) -> str | None:
+        name = choose(draft)
+        if name == small_batches.MIXED:
+            parts = {**vars(draft), "refused_legs": draft.spans.refused_legs}
+            carried.update(part for part in small_batches.BESIDES if parts[part])
+        return name
+
+    with monkeypatch.context() as patches:
+        patches.setattr(small_batches, "statement", chosen)
+        written = await write_everything(dsn)
+    del written["writer_lease"]
+    rows = {name: sorted(rows, key=lambda row: repr(sorted(row.items()))) for name, rows in written.items()}
+    return rows, carried
+
+
+async def test_so_does_the_one_for_what_only_some_transfers_have(
+    ledger_dsns: dict[int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed, carried = await _with_everything(ledger_dsns[1], monkeypatch)
+    assert carried == small_batches.BESIDES
+    monkeypatch.setattr(small_batches, "LEGS_MAX", -1)
+    copied, carried = await _with_everything(ledger_dsns[2], monkeypatch)
+    assert not carried
+    assert mixed == copied
+
+
+LEGS = tuple(Leg(cash(1), A, 2, CZK) for _ in range(small_batches.LEGS_MAX + 1))
+PAIRS = tuple((f"key {number}", "value") for number in range(small_batches.PAIRS_MAX + 1))
+
+
 @pytest.mark.parametrize(
-    "asked",
+    ("asked", "statement"),
     [
-        Ask(_an_id(1), (Leg(cash(1), A, 2, CZK), Leg(A, B, 1, CZK))),
-        ask(1, cash(1), A, 1, value_date=TODAY - 1),
-        ask(1, cash(1), A, 1, metadata=(("key", "value"),)),
+        (Ask(_an_id(1), LEGS[:-1]), small_batches.MIXED),
+        (Ask(_an_id(1), LEGS), None),
+        (ask(1, cash(1), A, 1, metadata=PAIRS[:-1]), small_batches.MIXED),
+        (ask(1, cash(1), A, 1, metadata=PAIRS), None),
+        (ask(1, cash(1), A, 1, value_date=TODAY - 1), None),
     ],
-    ids=["legs", "value date", "metadata"],
+    ids=["legs", "many legs", "metadata", "much metadata", "value date"],
 )
-async def test_what_the_statement_does_not_carry_is_copied(ledger_dsn: str, asked: Ask) -> None:
+async def test_what_no_statement_carries_is_copied(ledger_dsn: str, asked: Ask, statement: str | None) -> None:
     store = Store(ledger_dsn)
     await store.connect()
     try:
@@ -87,7 +126,7 @@ async def test_what_the_statement_does_not_carry_is_copied(ledger_dsn: str, aske
         await books.open(store)
         draft = books.draft()
         posting.post(draft, transfers([asked]))
-        assert not small_batches.fits(draft)
+        assert small_batches.statement(draft) == statement
     finally:
         await store.close()
 
@@ -101,13 +140,13 @@ class Rows:
 
 def test_whatever_else_a_draft_comes_to_hold_is_copied() -> None:
     draft = Draft(1, 0, 1, TODAY, lambda _: None, lambda _: None, {})
-    assert small_batches.fits(draft)
+    assert small_batches.statement(draft) == small_batches.PLAIN
     draft.begins_day = True
-    assert not small_batches.fits(draft)
+    assert small_batches.statement(draft) is None
     draft.begins_day = False
     draft.something_new = Rows()  # type: ignore[attr-defined]
-    assert small_batches.fits(draft)
+    assert small_batches.statement(draft) == small_batches.PLAIN
     draft.something_new.kept.append(1)  # type: ignore[attr-defined]
-    assert not small_batches.fits(draft)
+    assert small_batches.statement(draft) is None
     draft.something_new = object()  # type: ignore[attr-defined]
-    assert not small_batches.fits(draft)
+    assert small_batches.statement(draft) is None
