@@ -63,6 +63,8 @@ class Access:
     gateway: str
     """host:port."""
     token: str = field(repr=False)
+    authority: bytes | None = None
+    """Whose certificates to trust (PEM); None where the gateway speaks plain text."""
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
@@ -75,7 +77,7 @@ class Client:
 
     def __init__(self, access: Access) -> None:
         self._metadata = access.metadata
-        self._channel = grpc.aio.insecure_channel(access.gateway, options=CHANNEL_OPTIONS)
+        self._channel = _channel(access)
         self.stub = bank_pb2_grpc.BankStub(self._channel)
         service = bank_pb2.DESCRIPTOR.services_by_name["Bank"].full_name
         # Requests come as bytes from the stencil, so these two are not the stub's.
@@ -138,6 +140,13 @@ class Client:
         except grpc.aio.AioRpcError as failure:
             return [outcome_of_failure(failure)] * count
         return outcomes_of_answer(response)
+
+
+def _channel(access: Access) -> grpc.aio.Channel:
+    if access.authority is None:
+        return grpc.aio.insecure_channel(access.gateway, options=CHANNEL_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(access.authority)
+    return grpc.aio.secure_channel(access.gateway, credentials, options=CHANNEL_OPTIONS)
 
 
 def outcomes_of_answer(answer: Any) -> list[Outcome]:

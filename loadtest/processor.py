@@ -12,8 +12,12 @@ PROC: Final = Path("/proc")
 
 # Fields of /proc/PID/stat after the name in parentheses, see proc(5).
 _PARENT: Final = 1
-_TIMES: Final = slice(11, 15)
-"""User and system time of the process, then of its children that have ended."""
+_TIMES_OF_ENDED: Final = slice(13, 15)
+"""User and system time of the children that have ended."""
+
+
+_CPUCLOCK_SCHED: Final = 2
+"""Which of a process's clocks (linux/posix-timers.h): the scheduler's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,5 +115,14 @@ def _stats() -> dict[int, tuple[int, float]]:
                 fields = (directory / "stat").read_text().rpartition(")")[2].split()
             except OSError:
                 continue
-            found[int(directory.name)] = (int(fields[_PARENT]), sum(map(int, fields[_TIMES])) / ticks)
+            pid, ended = int(directory.name), sum(map(int, fields[_TIMES_OF_ENDED])) / ticks
+            found[pid] = (int(fields[_PARENT]), _own_seconds(pid) + ended)
     return found
+
+
+def _own_seconds(pid: int) -> float:
+    """Give the processor seconds of a process's threads, to the nanosecond; 0 once it is gone."""
+    try:
+        return time.clock_gettime(~pid << 3 | _CPUCLOCK_SCHED)
+    except OSError:
+        return 0.0

@@ -6,6 +6,7 @@ ask for in `services/gateway/allowances.py`. Never here: deciding anything else 
 
 import asyncio
 import math
+import resource
 from typing import Any, Final
 
 import grpc
@@ -30,6 +31,13 @@ WATCHES_MAX: Final = 500
 
 REQUEST_SECONDS_MAX: Final = 10.0
 """From a call's first bytes to its whole request: 4 MiB at 3.4 Mbit/s. Who takes longer holds a place and says nothing."""
+
+CONNECTIONS_MAX: Final = 8_000
+"""Of one process. Beyond, a connection is closed before a byte of it is read, TLS included, which gRPC clients show as
+UNAVAILABLE; others notice nothing. One that idles holds a descriptor and 60 to 200 KiB."""
+
+DESCRIPTORS_KEPT: Final = 200
+"""For everything but callers' connections: PostgreSQL, other services, scrapes, files that are read again."""
 
 HANDSHAKE_MS_MAX: Final = 10_000
 """From connecting to speaking HTTP/2, TLS included."""
@@ -75,6 +83,13 @@ SERVER_OPTIONS: Final = (
     # A second process on the same port fails to start instead of taking half of the calls.
     ("grpc.so_reuseport", 0),
 )
+
+
+def connections_option() -> tuple[str, int]:
+    """Bound the connections, as far as the process's descriptors go."""
+    descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    room = CONNECTIONS_MAX if descriptors == resource.RLIM_INFINITY else descriptors - DESCRIPTORS_KEPT
+    return "grpc.max_allowed_incoming_connections", max(1, min(CONNECTIONS_MAX, room))
 
 
 class UnderWay:

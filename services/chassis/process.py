@@ -6,6 +6,7 @@ Only a service's `__main__` calls this. Never here: what a service does.
 import asyncio
 import gc
 import os
+import resource
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, NoReturn
@@ -33,6 +34,7 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:
     if api_implementation.Type() != "upb":
         raise SystemExit(f"protobuf runs on its {api_implementation.Type()!r} parser; the bank needs 'upb'")
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+    _raise_descriptors()
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     try:
@@ -44,3 +46,9 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:
         _log.exception("process_failed")
         sys.exit(1)
     sys.exit(0)
+
+
+def _raise_descriptors() -> None:
+    """Let the process have as many connections as the machine allows; the usual 1,024 are for programs that use select."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -51,14 +51,15 @@ class Server:
         `names_requests`: this is the public door, where requests without a name get one. `under_way`
         has other bounds than the usual.
         """
-        self._server = grpc.aio.server(options=bounds.SERVER_OPTIONS)
+        options = (*bounds.SERVER_OPTIONS, bounds.connections_option())
+        self._server = grpc.aio.server(options=options)
         self.server: Any = Observed(
             self._server, names_requests=names_requests, under_way=under_way or bounds.UnderWay()
         )
         """Servicers are added to this, before `serve`."""
         self._settings = settings
         self._credentials = identity.server_credentials() if identity is not None else None
-        self._probed = grpc.aio.server(options=bounds.SERVER_OPTIONS)
+        self._probed = grpc.aio.server(options=options)
         """Answers probes in plain text, where that is asked for."""
         self._started = asyncio.Event()
         self._stopping = asyncio.Event()

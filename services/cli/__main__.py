@@ -19,6 +19,7 @@ from services.cli.commands import (
     records,
     running,
     statements,
+    tokens,
     trail,
     watching,
 )
@@ -32,7 +33,7 @@ app = typer.Typer(
 )
 app.command("up")(running.up)
 app.command("demo")(running.demo)
-app.command("token")(running.token)
+app.add_typer(tokens.token, name="token")
 app.add_typer(records.customer, name="customer")
 app.add_typer(records.account, name="account")
 records.account.command("state")(managing.state)

@@ -23,10 +23,12 @@ from services.chassis import children, clients, ports
 from services.chassis.children import LaunchError
 from services.chassis.directory_lock import DirectoryLock
 from services.chassis.embedded_postgres import SUPERUSER, EmbeddedPostgres
-from services.cli import health, tokens, topology
+from services.cli import health, revoking, tokens, topology
 from services.cli.migrating import migrate_bank
 from services.cli.supervisor import ProgramPart, Supervisor
 from services.cli.topology import BankOptions, NameDatabase, Places, Shape, Topology
+from services.gateway.allowances import Allowances
+from services.gateway.revocations import Revocations
 
 OPEN_SECONDS_MAX: Final = 120.0
 """From the first process to the gateway's first answer; recovery of a big log comes before that."""
@@ -190,6 +192,7 @@ class Bank:
         self.places.logs.mkdir(exist_ok=True)
         self.places.run.mkdir(exist_ok=True)
         tokens.ensure_secret(self.places.jwt_secret_file)
+        _ensure_rules(self._options, self.places)
         if self._options.tls:
             self.places.certificates.ensure(topology.CERTIFIED)
         here = [name for name in topology.databases(self.shape) if name not in self._elsewhere]
@@ -223,9 +226,7 @@ class Bank:
 
     def _write_file(self) -> None:
         if self._is_open:
-            content = topology.describe(
-                self.topology, self.shape, self.places, self.dsn, self.processes, tls=self._options.tls
-            )
+            content = topology.describe(self._options, self.topology, self.shape, self.places, self.dsn, self.processes)
             children.write_private(self.places.bank_file, json.dumps(content, indent=2) + "\n")
 
     def _name_targets(self) -> None:
@@ -283,6 +284,21 @@ async def _prepare(options: BankOptions, places: Places) -> tuple[Shape, dict[st
     )
     children.write_private(places.ports_file, json.dumps(numbers, indent=2) + "\n")
     return shape, numbers
+
+
+def _ensure_rules(options: BankOptions, places: Places) -> None:
+    """See that gateways can read what they are told of tokens and channels. Raises LaunchError."""
+    file = topology.revocations_file(options, places)
+    try:
+        revoking.ensure(file)
+        Revocations.of_toml(file.read_bytes())
+        if options.allowances is not None:
+            file = options.allowances
+            Allowances.of_toml(file.read_bytes())
+    except OSError as error:
+        raise LaunchError(f"cannot read {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise LaunchError(f"{file}: {error}") from error
 
 
 async def _end_leftovers(run: Path) -> None:

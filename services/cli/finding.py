@@ -30,6 +30,7 @@ class BankFile:
     gateway: str
     account: str
     jwt_secret_file: Path
+    revocations_file: Path
     authority_file: Path | None
     """Whose certificates to trust; None where the gateway speaks plain text."""
     control_dsn: str
@@ -48,6 +49,7 @@ def read_bank_file(where: Where) -> BankFile:
             gateway=content["gateway"],
             account=content["account"],
             jwt_secret_file=Path(content["jwt_secret_file"]),
+            revocations_file=Path(content["revocations_file"]),
             authority_file=Path(content["authority_file"]) if content["authority_file"] else None,
             control_dsn=content["control_dsn"],
             shard_dsns={int(shard_id): dsn for shard_id, dsn in content["shard_dsns"].items()},

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
+from uuid import uuid4
 
 import jwt
 
@@ -63,6 +64,7 @@ def mint(
         "iss": issuer,
         "aud": audience,
         "sub": subject,
+        "jti": str(uuid4()),
         "iat": now,
         "nbf": now - CLOCK_SKEW_SECONDS,
         "exp": now + int(lifetime_seconds),

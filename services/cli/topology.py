@@ -60,11 +60,17 @@ class BankOptions:
     log_level: str = "INFO"
     postgres_programs: Path | None = None
     """Directory of other PostgreSQL programs than the wheel's."""
+    allowances: Path | None = None
+    """A file of rates and quotas per channel; None: channels may ask for anything."""
+    revocations: Path | None = None
+    """A file of revoked tokens; None: the bank's own."""
     environment: Mapping[str, str] = field(default_factory=lambda: MINIMAL_ENVIRONMENT)
     """What every service inherits; HIVECORE_ names in it are left out."""
     settings: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Further variables per room, as in {"ledger": {"HIVECORE_LEASE_SECONDS": "1"}}, or per process ("ledger-1"),
     whose own come last."""
+    instead: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """What Python runs for a room in place of its service (`-m services.gateway`); for benchmarks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +213,11 @@ class Places:
         return self.data / "jwt.secret"
 
     @property
+    def revocations_file(self) -> Path:
+        """Which tokens are revoked, unless another file is given."""
+        return self.data / "revocations.toml"
+
+    @property
     def certificates(self) -> Certificates:
         """Its own authority's, where it speaks TLS."""
         return Certificates(self.data / "tls")
@@ -268,7 +279,13 @@ def plan(options: BankOptions, shape: Shape, places: Places, ports: Mapping[str,
         for shard_id in shape.shard_ids
         for name in ledger_names(shard_id, options.standbys)
     )
-    door = {"ACCOUNT_ADDRESS": account.grpc, "JWT_SECRET_FILE": str(places.jwt_secret_file)}
+    door = {
+        "ACCOUNT_ADDRESS": account.grpc,
+        "JWT_SECRET_FILE": str(places.jwt_secret_file),
+        "REVOCATIONS_FILE": str(revocations_file(options, places)),
+    }
+    if options.allowances is not None:
+        door["ALLOWANCES_FILE"] = str(options.allowances.resolve())
     if options.tls:
         shown = places.certificates
         door["PUBLIC_CERTIFICATE_FILE"] = str(shown.certificate_file(PUBLIC_NAME))
@@ -279,6 +296,11 @@ def plan(options: BankOptions, shape: Shape, places: Places, ports: Mapping[str,
     stages = ((account,), ledgers, gateways)
     metrics = {program.name: program.metrics for stage in stages for program in stage}
     return Topology(stages, tuple(gateway.grpc for gateway in gateways), account.grpc, addresses, metrics)
+
+
+def revocations_file(options: BankOptions, places: Places) -> Path:
+    """Name the file that says which tokens are revoked."""
+    return options.revocations.resolve() if options.revocations is not None else places.revocations_file
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,7 +335,7 @@ class _Draft:
         return Program(
             name=name,
             # -P keeps the working directory, which is the bank's, out of Python's search path.
-            arguments=("-P", "-m", f"services.{room}"),
+            arguments=("-P", *self.options.instead.get(room, ("-m", f"services.{room}"))),
             environment=inherited | told | dict(given.get(room, {})) | dict(given.get(name, {})),
             endpoint_file=endpoint_file,
             log=self.places.logs / f"{name}.log",
@@ -323,13 +345,12 @@ class _Draft:
 
 
 def describe(
+    options: BankOptions,
     topology: Topology,
     shape: Shape,
     places: Places,
     dsn: NameDatabase,
     pids: Mapping[str, int | None],
-    *,
-    tls: bool = False,
 ) -> dict[str, object]:
     """Give the content of `bank.json`: all that a command needs to reach the bank."""
     return {
@@ -341,7 +362,8 @@ def describe(
         "control_dsn": dsn(CONTROL_DATABASE),
         "shard_dsns": {str(shard_id): dsn(shard_database(shard_id)) for shard_id in shape.shard_ids},
         "jwt_secret_file": str(places.jwt_secret_file),
-        "authority_file": str(places.certificates.authority_file) if tls else None,
+        "revocations_file": str(revocations_file(options, places)),
+        "authority_file": str(places.certificates.authority_file) if options.tls else None,
         "processes": dict(pids),
     }
 

@@ -1,4 +1,4 @@
-"""Which tokens are no good although they are signed and not expired: a pure room, from text to yes or no.
+"""Which tokens are no good although they are signed and not expired: a pure room, from text to yes or no and back.
 
 A TOML file, all of it optional: tokens by their `jti`, and a time before which the tokens of everybody,
 of a subject or of a channel were issued (`iat`). A token without `iat` is of before any time.
@@ -12,11 +12,12 @@ Never here: reading the file (`services/chassis/watched.py`), or the rest of a t
     branch = 2026-03-02T18:00:00Z
 """
 
+import json
 import math
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from datetime import datetime
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, Final
 
 _FIELDS: Final = frozenset({"all", "tokens", "subjects", "channels"})
@@ -47,6 +48,31 @@ class Revocations:
             _times(document, "channels"),
         )
 
+    def to_toml(self) -> str:
+        """Write the file that says this."""
+        lines = [f"all = {_time(self.all_before)}"] if self.all_before > -math.inf else []
+        if self.token_ids:
+            lines += ["tokens = [", *(f"    {_text(token_id)}," for token_id in sorted(self.token_ids)), "]"]
+        for name, before in (("subjects", self.before_by_subject), ("channels", self.before_by_channel)):
+            if before:
+                lines += [f"[{name}]", *(f"{_text(key)} = {_time(time)}" for key, time in sorted(before.items()))]
+        return "".join(f"{line}\n" for line in lines)
+
+    def with_tokens(self, token_ids: Iterable[str]) -> "Revocations":
+        """Revoke further tokens by id."""
+        return replace(self, token_ids=self.token_ids.union(token_ids))
+
+    def with_issued_before(
+        self, before: float, subjects: Iterable[str] = (), channels: Iterable[str] = (), *, everybody: bool = False
+    ) -> "Revocations":
+        """Revoke what was issued before a time to subjects, channels or everybody; a later time that stands stays."""
+        return replace(
+            self,
+            all_before=max(before, self.all_before) if everybody else self.all_before,
+            before_by_subject=_later(self.before_by_subject, dict.fromkeys(subjects, before)),
+            before_by_channel=_later(self.before_by_channel, dict.fromkeys(channels, before)),
+        )
+
     def has(self, token_id: object, issued_at: float | None, subject: str, channel: str) -> bool:
         """Tell whether a token is revoked; `issued_at` in seconds since 1970-01-01 UTC, None where it does not say."""
         if token_id is not None and token_id in self.token_ids:
@@ -70,3 +96,16 @@ def _seconds(name: str, value: object) -> float:
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise ValueError(f"{name} is a time with its zone, such as 2026-03-01T00:00:00Z")
     return value.timestamp()
+
+
+def _later(one: Mapping[str, float], other: Mapping[str, float]) -> dict[str, float]:
+    return {**one, **{name: max(before, one.get(name, -math.inf)) for name, before in other.items()}}
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _text(text: str) -> str:
+    # JSON's strings are TOML's, but for a character that JSON leaves alone.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -137,9 +137,9 @@ def absent(account: str) -> str:
 
 
 @asynccontextmanager
-async def opened(data: Path, **gateway: str) -> AsyncIterator[World]:
+async def opened(data: Path, *, allowances: Path | None = None, **gateway: str) -> AsyncIterator[World]:
     """Open a small bank in an empty directory, its gateway with further settings."""
-    options = BankOptions(data=data, shards=2, port=0, settings={"gateway": GATEWAY | gateway})
+    options = BankOptions(data=data, shards=2, port=0, allowances=allowances, settings={"gateway": GATEWAY | gateway})
     async with Bank.open(options) as running, clients.channel(running.gateway) as channel:
         world = World(running, bank_pb2_grpc.BankStub(channel))
         await world.fill()

@@ -117,6 +117,12 @@ class Cluster:
         """Give the entries of a ConfigMap."""
         return self._object("ConfigMap", name)["data"]  # type: ignore[no-any-return]
 
+    def _volume(self, volume: Mapping[str, Any]) -> Mapping[str, str]:
+        """Give the files of a pod's volume."""
+        if "configMap" in volume:
+            return self.config_map(volume["configMap"]["name"])
+        return self.secret(volume["secret"]["secretName"])
+
     def environment(self, pod: Pod) -> dict[str, str]:
         """Resolve a container's environment in the order of the manifest, references included."""
         given: dict[str, str] = {}
@@ -158,7 +164,7 @@ class Cluster:
             assert place.startswith("/run/"), "the test can put files below /run only"
             content = files / volume["name"]
             content.mkdir()
-            for key, value in self.secret(volume["secret"]["secretName"]).items():
+            for key, value in self._volume(volume).items():
                 (content / key).write_text(value)
             script.append(f"mkdir -p {place} && cp {content}/* {place}/")
         script += ["mount -o remount,bind,ro /", f"exec {shlex.join(pod.container['command'])}"]

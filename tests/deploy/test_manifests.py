@@ -16,6 +16,8 @@ import pytest
 import yaml
 
 from services.chassis.server import GRACE_SECONDS
+from services.gateway.allowances import Allowances
+from services.gateway.revocations import Revocations
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "deploy" / "k8s"
@@ -236,3 +238,12 @@ def test_a_wheel_has_every_file_that_the_services_read(tmp_path: Path) -> None:
     read = [file for kind in ("*.sql", "*.toml") for file in (ROOT / "services").rglob(kind)]
     assert read
     assert [str(file.relative_to(ROOT)) for file in read if str(file.relative_to(ROOT)) not in inside] == []
+
+
+def test_the_rules_of_channels_and_tokens_are_understood_and_change_without_new_pods(
+    overlays: dict[str, list[dict[str, Any]]],
+) -> None:
+    for documents in overlays.values():
+        (rules,) = (each["data"] for each in documents if each["metadata"]["name"] == "gateway-rules")
+        assert Allowances.of_toml(rules["allowances.toml"].encode()) != Allowances()
+        assert Revocations.of_toml(rules["revocations.toml"].encode()) == Revocations()

@@ -67,3 +67,13 @@ def test_rules_name_metrics_that_there_are() -> None:
         used -= set(re.findall(r'"[^"]*"', rule["expr"]))
         assert used <= names, rule
         assert set(re.findall(r"\b\w+:\w+:\w+", rule["expr"])) <= recorded, rule
+
+
+def test_rules_about_calls_say_whose_so_that_health_checks_are_not_among_them() -> None:
+    asked = [
+        matchers
+        for rule in rules("recording.yml") + rules("alerts.yml")
+        for matchers in re.findall(r"grpc_server_\w+(\{[^}]*\})?", rule["expr"])
+    ]
+    assert asked
+    assert [matchers for matchers in asked if 'grpc_service="hivecore.' not in matchers] == []

@@ -40,3 +40,10 @@ def test_dashboards_name_metrics_that_there_are() -> None:
             for query in panel.queries:
                 bare = re.sub(r'"[^"]*"|\w+:\w+:\w+', "", query.expression)
                 assert set(re.findall(r"\b(?:hivecore|grpc_server)_\w+", bare)) <= names, query
+
+
+def test_panels_about_calls_say_whose_so_that_health_checks_are_not_among_them() -> None:
+    expressions = [query.expression for page in panels.ALL for panel in page.panels for query in panel.queries]
+    asked = re.findall(r"grpc_server_\w+(\{[^}]*\})?", " ".join(expressions))
+    assert asked
+    assert [matchers for matchers in asked if 'grpc_service="hivecore.' not in matchers] == []

@@ -1,9 +1,12 @@
 """Silent, slow, flooding and oversized clients, with real sockets: others are answered all the while."""
 
 import asyncio
+import resource
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import grpc
 import pytest
@@ -12,8 +15,10 @@ from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
 from services.chassis import bounds, clients
 from services.chassis.bounds import METADATA_BYTES_MAX, STREAMS_PER_CONNECTION_MAX, SWEEP_SECONDS, UnderWay
+from services.chassis.identity import Identity
 from services.chassis.server import Server
 from services.chassis.settings import ServiceSettings
+from services.cli.certificates import Certificates
 
 SERVICE = "hivecore.ledger.v1.Ledger"
 METHOD = f"/{SERVICE}/GetShardStatus"
@@ -39,9 +44,9 @@ class Room(ledger_pb2_grpc.LedgerServicer):
 
 
 @asynccontextmanager
-async def _serving(**limits: Any) -> AsyncIterator[tuple[str, Room]]:
+async def _serving(identity: Identity | None = None, **limits: Any) -> AsyncIterator[tuple[str, Room]]:
     room = Room()
-    server = Server(ServiceSettings(), under_way=UnderWay(**limits))
+    server = Server(ServiceSettings(), identity, under_way=UnderWay(**limits))
     ledger_pb2_grpc.add_LedgerServicer_to_server(room, server.server)
     serving = asyncio.create_task(server.serve([SERVICE]))
     async with asyncio.timeout(10):
@@ -100,6 +105,76 @@ async def test_who_connects_and_says_nothing_or_half_a_greeting_is_sent_away(mon
                 except ConnectionError:
                     pass
                 writer.close()
+
+
+GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+"""What every HTTP/2 client says first: the preface and empty settings."""
+
+
+class Papers(NamedTuple):
+    """What a server shows, and how its callers trust it; nothing of either in plain text."""
+
+    identity: Identity | None = None
+    trust: ssl.SSLContext | None = None
+    credentials: grpc.ChannelCredentials | None = None
+
+
+@pytest.fixture(params=["plain", "tls"])
+def papers(request: pytest.FixtureRequest, tmp_path: Path) -> Papers:
+    if request.param == "plain":
+        return Papers()
+    made = Certificates(tmp_path)
+    made.ensure(["door"])
+    trust = ssl.create_default_context(cafile=made.authority_file)
+    trust.set_alpn_protocols(["h2"])
+    identity = Identity(made.certificate_file("door"), made.key_file("door"))
+    return Papers(identity, trust, grpc.ssl_channel_credentials(made.authority_file.read_bytes()))
+
+
+async def test_connections_beyond_the_bound_are_closed_and_those_there_are_answered(
+    monkeypatch: pytest.MonkeyPatch, papers: Papers
+) -> None:
+    monkeypatch.setattr(bounds, "CONNECTIONS_MAX", 10)
+    async with _serving(papers.identity) as (address, _):
+        host, _, port = address.rpartition(":")
+
+        async def greeted() -> asyncio.StreamWriter | None:
+            """Connect and say hello; None where nobody answers."""
+            writer = None
+            try:
+                reader, writer = await asyncio.open_connection(host, int(port), ssl=papers.trust)
+                writer.write(GREETING)
+                if await reader.read(1):
+                    return writer
+            except OSError:
+                pass
+            if writer is not None:
+                writer.close()
+            return None
+
+        async with asyncio.timeout(40), clients.channel(address, papers.credentials) as channel:
+            stub = ledger_pb2_grpc.LedgerStub(channel)
+            await stub.GetShardStatus(REQUEST, timeout=5)
+            held = [writer for _ in range(9) if (writer := await greeted())]
+            assert len(held) == 9
+            assert [await greeted() for _ in range(3)] == [None] * 3
+            assert (await stub.GetShardStatus(REQUEST, timeout=5)).is_writer
+            for writer in held:
+                writer.close()
+            while (again := await greeted()) is None:
+                await asyncio.sleep(0.05)
+            again.close()
+
+
+def test_connections_leave_descriptors_for_everything_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    for descriptors, expected in (
+        (1_024, 824),
+        (100, 1),
+        (10**6, bounds.CONNECTIONS_MAX),
+        (-1, bounds.CONNECTIONS_MAX),
+    ):
+        monkeypatch.setattr(resource, "getrlimit", lambda _, soft=descriptors: (soft, soft))
+        assert bounds.connections_option()[1] == expected
 
 
 async def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """What a revocations file says, and whom it lets pass."""
 
+import math
+
 import pytest
 
 from services.gateway.revocations import Revocations
@@ -58,3 +60,28 @@ def test_tokens_are_revoked_by_id_and_by_when_they_were_issued_to_whom(
 def test_a_file_that_is_not_wholly_understood_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
         Revocations.of_toml(text)
+
+
+NASTY = ('a "quoted" one', "back\\slash", "tab\tand\nline", "\x7f\x00", "čž 🏦", "", "[channels]")
+
+
+def test_what_is_written_is_read_back() -> None:
+    said = Revocations(
+        frozenset(NASTY) - {""},
+        NOON + 0.25,
+        {name: NOON + place for place, name in enumerate(NASTY)},
+        {name: NOON - place for place, name in enumerate(NASTY)},
+    )
+    assert Revocations.of_toml(said.to_toml().encode()) == said
+    assert Revocations().to_toml() == ""
+
+
+def test_revoking_adds_and_never_lets_a_token_live_again() -> None:
+    said = Revocations.of_toml(FILE)
+    more = said.with_tokens(["c"]).with_issued_before(NOON + 1, ["teller 7", "x"], ["branch"])
+    assert more.token_ids == {"a", "b", "c"}
+    assert more.before_by_subject == {"teller 7": NOON + 1, "x": NOON + 1}
+    assert more.before_by_channel == {"branch": NOON + 3_600}
+    assert more.all_before == -math.inf
+    everybody = more.with_issued_before(NOON, everybody=True).with_issued_before(NOON - 1, everybody=True)
+    assert everybody.all_before == NOON

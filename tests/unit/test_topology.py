@@ -42,7 +42,11 @@ def test_every_process_is_told_exactly_what_it_needs() -> None:
         assert common <= told.keys()
         return {name: told[name] for name in told.keys() - common - topology.MINIMAL_ENVIRONMENT.keys()}
 
-    assert own(gateway) == {"ACCOUNT_ADDRESS": account.grpc, "JWT_SECRET_FILE": "/data/jwt.secret"}
+    assert own(gateway) == {
+        "ACCOUNT_ADDRESS": account.grpc,
+        "JWT_SECRET_FILE": "/data/jwt.secret",
+        "REVOCATIONS_FILE": "/data/revocations.toml",
+    }
     assert own(first) == {
         "ACCOUNT_ADDRESS": account.grpc,
         "MIGRATE": "0",
@@ -103,9 +107,28 @@ def test_settings_of_a_room_reach_its_processes_and_names_of_ours_are_not_inheri
     assert "HIVECORE_TOKEN" not in account.environment
 
 
+def test_gateways_are_told_which_files_say_what_tokens_and_channels_may() -> None:
+    options = BankOptions(data=DATA, gateways=2, allowances=Path("/rules/a.toml"), revocations=Path("/rules/r.toml"))
+    plan = planned(options)
+    for program in plan.stages[-1]:
+        assert program.environment["HIVECORE_ALLOWANCES_FILE"] == "/rules/a.toml"
+        assert program.environment["HIVECORE_REVOCATIONS_FILE"] == "/rules/r.toml"
+    assert topology.describe(options, plan, SHAPE, Places(DATA), dsn, {})["revocations_file"] == "/rules/r.toml"
+
+
+def test_a_benchmark_may_run_something_else_for_a_room() -> None:
+    plan = planned(BankOptions(data=DATA, instead={"gateway": ("-m", "another")}))
+    assert {program.name: program.arguments[-1] for program in plan.programs} == {
+        "account": "services.account",
+        "ledger-1": "services.ledger",
+        "ledger-2": "services.ledger",
+        "gateway": "another",
+    }
+
+
 def test_bank_json_says_how_to_reach_everything() -> None:
     plan = planned()
-    content = topology.describe(plan, SHAPE, Places(DATA), dsn, {"postgres": 1, "account": 2})
+    content = topology.describe(BankOptions(data=DATA), plan, SHAPE, Places(DATA), dsn, {"postgres": 1, "account": 2})
     assert json.loads(json.dumps(content)) == {
         "gateway": plan.gateway,
         "gateways": [plan.gateway],
@@ -115,6 +138,7 @@ def test_bank_json_says_how_to_reach_everything() -> None:
         "control_dsn": dsn("hivecore_control"),
         "shard_dsns": {"1": dsn("hivecore_shard_1"), "2": dsn("hivecore_shard_2")},
         "jwt_secret_file": "/data/jwt.secret",
+        "revocations_file": "/data/revocations.toml",
         "authority_file": None,
         "processes": {"postgres": 1, "account": 2},
     }

@@ -1,10 +1,8 @@
-"""`hivecore up`, `demo`, `token`, `shards` and `audit`: the bank itself, its state and its soundness."""
+"""`hivecore up`, `demo`, `shards`, `audit` and `migrate`: the bank itself, its state and its soundness."""
 
-import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import typer
 
@@ -22,14 +20,28 @@ from services.cli.commands.options import (
 )
 from services.cli.data_directory import default_data_directory
 from services.cli.finding import Where
-from services.cli.output import Failure, fail, show_json, show_line, show_table
-from services.domain.errors import Malformed
-from services.domain.identifiers import parse_customer_number
+from services.cli.output import Failure, fail, show_json, show_table
 
 if TYPE_CHECKING:
     from hivecore.gateway.v1 import bank_pb2
 
     from services.cli.session import Session
+
+
+AllowancesFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--allowances", dir_okay=False, help="TOML file of rates and quotas per channel; none when not given."
+    ),
+]
+RevocationsFile: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--revocations",
+        dir_okay=False,
+        help="TOML file of revoked tokens; revocations.toml in the data directory when not given.",
+    ),
+]
 
 
 def up(
@@ -57,6 +69,8 @@ def up(
     postgres_programs: Annotated[
         Path | None, typer.Option("--postgres-programs", help="Directory of other PostgreSQL programs.")
     ] = None,
+    allowances: AllowancesFile = None,
+    revocations: RevocationsFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Open a bank on this machine, until Ctrl-C; its data stays."""
@@ -73,56 +87,13 @@ def up(
         currencies=tuple(code.strip() for code in currencies.split(",")) if currencies else None,
         log_level=log_level,
         postgres_programs=postgres_programs,
+        allowances=allowances,
+        revocations=revocations,
     )
     try:
         open_bank(options, as_json=as_json)
     except Failure as error:
         fail(str(error))
-
-
-def token(
-    scopes: Annotated[
-        list[str] | None,
-        typer.Option("--scope", help="What it allows; may be repeated. Everything when not given."),
-    ] = None,
-    customer: Annotated[
-        str | None, typer.Option("--customer", help="Limit it to this customer (14 digits), without operator scope.")
-    ] = None,
-    subject: Annotated[str, typer.Option("--subject", help="Whose token it is.")] = "developer",
-    channel: Annotated[str, typer.Option("--channel", help="Through which channel its calls come.")] = "cli",
-    lifetime_seconds: Annotated[
-        int, typer.Option("--lifetime", min=1, max=366 * 86_400, help="Seconds until it expires.")
-    ] = 12 * 3600,
-    data: Data = None,
-    as_json: AsJson = False,
-) -> None:
-    """Mint a development token for a bank on this machine."""
-    from services.cli import tokens
-
-    wanted = list(scopes or (tokens.SCOPES if customer is None else tokens.SCOPES_OF_CUSTOMER))
-    if unknown := sorted(set(wanted) - set(tokens.SCOPES)):
-        raise typer.BadParameter(f"{', '.join(unknown)}: not one of {', '.join(tokens.SCOPES)}", param_hint="--scope")
-    if customer is not None:
-        try:
-            parse_customer_number(customer, "--customer")
-        except Malformed as error:
-            raise typer.BadParameter(error.description, param_hint="--customer") from error
-    directory = data or default_data_directory()
-    try:
-        secret = tokens.read_secret(topology.Places(directory).jwt_secret_file)
-    except FileNotFoundError:
-        fail(f"there is no bank in {directory}: open one with `hivecore up`")
-    except OSError as error:
-        fail(f"{topology.Places(directory).jwt_secret_file}: {error.strerror}")
-    minted = tokens.mint(
-        secret, subject=subject, scopes=wanted, channel=channel, customer=customer, lifetime_seconds=lifetime_seconds
-    )
-    if as_json:
-        expires = datetime.fromtimestamp(int(time.time()) + lifetime_seconds, UTC)
-        expire_time = expires.isoformat().replace("+00:00", "Z")
-        show_json({"token": minted, "scopes": wanted, "customer": customer, "expire_time": expire_time})
-    else:
-        show_line(minted)
 
 
 def shards(data: Data = None, gateway: Gateway = None, token: Token = None, as_json: AsJson = False) -> None:

@@ -1,0 +1,1 @@
+"""What TLS, metrics, authentication and rates cost: banks with and without each, in one run (`make bench-security`)."""
