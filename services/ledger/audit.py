@@ -19,7 +19,7 @@ from typing import Final, TypeVar
 from services.chassis import postgres
 from services.domain.identifiers import account_text, uuid_text
 from services.domain.outcomes import Outcome
-from services.ledger import audit_promises, audit_rules, audit_shard
+from services.ledger import audit_products, audit_promises, audit_rules, audit_shard
 from services.ledger.audit_report import Acknowledged, Evidence, Report, results
 from services.ledger.audit_rules import Snapshot
 from services.ledger.audit_shard import AuditedShard
@@ -42,7 +42,7 @@ async def audit(
 ) -> Report:
     """Check every invariant over the books of all shards.
 
-    With `control_dsn`, accounts are also held against the directory. `acknowledged` is what callers
+    With `control_dsn`, accounts are also held against the directory, and their products against the catalogue. `acknowledged` is what callers
     were told before the audit began. `in_flight_seconds_max` says how long a crossing may be under
     way: None does not judge that, 0 means that nothing may be under way, as after a storm has settled.
     Raises what the driver raises when a database cannot be asked.
@@ -61,8 +61,10 @@ async def audit(
         await _compare_crossings(shards, snapshots, evidence)
         await _compare_decisions(shards, snapshots, evidence)
         await _compare_accounts(shards, snapshots, evidence)
+        if control_dsn:
+            await _each(shards, AuditedShard.read_products)
         answer_count = await _compare_answers(shards, snapshots, acknowledged, evidence)
-    shard_by_slot = await _read_directory(control_dsn, snapshots, evidence) if control_dsn else None
+    shard_by_slot = await _read_control(control_dsn, snapshots, evidence) if control_dsn else None
     in_flight = audit_rules.money_in_flight(snapshots)
     audit_rules.check_watermarks(before, snapshots, evidence)
     audit_rules.check_peers(snapshots, evidence)
@@ -180,13 +182,20 @@ async def _compare_answers(
     return count
 
 
-async def _read_directory(control_dsn: str, snapshots: Mapping[int, Snapshot], evidence: Evidence) -> dict[int, int]:
-    """Read which shard each slot is on; every shard of the bank must have been audited."""
+async def _read_control(control_dsn: str, snapshots: Mapping[int, Snapshot], evidence: Evidence) -> dict[int, int]:
+    """Read which shard each slot is on, and hold products in use against those that are published.
+
+    Every shard of the bank must have been audited. What a snapshot of a shard shows was published before.
+    """
     connection = await postgres.connect(control_dsn, application=APPLICATION, statement_seconds=0, only_reads=True)
     try:
         rows = await connection.fetch(audit_shard.SQL["directory"])
+        catalogue = await connection.fetch(audit_shard.SQL["catalogue"])
     finally:
         await connection.close()
+    published = {(row["code"], row["version"]): row["currency"] for row in catalogue}
+    for snapshot in snapshots.values():
+        audit_products.check_products(snapshot, published, evidence)
     for row in rows:
         if row["shard_id"] not in snapshots:
             evidence.add("shard_not_audited", row["shard_id"], f"has {len(row['slots'])} slots")

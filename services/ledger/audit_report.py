@@ -118,6 +118,9 @@ CHECKS: Final[dict[str, int]] = {
     "fee_misplaced": 9,
     "fee_despite_waiver": 9,
     "fee_income_differs": 9,
+    "fee_without_product": 9,
+    "product_unpublished": 9,
+    "product_currency_differs": 9,
 }
 """Which invariant each check belongs to."""
 

@@ -42,6 +42,17 @@ class Group(NamedTuple):
     balance_minor: int
 
 
+class ProductUse(NamedTuple):
+    """A version of a product that accounts of one currency have or had."""
+
+    code: str
+    version: int
+    currency: int
+    account_count: int
+    account_number: int
+    """One of them."""
+
+
 class Digest(NamedTuple):
     """A block of crossings as one shard has it."""
 
@@ -64,6 +75,7 @@ class Snapshot:
     streams: dict[int, Stream] = field(default_factory=dict)
     counts: dict[str, int] = field(default_factory=dict)
     groups: list[Group] = field(default_factory=list)
+    products: list[ProductUse] = field(default_factory=list)
     transit_minor: dict[tuple[int, int], int] = field(default_factory=dict)
     """By peer and currency."""
     sent: dict[Block, Digest] = field(default_factory=dict)
@@ -332,7 +344,15 @@ def rows_checked(snapshots: Mapping[int, Snapshot], answer_count: int) -> dict[i
     crossings = counts["crossings_out"] + arrived + counts["crossings_returned"] + decisions
     transfers = counts["transfers"] + counts["relations"] + counts["metadata"] + answer_count
     held = entries + counts["holds"]
-    limited = counts["limited_accounts"] + counts["changes"] + counts["caps"] + counts["spendings"] + counts["fee_legs"]
+    counts["products"] = sum(use.account_count for snapshot in snapshots.values() for use in snapshot.products)
+    limited = (
+        counts["products"]
+        + counts["limited_accounts"]
+        + counts["changes"]
+        + counts["caps"]
+        + counts["spendings"]
+        + counts["fee_legs"]
+    )
     return {
         1: accounts,
         2: entries,

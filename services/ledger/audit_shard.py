@@ -17,7 +17,7 @@ from services.domain import chart, limits, metadata
 from services.domain.outcomes import Outcome
 from services.ledger import audit_rules
 from services.ledger.audit_report import EVIDENCE_ROWS_MAX, Acknowledged, Finding
-from services.ledger.audit_rules import Block, Content, Digest, Group, Side, Snapshot, Stream
+from services.ledger.audit_rules import Block, Content, Digest, Group, ProductUse, Side, Snapshot, Stream
 
 QUESTIONS: Final = (
     "audit.sql",
@@ -26,6 +26,7 @@ QUESTIONS: Final = (
     "audit_statements.sql",
     "audit_fees.sql",
     "audit_promises.sql",
+    "audit_products.sql",
 )
 
 SQL: Final = queries.parse(
@@ -121,6 +122,15 @@ class AuditedShard:
         ]
         for row in await self.fetch("transit_balances", list(transit)):
             self.snapshot.transit_minor[transit[row["account_number"]]] = row["balance_minor"]
+
+    async def read_products(self) -> None:
+        """Read which products accounts have by the records beside the books, if there are any, and who paid fees."""
+        (row,) = await self.fetch("has_records")
+        if not row["found"]:
+            return
+        self.snapshot.products = [ProductUse(*row) for row in await self.fetch("products_in_use")]
+        if self.snapshot.counts["fee_legs"]:
+            await self._find("check_fee_payers")
 
     async def _find(self, query: str, *arguments: Any) -> None:
         """Make one group of checks and keep what it finds."""

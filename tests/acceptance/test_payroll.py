@@ -176,7 +176,7 @@ async def test_who_passed_all_money_on_gives_it_back_once_it_is_back(company: Co
     last = next(each for each in others[1:] if not is_far or shard_of[each] != shard_of[middle])
     await company.ask("PostTransfer", post(leg("CASH", payer, 5_00)))
     before = await company.balances([payer, middle, last])
-    chain = post(leg(payer, middle, 5_00), leg(middle, last, 5_00 + before[1][0]))
+    chain = post(leg(payer, middle, 5_00), leg(middle, last, 5_00 + before[1][0]), metadata={"order": "7"})
     posted = await company.ask("PostTransfer", chain)
     assert posted.state == bank.Transfer.POSTED
     await company.until_settled()

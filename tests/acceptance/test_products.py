@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import pytest
 import small_bank
 from grpc import StatusCode
@@ -14,6 +15,7 @@ from small_bank import World, absent, leg, post
 
 from services.cli.auditing import audit_bank
 from services.domain import chart
+from services.ledger.audit_report import CHECKS
 
 TRANSFER, CASH, CAPTURE = (
     product.PaymentKind.Value(f"PAYMENT_KIND_{kind}") for kind in ("TRANSFER", "CASH", "CAPTURE")
@@ -286,3 +288,37 @@ async def test_racing_moves_and_payments_end_with_sound_books(world: World) -> N
 async def test_the_books_are_sound_after_all_that(world: World) -> None:
     report = await audit_bank(world.bank.control_dsn, world.bank.shard_dsns, None)
     assert report.clean, [evidence for result in report.results for evidence in result.evidence]
+
+
+PLAIN = "SELECT min(account_number) FROM account.account WHERE product_code = ''"
+CHARGED = """
+    SELECT min(f.debit_account) FROM ledger.further_leg f JOIN account.account a ON a.account_number = f.debit_account
+     WHERE f.is_fee AND NOT EXISTS (SELECT FROM account.product_move m WHERE m.account_number = f.debit_account)
+"""
+DAMAGES = [
+    ("product_unpublished", 1, f"UPDATE account.account SET product_code = 'PAID', product_version = 3 WHERE account_number = ({PLAIN})", "PAID/3, which is not published"),
+    ("product_unpublished", 0, "DELETE FROM control.product WHERE version = 1", "PAID/1, which is not published"),
+    ("product_currency_differs", 0, "UPDATE control.product SET currency = 978 WHERE version = 2", "PAID/2, which is for EUR, and holds CZK"),
+    ("fee_without_product", 1, f"UPDATE account.account SET product_code = '', product_version = 0 WHERE account_number = ({CHARGED})", "never had a product"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", DAMAGES, ids=lambda case: f"{case[0]} on {case[1]}")
+async def test_damage_to_products_is_found_and_named(world: World, case: tuple[str, int, str, str]) -> None:
+    check, shard_id, script, evidence = case
+    assert check in CHECKS
+    await world.ask("PostTransfer", post(leg(await opened(world, version=2), world.neighbour, 1)))
+    table = "account.account" if shard_id else "control.product"
+    dsn = world.bank.shard_dsns[shard_id] if shard_id else world.bank.control_dsn
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute("SET session_replication_role = replica")
+        await connection.execute(f"CREATE TEMP TABLE kept AS TABLE {table}")
+        await connection.execute(script)
+        report = await audit_bank(world.bank.control_dsn, world.bank.shard_dsns, None)
+        await connection.execute(f"DELETE FROM {table}; INSERT INTO {table} TABLE kept")
+    finally:
+        await connection.close()
+    found = [finding for result in report.results for finding in result.findings]
+    assert {finding.check for finding in found} == {check}
+    assert evidence in " ".join(line for finding in found for line in finding.evidence)
