@@ -50,7 +50,9 @@ from simulation.plan import Plan
 from simulation.story import Story
 
 ACCOUNT_SERVICE = "account:1"
-BOUNDS = Bounds(queued_items_max=8_000, call_items_max=2_000, full_call_items=250, calls_in_flight_max=4)
+BOUNDS = Bounds(
+    queued_items_max=8_000, call_items_max=2_000, full_call_items=250, calls_in_flight_max=4, wait_seconds_max=0.5
+)
 SLOTS_PER_SHARD = 50
 
 

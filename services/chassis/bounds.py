@@ -7,6 +7,7 @@ ask for in `services/gateway/allowances.py`. Never here: deciding anything else 
 import asyncio
 import math
 import resource
+from collections.abc import Callable
 from typing import Any, Final
 
 import grpc
@@ -83,6 +84,10 @@ SERVER_OPTIONS: Final = (
     # A second process on the same port fails to start instead of taking half of the calls.
     ("grpc.so_reuseport", 0),
 )
+
+
+IsFull = Callable[[], bool]
+"""Tells whether one more call of a method would be refused whatever it says."""
 
 
 def connections_option() -> tuple[str, int]:
@@ -174,12 +179,23 @@ def _current_task() -> asyncio.Task[object]:
     return task
 
 
-def refusal(what: str) -> Any:
-    """Make the handler of what found no place, `calls` or `watches`: it answers without reading the request."""
+def no_place(what: str) -> Any:
+    """Make the handler of what found no place, `calls` or `watches`."""
     error = errors.Overloaded("TOO_MANY_CALLS", f"too many {what} are under way; nothing was done", RETRY_SECONDS)
+    return _refusal(what, error)
+
+
+def no_hope() -> Any:
+    """Make the handler of calls whose method is full."""
+    error = errors.Overloaded("QUEUE_FULL", "too much waits everywhere; the request was not read", RETRY_SECONDS)
+    return _refusal("queues", error)
+
+
+def _refusal(cause: str, error: errors.Overloaded) -> Any:
+    """Make a handler that answers without reading the request."""
     told = status.to_status(error)
     details = ((status.DETAILS_KEY, told.SerializeToString()),)
-    turned_away = metrics.TURNED_AWAY_CALLS.labels(what)
+    turned_away = metrics.TURNED_AWAY_CALLS.labels(cause)
 
     async def refuse(_requests: object, context: grpc.aio.ServicerContext[object, object]) -> None:
         turned_away.inc()

@@ -7,7 +7,7 @@ in gRPC's own services (health, reflection) and are left alone.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from time import perf_counter
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ from google.rpc import status_pb2
 from prometheus_client import Counter
 
 from services.chassis import bounds, logs, metrics, requests, status, tracing
-from services.chassis.bounds import UnderWay
+from services.chassis.bounds import IsFull, UnderWay
 from services.domain import errors, limits
 from services.domain.errors import BankError
 
@@ -31,8 +31,9 @@ CODE_LABELS: Final[dict[grpc.StatusCode, str]] = {
 """Codes as the grpc-ecosystem dashboards spell them."""
 
 
-_NO_PLACE: Final = bounds.refusal("calls")
-_NO_WATCH: Final = bounds.refusal("watches")
+_NO_PLACE: Final = bounds.no_place("calls")
+_NO_WATCH: Final = bounds.no_place("watches")
+_NO_HOPE: Final = bounds.no_hope()
 
 
 class _Handled(dict[str, Counter]):
@@ -70,20 +71,30 @@ class Observed:
 
     Handlers are wrapped when they are found rather than by an interceptor, for which grpc.aio makes two
     coroutines for every call. `names_requests` says that this is the public door: requests without a name
-    get one here. `under_way` bounds how many there are; without it, nothing does.
+    get one here. `under_way` bounds how many there are; without it, nothing does. `is_full` tells, by a
+    method's full name, when its calls are turned away before anything of them is read.
     """
 
     def __init__(
-        self, server: grpc.aio.Server, *, names_requests: bool = False, under_way: UnderWay | None = None
+        self,
+        server: grpc.aio.Server,
+        *,
+        names_requests: bool = False,
+        under_way: UnderWay | None = None,
+        is_full: Mapping[str, IsFull] | None = None,
     ) -> None:
         self._server = server
         self._names_requests = names_requests
         self._under_way = under_way
+        self._is_full = is_full or {}
 
     def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
         """Add a service's handlers, watched."""
         self._server.add_generic_rpc_handlers(
-            [_Observing(handlers, self._names_requests, self._under_way) for handlers in generic_rpc_handlers]
+            [
+                _Observing(handlers, self._names_requests, self._under_way, self._is_full)
+                for handlers in generic_rpc_handlers
+            ]
         )
 
     def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
@@ -93,16 +104,26 @@ class Observed:
 class _Observing(grpc.GenericRpcHandler):
     """Finds the handler of a call among others and wraps it; the wrapping is kept."""
 
-    def __init__(self, handlers: grpc.GenericRpcHandler, names_requests: bool, under_way: UnderWay | None) -> None:
+    def __init__(
+        self,
+        handlers: grpc.GenericRpcHandler,
+        names_requests: bool,
+        under_way: UnderWay | None,
+        is_full: Mapping[str, IsFull],
+    ) -> None:
         self._handlers = handlers
         self._under_way = under_way
+        self._is_full = is_full
         self._names_requests = names_requests
         self._watched: dict[str, Any] = {}
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
         """Return the handler of a call, or None; called once for each call, in the call's own task."""
-        requests.begin(handler_call_details.invocation_metadata, mints=self._names_requests)
         method = handler_call_details.method
+        is_full = self._is_full.get(method)
+        if is_full is not None and is_full():
+            return _NO_HOPE
+        requests.begin(handler_call_details.invocation_metadata, mints=self._names_requests)
         watched = self._watched.get(method)
         if watched is not None:
             return watched if self._under_way is None or self._under_way.enter() else _NO_PLACE

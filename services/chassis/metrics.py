@@ -52,7 +52,7 @@ POOL_CONNECTIONS_MAX: Final = Gauge(
 )
 TURNED_AWAY_CALLS: Final = Counter(
     "hivecore_turned_away_calls_total",
-    "How many calls found no place, or were ended because their request did not come, and which?",
+    "How many calls found no place, came while every queue was full, or were ended because no request came?",
     ["cause"],
 )
 FILE_IN_FORCE: Final = Gauge(

@@ -11,7 +11,7 @@ import os
 import signal
 import stat
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -45,16 +45,21 @@ class Server:
         *,
         names_requests: bool = False,
         under_way: bounds.UnderWay | None = None,
+        is_full: Mapping[str, bounds.IsFull] | None = None,
     ) -> None:
         """Describe a server; it speaks plain text without an identity.
 
         `names_requests`: this is the public door, where requests without a name get one. `under_way`
-        has other bounds than the usual.
+        has other bounds than the usual. `is_full` tells, by a method's full name (`/package.Service/Method`),
+        when its calls are turned away unread.
         """
         options = (*bounds.SERVER_OPTIONS, bounds.connections_option())
         self._server = grpc.aio.server(options=options)
         self.server: Any = Observed(
-            self._server, names_requests=names_requests, under_way=under_way or bounds.UnderWay()
+            self._server,
+            names_requests=names_requests,
+            under_way=under_way or bounds.UnderWay(),
+            is_full=is_full,
         )
         """Servicers are added to this, before `serve`."""
         self._settings = settings

@@ -8,8 +8,9 @@ import os
 import secrets
 import time
 from pathlib import Path
+from typing import Final
 
-from hivecore.gateway.v1 import bank_pb2_grpc
+from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
 
 from services.chassis import logs, metrics, process, settings, tracing
 from services.chassis.directory_cache import DirectoryCache
@@ -41,6 +42,8 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.trail import AuditTrail
 from services.gateway.transfers import Posting
 
+SERVICE: Final = bank_pb2.DESCRIPTOR.services_by_name["Bank"].full_name
+
 
 async def main() -> None:
     """Serve until told to stop."""
@@ -56,10 +59,10 @@ async def main() -> None:
         options.call_transfers_max,
         options.full_call_transfers,
         options.calls_in_flight_max,
+        options.queue_seconds_max,
     )
 
     identity = Identity.among_services(options)
-    server = Server(options, _public_identity(options), names_requests=True)
     directory = DirectoryCache(options.account_address, identity)
     account_service = AccountService(options.account_address, identity)
     ownership = Ownership(account_service, options.owners_cached_max)
@@ -84,9 +87,11 @@ async def main() -> None:
         Cataloguing(account_service, products, customers),
         AuditTrail(directory, page_tokens),
     )
+    is_full = {f"/{SERVICE}/PostTransfer": posting.is_full, f"/{SERVICE}/PostTransfers": posting.is_full}
+    server = Server(options, _public_identity(options), names_requests=True, is_full=is_full)
     bank_pb2_grpc.add_BankServicer_to_server(service, server.server)
     try:
-        await server.serve(["hivecore.gateway.v1.Bank"], prepare=products.start)
+        await server.serve([SERVICE], prepare=products.start)
     finally:
         await posting.close()
         await books.close()

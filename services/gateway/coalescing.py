@@ -3,16 +3,18 @@
 Each shard has lanes. What arrives while nothing of its lane is under way leaves at once; what arrives
 meanwhile leaves together, in the order of arrival, when the call under way is answered or when enough
 of it waits to fill a call of its own. There is no timer: an idle bank sends a single transfer alone.
-Lanes keep what waits for a peer shard from holding up what does not. Every wait is bounded: a full
-queue refuses at once, so does a long one whom it would answer too late, and a caller's deadline answers
-that caller even when a call to the ledger hangs.
+Lanes keep what waits for a peer shard from holding up what does not. Every wait is bounded: a queue that
+is full, or so long that it would be waited in for more than `wait_seconds_max`, refuses at once, so does one
+whom it would answer too late, and a caller's deadline answers that caller even when a call to the ledger
+hangs. A ledger that is slow gets fewer calls at a time: what is under way is waited for as well.
 
 Never here: what is carried, or which errors are worth another attempt.
 """
 
 import asyncio
+import math
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Final, Generic, TypeVar
@@ -26,6 +28,11 @@ Answer = TypeVar("Answer")
 
 RETRY_AFTER_SECONDS_MIN: Final = 0.05
 RETRY_AFTER_SECONDS_MAX: Final = 5.0
+
+CALL_SECONDS_WANTED: Final = 0.5
+"""Longer calls are made fewer at a time."""
+CALLS_IN_FLIGHT_MIN: Final = 2
+"""However slow a ledger is: one is under way while the next one waits there."""
 
 Send = Callable[[int, list[Load], float], Awaitable[Sequence[Answer | errors.BankError]]]
 """Carries loads to a shard by a deadline (loop time): one answer or error for each."""
@@ -43,6 +50,8 @@ class Bounds:
     """Items that are worth a call of their own while others are under way."""
     calls_in_flight_max: int
     """Calls of one lane at the same time."""
+    wait_seconds_max: float
+    """How long a call's worth of items or more may wait for a call slot, as estimated."""
 
 
 class _Parcel(Generic[Load, Answer]):
@@ -114,8 +123,8 @@ class Coalescer(Generic[Load, Answer]):
         """Carry a load of `size` items to a shard and return its own answer, by `deadline` (loop time).
 
         Raises what the ledger raised for the call it shared or for this load alone; `Overloaded`
-        (QUEUE_FULL: no room, or no hope of an answer in time) or `DeadlinePassed` when nothing was sent; `late` when it was sent and the
-        deadline came first.
+        (QUEUE_FULL: no room, too long a queue, or no hope of an answer in time) or `DeadlinePassed` when nothing was
+        sent; `late` when it was sent and the deadline came first.
         """
         shard = self._shards.get(shard_id)
         if shard is None:
@@ -123,14 +132,7 @@ class Coalescer(Generic[Load, Answer]):
         if deadline <= self._loop.time():
             shard.deadline_metric.inc(size)
             raise _passed()
-        if shard.queued_items and shard.queued_items + size > self._bounds.queued_items_max:
-            shard.full_metric.inc(size)
-            raise self._overloaded(shard)
-        if (
-            shard.queued_items >= self._bounds.call_items_max
-            and self._wait_seconds(shard) > deadline - self._loop.time()
-        ):
-            # It would wait until nobody wants its answer, in the way of those that can still be answered.
+        if self._is_full(shard, size, deadline - self._loop.time()):
             shard.full_metric.inc(size)
             raise self._overloaded(shard)
         lane = shard.lanes.get(lane_id)
@@ -156,6 +158,11 @@ class Coalescer(Generic[Load, Answer]):
             raise answer.with_traceback(None)  # Shared by the callers of one call: no tail of theirs.
         return answer
 
+    def is_full(self, shard_ids: Callable[[], Iterable[int]]) -> bool:
+        """Tell whether each of the bank's shards refuses whatever comes; they are asked for once one does."""
+        full = {shard.shard_id for shard in self._shards.values() if self._is_full(shard, 1, math.inf)}
+        return bool(full) and full.issuperset(shard_ids())
+
     async def close(self) -> None:
         """Give up the calls under way; their callers get `late`."""
         calls = list(self._calls)
@@ -165,21 +172,28 @@ class Coalescer(Generic[Load, Answer]):
 
     def _wake(self, shard: _Shard[Load, Answer], lane: _Lane[Load, Answer]) -> None:
         """Let what waits leave, once everything that arrives in this turn of the loop is there."""
-        if not lane.is_woken and self._may_depart(lane):
+        if not lane.is_woken and self._may_depart(shard, lane):
             lane.is_woken = True
             self._loop.call_soon(self._depart, shard, lane)
 
-    def _may_depart(self, lane: _Lane[Load, Answer]) -> bool:
+    def _may_depart(self, shard: _Shard[Load, Answer], lane: _Lane[Load, Answer]) -> bool:
         """Tell whether the lane is idle, or enough waits in it and it has room for one more call."""
         calls = lane.calls_in_flight
         return not calls or (
-            calls < self._bounds.calls_in_flight_max and lane.waiting_items >= self._bounds.full_call_items
+            lane.waiting_items >= self._bounds.full_call_items and calls < self._calls_in_flight_max(shard)
         )
+
+    def _calls_in_flight_max(self, shard: _Shard[Load, Answer]) -> int:
+        """Tell how many calls of one lane a shard gets at a time, by how long they took lately."""
+        usual = self._bounds.calls_in_flight_max
+        if shard.call_seconds <= CALL_SECONDS_WANTED:
+            return usual
+        return min(usual, max(CALLS_IN_FLIGHT_MIN, int(usual * CALL_SECONDS_WANTED / shard.call_seconds)))
 
     def _depart(self, shard: _Shard[Load, Answer], lane: _Lane[Load, Answer]) -> None:
         """Send what waits, as far as it may leave now."""
         lane.is_woken = False
-        while lane.waiting and self._may_depart(lane):
+        while lane.waiting and self._may_depart(shard, lane):
             parcels = self._load_up(shard, lane)
             if not parcels:
                 return
@@ -238,14 +252,26 @@ class Coalescer(Generic[Load, Answer]):
     def _expire(self, parcel: _Parcel[Load, Answer]) -> None:
         parcel.settle(self._late() if parcel.is_sent else _passed())
 
+    def _is_full(self, shard: _Shard[Load, Answer], size: int, seconds: float) -> bool:
+        """Tell whether a load of so many items has no room, or no hope of an answer within so many seconds."""
+        bounds = self._bounds
+        if shard.queued_items and shard.queued_items + size > bounds.queued_items_max:
+            return True
+        if shard.queued_items < bounds.call_items_max:
+            return False
+        # It would wait until nobody wants its answer, in the way of those that can still be answered.
+        wait_seconds = self._wait_seconds(shard)
+        return wait_seconds > bounds.wait_seconds_max or wait_seconds + shard.call_seconds > seconds
+
     def _wait_seconds(self, shard: _Shard[Load, Answer]) -> float:
-        """Estimate the time that the calls ahead of a new load take."""
-        calls_ahead = 1 + shard.queued_items / self._bounds.call_items_max / self._bounds.calls_in_flight_max
+        """Estimate how long a new load waits for a call slot."""
+        calls_ahead = shard.queued_items / self._bounds.call_items_max / self._calls_in_flight_max(shard)
         return calls_ahead * shard.call_seconds
 
     def _overloaded(self, shard: _Shard[Load, Answer]) -> errors.Overloaded:
         """Refuse, with the time that the calls ahead will roughly take as the retry hint."""
-        seconds = min(max(self._wait_seconds(shard), RETRY_AFTER_SECONDS_MIN), RETRY_AFTER_SECONDS_MAX)
+        seconds = self._wait_seconds(shard) + shard.call_seconds
+        seconds = min(max(seconds, RETRY_AFTER_SECONDS_MIN), RETRY_AFTER_SECONDS_MAX)
         return errors.Overloaded("QUEUE_FULL", "too much waits for this shard; nothing was sent", seconds)
 
 

@@ -130,17 +130,17 @@ def read_reversal(request: bank_pb2.ReverseTransferRequest) -> Reversal:
     return Reversal(payer, original_id, transfer_id, request.amount_minor, flags, reference)
 
 
-def reversing(asked: Reversal, original: ledger_pb2.TransferRecord, *, is_crossing: bool) -> Transfers:
+def reversing(asked: Reversal, original: ledger_pb2.TransferRecord) -> Transfers:
     """Write the transfer that gives a posted one back: its legs the other way round, the last one first.
 
-    So money that a leg passed on is back before it is asked for. Fees stay; of a crossing only the first leg comes back, the others on the payer's shard stay. Raises
-    `Refused`: ORIGINAL_NOT_POSTED, and REVERSAL_MISMATCH for a part of several legs.
+    So money that a leg passed on is back before it is asked for. Fees stay. Raises `Refused`:
+    ORIGINAL_NOT_POSTED, and REVERSAL_MISMATCH for a part of several legs.
     """
     metadata = {"transfer_id": identifiers.uuid_text(asked.transfer_id)}
     if original.outcome != ledger_pb2.OUTCOME_POSTED:
         raise wire.refused(Refusal.ORIGINAL_NOT_POSTED, metadata)
     asked_for = [leg for leg in original.legs if not leg.is_fee]
-    first, *further = asked_for[:1] if is_crossing else asked_for[::-1]
+    first, *further = reversed(asked_for)
     if further and asked.amount_minor not in {0, sum(leg.amount_minor for leg in asked_for)}:
         raise wire.refused(Refusal.REVERSAL_MISMATCH, metadata)
     return Transfers(

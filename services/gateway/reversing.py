@@ -42,13 +42,7 @@ class Reversals:
         asked = commands.read_reversal(request)
         original = await self._original(caller, asked, deadline)
         await self._books.settle(original, deadline)
-        shard_of = self._directory.current.shard_of_account
-        first, *further = original.legs
-        home = shard_of(first.debit_account)
-        spans = any(shard_of(side) != home for leg in further for side in (leg.debit_account, leg.credit_account))
-        transfers = commands.reversing(
-            asked, original, is_crossing=not spans and shard_of(first.credit_account) != home
-        )
+        transfers = commands.reversing(asked, original)
         shown = bank_pb2.Transfer(reference=asked.reference)
         return await self._posting.post_read(caller, shown, transfers, None, deadline)
 

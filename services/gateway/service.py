@@ -1,7 +1,8 @@
 """The public door: `hivecore.gateway.v1.Bank`, one method per call.
 
 Each method admits its caller, then hands on. The order of checks is the same everywhere: token, scope,
-the channel's allowance, the request's shape, ownership, routing, the books. What they raise becomes a status in the chassis.
+the channel's allowance, the request's shape, ownership, routing, the books. Before all of them, and before the
+request is read, a transfer is turned away while every shard's queue is full. What they raise becomes a status in the chassis.
 Never here: any of that itself.
 """
 

@@ -60,7 +60,10 @@ class GatewaySettings(ServiceSettings):
     full_call_transfers: int = Field(default=250, ge=1)
     """Transfers that are worth a call of their own while others of their shard and lane are under way."""
     calls_in_flight_max: int = Field(default=4, ge=1, le=64)
-    """Calls to a ledger at the same time, for each shard and lane."""
+    """Calls to a ledger at the same time, for each shard and lane; fewer while they take long."""
+    queue_seconds_max: float = Field(default=0.5, gt=0, le=60)
+    """How long transfers may wait for their turn at one shard, as estimated; beyond, callers are refused at once with
+    QUEUE_FULL."""
     owners_cached_max: int = Field(default=200_000, ge=1, le=10_000_000)
     """Accounts whose owner is remembered."""
     products_cached_max: int = Field(default=1_000_000, ge=1, le=100_000_000)

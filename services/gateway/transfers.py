@@ -15,6 +15,7 @@ from hivecore.gateway.v1 import bank_pb2
 from hivecore.ledger.v1 import ledger_pb2
 
 from services.chassis import logs
+from services.chassis.bounds import RETRY_SECONDS
 from services.chassis.directory_cache import DirectoryCache
 from services.domain import errors, identifiers, limits
 from services.domain.directory import Directory
@@ -68,6 +69,10 @@ class Posting:
             "PostTransfers", self._send, bounds, peers.outcome_unknown
         )
 
+    def is_full(self) -> bool:
+        """Tell whether every shard refuses whatever comes."""
+        return self._coalescer.is_full(lambda: (shard.shard_id for shard in self._directory.current.shards))
+
     async def post_one(self, caller: Caller, asked: bank_pb2.Transfer, deadline: float) -> bank_pb2.Transfer:
         """Post one transfer by `deadline` (loop time). Raises `BankError`, also when it is refused."""
         transfers, faults = await self.read((asked,), lambda _: "transfer")
@@ -117,7 +122,10 @@ class Posting:
     async def post_many(
         self, caller: Caller, asked: Sequence[bank_pb2.Transfer], deadline: float
     ) -> bank_pb2.PostTransfersResponse:
-        """Post transfers, each on its own, by `deadline` (loop time)."""
+        """Post transfers, each on its own, by `deadline` (loop time). Raises `Overloaded` when none would be taken."""
+        if self.is_full():
+            # Since its first bytes came; one answer costs less than one for each of thousands.
+            raise errors.Overloaded("QUEUE_FULL", "too much waits everywhere; nothing was sent", RETRY_SECONDS)
         validation.check_count(len(asked), limits.TRANSFERS_PER_CALL_MAX, "TRANSFERS_COUNT_INVALID", "transfers")
         transfers, faults = await self.read(asked, lambda place: f"transfers[{place}]")
         if len(transfers.further_legs) > limits.LEGS_PER_CALL_MAX:

@@ -169,7 +169,11 @@ def _route(read: Transfers, shard_id: int, shard_by_slot: Sequence[int]) -> None
         if shard_by_slot[account // SLOT_DIVISOR] != shard_id:
             read.errors[place] = PlaceError.WRONG_SHARD
     for place, legs in read.further_legs.items():
-        if any(shard_by_slot[account // SLOT_DIVISOR] != shard_id for leg in legs for account in leg[:2]):
+        special = read.specials.get(place)
+        sides = [account for leg in legs for account in leg[:2]]
+        if special is not None and special.original_id is not None:
+            sides += [read.debit_accounts[place], read.credit_accounts[place]]
+        if any(shard_by_slot[account // SLOT_DIVISOR] != shard_id for account in sides):
             _span(read, place, shard_id, shard_by_slot)
 
 

@@ -44,9 +44,11 @@ class Room(ledger_pb2_grpc.LedgerServicer):
 
 
 @asynccontextmanager
-async def _serving(identity: Identity | None = None, **limits: Any) -> AsyncIterator[tuple[str, Room]]:
+async def _serving(
+    identity: Identity | None = None, is_full: bounds.IsFull = lambda: False, **limits: Any
+) -> AsyncIterator[tuple[str, Room]]:
     room = Room()
-    server = Server(ServiceSettings(), identity, under_way=UnderWay(**limits))
+    server = Server(ServiceSettings(), identity, under_way=UnderWay(**limits), is_full={METHOD: is_full})
     ledger_pb2_grpc.add_LedgerServicer_to_server(room, server.server)
     serving = asyncio.create_task(server.serve([SERVICE]))
     async with asyncio.timeout(10):
@@ -265,6 +267,18 @@ async def test_callers_who_go_away_before_they_ask_leave_their_places_free() -> 
                 silent = [_silent_call(channel) for _ in range(10)]
                 await asyncio.gather(*(call.wait_for_connection() for call in silent))
         await _becomes_answered(address)
+
+
+async def test_while_a_method_is_full_its_calls_are_turned_away_before_their_requests_come_and_no_others() -> None:
+    full = True
+    async with _serving(is_full=lambda: full) as (address, _), clients.channel(address) as channel:
+        silent = _silent_call(channel)
+        assert await _code(silent) is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert await silent.details() == "too much waits everywhere; the request was not read"
+        health = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
+        assert health.status == health_pb2.HealthCheckResponse.SERVING
+        full = False
+        assert await _is_answered(address)
 
 
 async def test_watches_have_a_bound_of_their_own_and_leave_calls_alone() -> None:

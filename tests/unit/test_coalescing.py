@@ -7,7 +7,7 @@ import pytest
 
 from services.domain import errors
 from services.domain.errors import BankError
-from services.gateway.coalescing import Bounds, Coalescer
+from services.gateway.coalescing import CALL_SECONDS_WANTED, Bounds, Coalescer
 
 LATE = errors.OutcomeUnknown("OUTCOME_UNKNOWN", "no answer came")
 FAR = 60.0
@@ -44,10 +44,12 @@ async def _settled() -> None:
 class Bench:
     """A coalescer, the ledger behind it and the callers before it."""
 
-    def __init__(self, *, queued: int = 100, together: int = 10, full: int = 4, in_flight: int = 1) -> None:
+    def __init__(
+        self, *, queued: int = 100, together: int = 10, full: int = 4, in_flight: int = 1, patience: float = FAR
+    ) -> None:
         self.ledger = Ledger()
         self.coalescer: Coalescer[str, str] = Coalescer(
-            "Test", self.ledger.send, Bounds(queued, together, full, in_flight), lambda: LATE
+            "Test", self.ledger.send, Bounds(queued, together, full, in_flight, patience), lambda: LATE
         )
 
     def submit(
@@ -326,3 +328,56 @@ async def test_who_would_be_answered_too_late_is_refused_at_once_and_who_can_wai
         bench.ledger.answer(call)
     assert await asyncio.gather(*callers, patient) == ["A", "B", "C", "E"]
     assert "d" not in [load for loads in bench.ledger.loads for load in loads]
+
+
+async def test_a_queue_that_would_be_waited_in_for_too_long_refuses_whoever_comes() -> None:
+    bench = Bench(together=2, full=9, patience=0.9)
+    callers = [bench.submit("a")]
+    await _settled()
+    bench.coalescer._shards[1].call_seconds = 1.0
+    callers += [bench.submit("b"), bench.submit("c")]
+    await _settled()
+    assert await _reason(bench.submit("d", seconds=FAR)) == "QUEUE_FULL"
+    for call in range(2):
+        bench.ledger.answer(call)
+        await _settled()
+    assert await asyncio.gather(*callers) == ["A", "B", "C"]
+
+
+async def test_all_is_full_only_when_every_shard_of_the_bank_is() -> None:
+    bench = Bench(queued=1)
+    assert not bench.coalescer.is_full(lambda: ())
+    callers = []
+    for shard in (1, 2):
+        assert not bench.coalescer.is_full(lambda: (1, 2))
+        for load in "ab":
+            callers.append(bench.submit(load, shard=shard))
+            await _settled()
+    assert bench.coalescer.is_full(lambda: (1, 2))
+    assert not bench.coalescer.is_full(lambda: (1, 2, 3))
+    bench.ledger.answer(0)
+    await _settled()
+    assert not bench.coalescer.is_full(lambda: (1, 2))
+    bench.ledger.answer(1)
+    await _settled()
+    for call in (2, 3):
+        bench.ledger.answer(call)
+    assert await asyncio.gather(*callers) == ["A", "B", "A", "B"]
+
+
+async def test_a_slow_ledger_gets_fewer_calls_at_a_time() -> None:
+    bench = Bench(full=1, in_flight=4)
+    callers = [bench.submit("a")]
+    await _settled()
+    bench.coalescer._shards[1].call_seconds = 2 * CALL_SECONDS_WANTED
+    for load in "bcd":
+        callers.append(bench.submit(load))
+        await _settled()
+    assert bench.ledger.loads == [["a"], ["b"]]
+    bench.coalescer._shards[1].call_seconds = 0.0
+    bench.ledger.answer(0)
+    await _settled()
+    assert bench.ledger.loads == [["a"], ["b"], ["c", "d"]]
+    for call in (1, 2):
+        bench.ledger.answer(call)
+    assert await asyncio.gather(*callers) == ["A", "B", "C", "D"]

@@ -74,11 +74,11 @@ async def free_of_charge(*_: Any) -> dict[int, errors.BankError]:
 
 
 async def _reverse(shards: Shards) -> bank_pb2.Transfer:
-    posting = Posting(shards, Ownership(None, 1), free_of_charge, Bounds(9, 9, 9, 1))  # type: ignore[arg-type]
+    posting = Posting(shards, Ownership(None, 1), free_of_charge, Bounds(9, 9, 9, 1, 60.0))  # type: ignore[arg-type]
     name = f"accounts/{PAYER:016d}/transfers/{ORIGINAL}"
     request = bank_pb2.ReverseTransferRequest(name=name, transfer_id=str(UUID(int=8)))
     deadline = asyncio.get_running_loop().time() + 5
-    books = Books(shards, None, None, Bounds(9, 9, 9, 1))  # type: ignore[arg-type]
+    books = Books(shards, None, None, Bounds(9, 9, 9, 1, 60.0))  # type: ignore[arg-type]
     return await Reversals(shards, books, posting).reverse(TELLER, request, deadline)  # type: ignore[arg-type]
 
 

@@ -98,7 +98,7 @@ async def free_of_charge(*_: Any) -> dict[int, BankError]:
 
 
 def _posting(shards: Shards) -> Posting:
-    return Posting(shards, Ownership(None, 1), free_of_charge, Bounds(1000, 1000, 1000, 1))  # type: ignore[arg-type]
+    return Posting(shards, Ownership(None, 1), free_of_charge, Bounds(1000, 1000, 1000, 1, 60.0))  # type: ignore[arg-type]
 
 
 def _account(slot: int, serial: int = 1) -> str:
@@ -276,7 +276,7 @@ async def test_places_are_right_however_a_long_call_is_sliced() -> None:
     count = 2 * SLICE_TRANSFERS + 3
     bad = {0, SLICE_TRANSFERS - 1, SLICE_TRANSFERS, count - 1}
     asked = [_transfer(number, A, B, 0 if number in bad else 1) for number in range(count)]
-    response = await Posting(shards, Ownership(None, 1), free_of_charge, Bounds(2000, 2000, 1, 1)).post_many(  # type: ignore[arg-type]
+    response = await Posting(shards, Ownership(None, 1), free_of_charge, Bounds(2000, 2000, 1, 1, 60.0)).post_many(  # type: ignore[arg-type]
         NOBODY_SPECIAL, asked, _deadline()
     )
     assert {place for place, result in enumerate(response.results) if result.HasField("error")} == bad

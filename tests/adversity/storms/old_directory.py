@@ -3,16 +3,19 @@
 Everything else it passes on, byte for byte, to the real one.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any, Self
 
 import grpc
 from hivecore.account.v1 import account_pb2, account_pb2_grpc
 
-from services.chassis import clients
+from services.chassis import children, clients
 
 SERVICE = account_pb2.DESCRIPTOR.services_by_name["Accounts"].full_name
 DEADLINE_SECONDS = 5.0
+ANSWERS_SECONDS_MAX = 30.0
 
 
 class OldDirectory(grpc.GenericRpcHandler):
@@ -26,9 +29,7 @@ class OldDirectory(grpc.GenericRpcHandler):
 
     async def __aenter__(self) -> Self:
         self._channel = clients.channel(self._account)
-        stub = account_pb2_grpc.AccountsStub(self._channel)
-        true = await stub.GetDirectory(account_pb2.GetDirectoryRequest(), timeout=DEADLINE_SECONDS, wait_for_ready=True)
-        self._old = outdated(true)
+        self._old = outdated(await self._true())
         self._server = grpc.aio.server()
         self._server.add_generic_rpc_handlers((self,))
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
@@ -38,6 +39,17 @@ class OldDirectory(grpc.GenericRpcHandler):
     async def __aexit__(self, *_: object) -> None:
         await self._server.stop(0)
         await self._channel.close()
+
+    async def _true(self) -> account_pb2.Directory:
+        """Ask for the directory until there is one: another fault may keep the account service from its database."""
+        stub = account_pb2_grpc.AccountsStub(self._channel)
+        async with asyncio.timeout(ANSWERS_SECONDS_MAX):
+            while True:
+                with suppress(grpc.aio.AioRpcError):
+                    return await stub.GetDirectory(
+                        account_pb2.GetDirectoryRequest(), timeout=DEADLINE_SECONDS, wait_for_ready=True
+                    )
+                await asyncio.sleep(children.POLL_SECONDS)
 
     def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
         """Answer one method, by its name."""
