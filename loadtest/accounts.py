@@ -39,8 +39,8 @@ async def open_accounts(
 ) -> list[str]:
     """Open `count` customers with one funded account each; return the account numbers.
 
-    Without a product they get the bank's default, if it has one. `progress` hears how many there are and after how many seconds. Raises OpeningFailed and
-    grpc.aio.AioRpcError.
+    Without a product they get the bank's default, if it has one. `progress` hears how many there are and
+    after how many seconds. Raises OpeningFailed and grpc.aio.AioRpcError.
     """
     numbers: list[str] = []
     began = time.monotonic()
