@@ -130,10 +130,11 @@ def read_reversal(request: bank_pb2.ReverseTransferRequest) -> Reversal:
     return Reversal(payer, original_id, transfer_id, request.amount_minor, flags, reference)
 
 
-def reversing(asked: Reversal, original: ledger_pb2.TransferRecord) -> Transfers:
+def reversing(asked: Reversal, original: ledger_pb2.TransferRecord, home_id: int = 0) -> Transfers:
     """Write the transfer that gives a posted one back: its legs the other way round, the last one first.
 
-    So money that a leg passed on is back before it is asked for. Fees stay. Raises `Refused`:
+    So money that a leg passed on is back before it is asked for. Fees stay. `home_id` is the shard that
+    decided the original, when that is not its first payer's. Raises `Refused`:
     ORIGINAL_NOT_POSTED, and REVERSAL_MISMATCH for a part of several legs.
     """
     metadata = {"transfer_id": identifiers.uuid_text(asked.transfer_id)}
@@ -153,7 +154,7 @@ def reversing(asked: Reversal, original: ledger_pb2.TransferRecord) -> Transfers
         further_legs=[
             FurtherLeg(0, leg.credit_account, leg.debit_account, leg.amount_minor, leg.currency) for leg in further
         ],
-        specials={0: Special(original_id=asked.original_id, flags=asked.flags)},
+        specials={0: Special(original_id=asked.original_id, flags=asked.flags, home_id=home_id)},
     )
 
 

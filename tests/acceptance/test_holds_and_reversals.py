@@ -263,6 +263,11 @@ async def test_payees_here_and_there_are_paid_together_and_give_it_back_together
     assert [each.amount_minor for each in reversal.legs] == ([30, 20, 500] if is_far_first else [500, 20, 30])
     assert (await standing(world, account))[0] == 1_000
     assert await refused(world, "ReverseTransfer", reverse(posted)) == "REVERSAL_EXCEEDS_ORIGINAL"
+    paid_again = await world.ask("ReverseTransfer", reverse(reversal))
+    assert [each.amount_minor for each in paid_again.legs] == [each.amount_minor for each in posted.legs]
+    assert (await standing(world, account))[0] == 450
+    await world.ask("ReverseTransfer", reverse(paid_again))
+    assert (await standing(world, account))[0] == 1_000
 
 
 # Reversals
