@@ -4,6 +4,7 @@ Opening goes through the public door like everybody's; only which slot lives on 
 of the account service, since the public door does not tell.
 """
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -16,6 +17,8 @@ from hivecore.gateway.v1 import bank_pb2
 from loadtest.client import CHANNEL_OPTIONS, DEADLINE_SECONDS, Access, Client
 
 ACCOUNTS_PER_CALL: Final = 4_000
+CALLS_IN_FLIGHT: Final = 3
+"""While one process of the bank works for one call, another works for the next."""
 FUNDING_MINOR: Final = 1_000_000_00
 """What each account starts with: a run cannot spend it."""
 
@@ -27,22 +30,39 @@ class OpeningFailed(Exception):
 
 
 async def open_accounts(
-    access: Access, count: int, currency_code: str, progress: Callable[[int, float], None] = lambda _, __: None
+    access: Access,
+    count: int,
+    currency_code: str,
+    progress: Callable[[int, float], None] = lambda _, __: None,
+    *,
+    product_code: str = "",
 ) -> list[str]:
     """Open `count` customers with one funded account each; return the account numbers.
 
-    `progress` hears how many there are and after how many seconds. Raises OpeningFailed and
-    grpc.aio.AioRpcError.
+    Without a product they get the bank's default, if it has one. `progress` hears how many there are and
+    after how many seconds. Raises OpeningFailed and grpc.aio.AioRpcError.
     """
     numbers: list[str] = []
     began = time.monotonic()
+    counts = iter([ACCOUNTS_PER_CALL] * (count // ACCOUNTS_PER_CALL) + [count % ACCOUNTS_PER_CALL])
+
+    async def open_some(client: Client) -> None:
+        for some in counts:
+            if some:
+                customers = await _open_customers(client, some)
+                opened = await _open_accounts(client, customers, currency_code, product_code)
+                await _fund(client, opened, currency_code)
+                numbers.extend(opened)
+                progress(len(numbers), time.monotonic() - began)
+
     async with Client(access) as client:
-        while len(numbers) < count:
-            customers = await _open_customers(client, min(ACCOUNTS_PER_CALL, count - len(numbers)))
-            opened = await _open_accounts(client, customers, currency_code)
-            await _fund(client, opened, currency_code)
-            numbers += opened
-            progress(len(numbers), time.monotonic() - began)
+        tasks = [asyncio.ensure_future(open_some(client)) for _ in range(CALLS_IN_FLIGHT)]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
     return numbers
 
 
@@ -70,10 +90,12 @@ async def _open_customers(client: Client, count: int) -> list[str]:
     return [_opened(result, "customer").name for result in response.results]
 
 
-async def _open_accounts(client: Client, customers: list[str], currency_code: str) -> list[str]:
+async def _open_accounts(client: Client, customers: list[str], currency_code: str, product_code: str) -> list[str]:
+    product = f"products/{product_code}" if product_code else ""
     requests = [
         bank_pb2.OpenAccountRequest(
-            request_id=str(uuid4()), account=bank_pb2.Account(customer=customer, currency_code=currency_code)
+            request_id=str(uuid4()),
+            account=bank_pb2.Account(customer=customer, currency_code=currency_code, product=product),
         )
         for customer in customers
     ]

@@ -22,6 +22,7 @@ from loadtest.client import POSTED, Access, Client, Outcome
 from loadtest.crew import Crew
 from loadtest.histograms import new_histogram, record
 from loadtest.journal import Journal, Sent
+from loadtest.lean_client import LeanClient
 from loadtest.popularity import Popularity, uniform
 from loadtest.stencil import Stencil
 from loadtest.workload import ID_CHANCE_BITS, Hot, Workload, transfer_id
@@ -112,17 +113,18 @@ class Callers:
         self._stencil = Stencil(load.currency_code)
         # Seeded from the machine: ids must be new in every run, payments need not be.
         self._chance = Random(SystemRandom().getrandbits(128))  # noqa: S311
-        self._client: Client | None = None
+        self._client: LeanClient | None = None
         self._measured = Measured()
         self._told: list[tuple[list[Sent], list[Outcome]]] = []
         """Every call of the run; sorted out when the clock has stopped."""
 
     async def connect(self) -> None:
         """Connect, and see that the token is good. Raises grpc.aio.AioRpcError."""
-        self._client = Client(self._load.access)
         number = next(accounts[0] for accounts in self._load.accounts_by_shard if accounts)
         request = bank_pb2.GetBalanceRequest(name=f"accounts/{number}/balance")
-        await self._client.call(self._client.stub.GetBalance, request)
+        async with Client(self._load.access) as client:
+            await client.call(client.stub.GetBalance, request)
+        self._client = LeanClient(self._load.access)
 
     async def run(self, begin: float) -> None:
         """Call from `begin` (of the monotonic clock) until the measured seconds are over and all is answered."""
@@ -143,7 +145,7 @@ class Callers:
         self._told.clear()
         return measured
 
-    async def _caller(self, client: Client, first: float, end: float) -> None:
+    async def _caller(self, client: LeanClient, first: float, end: float) -> None:
         measured, single = self._measured, self._load.transfers_per_call == 1 and not self._load.bulk
         while time.monotonic() < end:
             transfers = self._next()

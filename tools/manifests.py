@@ -54,12 +54,16 @@ class Bank:
             for name in self.databases
         ]
 
+    def ledgers(self, shard: int) -> list[str]:
+        """Name the ledgers of a shard, each by the name that its peers call and its certificate has."""
+        return [f"ledger-{shard}-{place}.ledger-{shard}" for place in range(LEDGERS_PER_SHARD)]
+
     def account_environment(self) -> list[dict[str, object]]:
         """Tell the account service every shard: its database, its ledgers, its quota."""
         shards = {
             str(number): {
                 "dsn": self.dsn(f"shard-{number}", "account"),
-                "ledgers": [f"ledger-{number}-{place}.ledger-{number}:50051" for place in range(LEDGERS_PER_SHARD)],
+                "ledgers": [f"{name}:50051" for name in self.ledgers(number)],
                 **shard,
             }
             for number, shard in self.shards.items()
@@ -145,7 +149,9 @@ def manifests(bank: Bank) -> dict[Path, str]:
         )
         for place, (name, database) in enumerate(bank.databases.items())
     }
-    certificates = "---\n".join(_filled("certificate.yaml", shard=number) for number in bank.shards)
+    certificates = "---\n".join(
+        _filled("certificate.yaml", shard=number, names=", ".join(bank.ledgers(number))) for number in bank.shards
+    )
     production |= {"rules.yaml": _rules(), "certificates.yaml": certificates}
     patches = {
         "account.yaml": _patch("Deployment", "apps/v1", "account", bank.account_environment()),

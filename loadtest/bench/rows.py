@@ -28,8 +28,8 @@ class Row:
     in_flight: int
     """Calls, or clients of pgbench, at the same time; of an open loop the most that there were."""
     costs: Costs
-    pgbench_per_s: float = 0.0
-    """The best of pgbench on the same server, that ratios are made to."""
+    runs_per_s: tuple[float, ...] = ()
+    """The rate of each run; the other figures are the best one's, but for the outcomes."""
     shards: int = 0
     """0 for pgbench."""
     accounts: int = 0
@@ -43,7 +43,7 @@ class Row:
     dropped: int = 0
     """Of an open loop: calls that were due and not sent, since too many were unanswered."""
     outcomes: Counter[Outcome] = field(default_factory=Counter)
-    """Of all transfers sent, warm-up included."""
+    """Of all transfers sent in all runs, warm-up included."""
 
     def counts(self) -> dict[str, int]:
         """Count the transfers sent by kind of outcome."""
@@ -52,13 +52,13 @@ class Row:
             counts[outcome.kind] += count
         return counts
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the row of the JSON file."""
+    def to_json(self, pgbench_per_s: float) -> dict[str, Any]:
+        """Give the row of the JSON file, with the ratio to what pgbench did."""
         costs = self.costs
         return {
             "name": self.name,
             "transfers_per_s": round(self.transfers_per_s, 1),
-            "ratio_to_pgbench": round(self.transfers_per_s / self.pgbench_per_s, 3),
+            "ratio_to_pgbench": round(self.transfers_per_s / pgbench_per_s, 3),
             "p50_ms": percentile_ms(self.latencies, 50),
             "p99_ms": percentile_ms(self.latencies, 99),
             "p999_ms": percentile_ms(self.latencies, 99.9),
@@ -81,5 +81,6 @@ class Row:
                 if outcome.kind != POSTED
             },
             "others_share": round(costs.others_share, 3),
-            "pgbench_per_s": round(self.pgbench_per_s, 1),
+            "pgbench_per_s": round(pgbench_per_s, 1),
+            "runs_per_s": [round(rate, 1) for rate in self.runs_per_s],
         }

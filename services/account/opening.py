@@ -53,6 +53,16 @@ class Claim(NamedTuple):
     fingerprint: int
 
 
+class Opener(NamedTuple):
+    """Who asked for an opening, through which channel; both empty when nobody says."""
+
+    channel: str
+    subject: str
+
+
+NOBODY = Opener("", "")
+
+
 class Customer(NamedTuple):
     """A customer's record."""
 
@@ -61,6 +71,9 @@ class Customer(NamedTuple):
     display_name: str
     state: int
     create_time_us: int
+    request_id: bytes = b""
+    """Under which it was opened; empty for what was opened before that was kept."""
+    opener: Opener = NOBODY
 
     @property
     def number(self) -> int:
@@ -79,6 +92,9 @@ class Account(NamedTuple):
     create_time_us: int
     product: Reference = NONE
     """The version that it keeps until it is moved."""
+    request_id: bytes = b""
+    """Under which it was opened; empty for what was opened before that was kept."""
+    opener: Opener = NOBODY
 
     @property
     def number(self) -> int:
@@ -92,10 +108,11 @@ class CustomerWanted(NamedTuple):
     request_id: bytes
     external_reference: str
     display_name: str
+    opener: Opener = NOBODY
 
     @property
     def fingerprint(self) -> int:
-        """The body as a number, without the id."""
+        """The body as a number, without the id and who asks."""
         return _fingerprint(self.external_reference, self.display_name)
 
 
@@ -110,10 +127,11 @@ class AccountWanted(NamedTuple):
     """As asked for; empty for the default."""
     product: Reference | None = NONE
     """What that means now; None when there is no such product."""
+    opener: Opener = NOBODY
 
     @property
     def fingerprint(self) -> int:
-        """The body as a number, without the id and what the product means now."""
+        """The body as a number, without the id, who asks and what the product means now."""
         return _fingerprint(
             self.external_reference, f"{self.customer_number:014d}{self.currency:03d}{self.product_code}"
         )

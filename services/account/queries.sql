@@ -103,35 +103,41 @@ RETURNING slot, last_serial;
 
 -- put_customers --
 -- Returns what was new; records that are there already stay as they are.
-INSERT INTO account.customer (customer_number, external_reference, display_name)
-SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[])
-                AS wanted (customer_number, external_reference, display_name)
+INSERT INTO account.customer (customer_number, external_reference, display_name, request_id, channel, subject)
+SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[])
+                AS wanted (customer_number, external_reference, display_name, request_id, channel, subject)
  ORDER BY customer_number
     ON CONFLICT (customer_number) DO NOTHING
-RETURNING customer_number, external_reference, display_name, state, create_time;
+RETURNING customer_number, external_reference, display_name, state, create_time, request_id, channel, subject;
 
 -- put_accounts --
 -- Returns what was new; records that are there already stay as they are.
-INSERT INTO account.account (account_number, customer_number, currency, external_reference, product_code, product_version)
-SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::text[], $5::text[], $6::integer[])
-                AS wanted (account_number, customer_number, currency, external_reference, product_code, product_version)
+INSERT INTO account.account (account_number, customer_number, currency, external_reference, product_code, product_version,
+                             request_id, channel, subject)
+SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::smallint[], $4::text[], $5::text[], $6::integer[], $7::uuid[],
+                     $8::text[], $9::text[])
+                AS wanted (account_number, customer_number, currency, external_reference, product_code, product_version,
+                           request_id, channel, subject)
  ORDER BY account_number
     ON CONFLICT (account_number) DO NOTHING
-RETURNING account_number, customer_number, currency, external_reference, state, create_time, product_code, product_version;
+RETURNING account_number, customer_number, currency, external_reference, state, create_time, product_code, product_version,
+          request_id, channel, subject;
 
 -- get_customers --
-SELECT customer_number, external_reference, display_name, state, create_time
+SELECT customer_number, external_reference, display_name, state, create_time, request_id, channel, subject
   FROM account.customer WHERE customer_number = ANY ($1::bigint[]);
 
 -- get_accounts --
-SELECT account_number, customer_number, currency, external_reference, state, create_time, product_code, product_version
+SELECT account_number, customer_number, currency, external_reference, state, create_time, product_code, product_version,
+       request_id, channel, subject
   FROM account.account WHERE account_number = ANY ($1::bigint[]);
 
 -- active_customers --
 SELECT customer_number FROM account.customer WHERE customer_number = ANY ($1::bigint[]) AND state = 2;
 
 -- list_accounts --
-SELECT account_number, customer_number, currency, external_reference, state, create_time, product_code, product_version
+SELECT account_number, customer_number, currency, external_reference, state, create_time, product_code, product_version,
+       request_id, channel, subject
   FROM account.account WHERE customer_number = $1 AND account_number > $2 ORDER BY account_number LIMIT $3;
 
 -- activate_customers --
@@ -150,13 +156,14 @@ DELETE FROM account.account WHERE account_number = ANY ($1::bigint[]) AND state 
 
 -- stale_customers --
 -- Customers left half-opened for longer than $1 seconds, oldest first.
-SELECT customer_number, external_reference, display_name, state, create_time
+SELECT customer_number, external_reference, display_name, state, create_time, request_id, channel, subject
   FROM account.customer WHERE state = 1 AND create_time < now() - make_interval(secs => $1)
  ORDER BY create_time LIMIT $2;
 
 -- stale_accounts --
 -- Accounts left half-opened for longer than $1 seconds, oldest first.
-SELECT account_number, customer_number, currency, external_reference, state, create_time, product_code, product_version
+SELECT account_number, customer_number, currency, external_reference, state, create_time, product_code, product_version,
+       request_id, channel, subject
   FROM account.account WHERE state = 1 AND create_time < now() - make_interval(secs => $1)
  ORDER BY create_time LIMIT $2;
 

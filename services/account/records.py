@@ -7,11 +7,11 @@ every statement may be repeated. Never here: the books (`books.py`), the order o
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import starmap
 from typing import Any, Final, NamedTuple
+from uuid import UUID
 
 from services.account.database import Database
-from services.account.opening import Account, AccountWanted, Claim, Customer, CustomerWanted
+from services.account.opening import NOBODY, Account, AccountWanted, Claim, Customer, CustomerWanted, Opener
 from services.account.placing import Kind
 from services.domain import identifiers
 from services.domain.products import NONE, Reference
@@ -77,18 +77,24 @@ class Records:
 
     async def put_customers(self, wants: Mapping[int, CustomerWanted]) -> dict[int, Customer]:
         """Write customers by number, unless they are there, and return them as they are there."""
-        rows = [(number, want.external_reference, want.display_name) for number, want in wants.items()]
-        put = _customers(await self._database.fetch("put_customers", *_columns(rows, 3)))
+        rows = [
+            (number, want.external_reference, want.display_name, UUID(bytes=want.request_id), *want.opener)
+            for number, want in wants.items()
+        ]
+        put = _customers(await self._database.fetch("put_customers", *_columns(rows, 6)))
         there = wants.keys() - put.keys()
         return put | await self.customers(list(there)) if there else put
 
     async def put_accounts(self, wants: Mapping[int, AccountWanted]) -> dict[int, Account]:
         """Write accounts by number, unless they are there, and return them as they are there."""
         rows = [
-            (number, want.customer_number, want.currency, want.external_reference, *(want.product or NONE))
+            (
+                *(number, want.customer_number, want.currency, want.external_reference, *(want.product or NONE)),
+                *(UUID(bytes=want.request_id), *want.opener),
+            )
             for number, want in wants.items()
         ]
-        put = _accounts(await self._database.fetch("put_accounts", *_columns(rows, 6)))
+        put = _accounts(await self._database.fetch("put_accounts", *_columns(rows, 9)))
         there = wants.keys() - put.keys()
         return put | await self.accounts(list(there)) if there else put
 
@@ -144,12 +150,21 @@ def _microseconds(time: datetime) -> int:
 
 
 def _customers(rows: Iterable[Any]) -> dict[int, Customer]:
-    customers = starmap(Customer, ((*facts, _microseconds(time)) for *facts, time in rows))
-    return {customer.customer_number: customer for customer in customers}
+    return {
+        number: Customer(number, reference, name, state, _microseconds(time), *_asked(*asked))
+        for number, reference, name, state, time, *asked in rows
+    }
 
 
 def _accounts(rows: Iterable[Any]) -> dict[int, Account]:
-    accounts = starmap(
-        Account, ((*facts, _microseconds(time), Reference(code, version)) for *facts, time, code, version in rows)
-    )
-    return {account.account_number: account for account in accounts}
+    return {
+        number: Account(
+            *(number, owner, currency, reference, state, _microseconds(time), Reference(code, version)),
+            *_asked(*asked),
+        )
+        for number, owner, currency, reference, state, time, code, version, *asked in rows
+    }
+
+
+def _asked(request_id: UUID | None, channel: str, subject: str) -> tuple[bytes, Opener]:
+    return (b"", NOBODY) if request_id is None else (request_id.bytes, Opener(channel, subject))

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from hivecore.account.v1 import account_pb2
 
-from services.account.opening import MESSAGES, Account, AccountWanted, Customer, CustomerWanted, Refusal
+from services.account.opening import MESSAGES, Account, AccountWanted, Customer, CustomerWanted, Opener, Refusal
 from services.account.partners import NostroAccount
 from services.account.placing import Kind
 from services.account.records import PaymentFile
@@ -30,7 +30,10 @@ def check_count(field: str, count: int) -> None:
 def customers_wanted(request: account_pb2.OpenCustomersRequest) -> list[CustomerWanted]:
     """Read the customers to open. Raises `Malformed`."""
     check_count("items", len(request.items))
-    wants = [CustomerWanted(item.request_id, item.external_reference, item.display_name) for item in request.items]
+    opener = _opener(request)
+    wants = [
+        CustomerWanted(item.request_id, item.external_reference, item.display_name, opener) for item in request.items
+    ]
     for place, want in enumerate(wants):
         _check_request_id(place, want.request_id)
         check_text(f"items[{place}].external_reference", want.external_reference)
@@ -41,8 +44,12 @@ def customers_wanted(request: account_pb2.OpenCustomersRequest) -> list[Customer
 def accounts_wanted(request: account_pb2.OpenAccountsRequest) -> list[AccountWanted]:
     """Read the accounts to open. Raises `Malformed`."""
     check_count("items", len(request.items))
+    opener = _opener(request)
     wants = [
-        AccountWanted(item.request_id, item.customer_number, item.currency, item.external_reference, item.product_code)
+        AccountWanted(
+            *(item.request_id, item.customer_number, item.currency, item.external_reference, item.product_code),
+            opener=opener,
+        )
         for item in request.items
     ]
     for place, want in enumerate(wants):
@@ -52,6 +59,13 @@ def accounts_wanted(request: account_pb2.OpenAccountsRequest) -> list[AccountWan
         if want.currency not in currencies.CODE_BY_NUMBER:
             raise errors.Malformed("CURRENCY_UNKNOWN", f"items[{place}].currency", "not an ISO 4217 number")
     return wants
+
+
+def _opener(request: account_pb2.OpenCustomersRequest | account_pb2.OpenAccountsRequest) -> Opener:
+    """Read who asks. Raises `Malformed`."""
+    check_text("channel", request.channel)
+    check_text("subject", request.subject)
+    return Opener(request.channel, request.subject)
 
 
 def reference_kind(request: account_pb2.FindReferencesRequest) -> Kind:
@@ -124,6 +138,8 @@ def customer(record: Customer) -> account_pb2.Customer:
         external_reference=record.external_reference,
         display_name=record.display_name,
         create_time_us=record.create_time_us,
+        request_id=record.request_id,
+        **record.opener._asdict(),
     )
 
 
@@ -138,6 +154,8 @@ def account(record: Account) -> account_pb2.Account:
         create_time_us=record.create_time_us,
         product_code=record.product.code,
         product_version=record.product.version,
+        request_id=record.request_id,
+        **record.opener._asdict(),
     )
 
 

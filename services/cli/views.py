@@ -33,6 +33,7 @@ def customer_view(customer: bank_pb2.Customer) -> View:
         "external_reference": customer.external_reference,
         "display_name": customer.display_name,
         "create_time": time_text(customer.create_time),
+        **_opened_by(customer),
     }
 
 
@@ -46,7 +47,12 @@ def account_view(account: bank_pb2.Account) -> View:
         "state": bank_pb2.Account.State.Name(account.state),
         "product": account.product.removeprefix("products/").replace("/versions/", " version "),
         "create_time": time_text(account.create_time),
+        **_opened_by(account),
     }
+
+
+def _opened_by(opened: bank_pb2.Customer | bank_pb2.Account) -> View:
+    return {"opened_by": opened.actor, "channel": opened.channel, "request_id": opened.request_id}
 
 
 def balance_view(account_number: str, balance: bank_pb2.Balance, *, is_past: bool = False) -> View:

@@ -66,6 +66,8 @@ class Special(NamedTuple):
     flags: int = 0
     fee_minor_max: int | None = None
     """The most that the caller agrees to be charged; None for any."""
+    home_id: int = 0
+    """The shard that decided what it reverses, when that is not the shard of the account which is paid last."""
 
 
 LIMITS_OVERRIDDEN: Final = 1

@@ -130,17 +130,18 @@ def read_reversal(request: bank_pb2.ReverseTransferRequest) -> Reversal:
     return Reversal(payer, original_id, transfer_id, request.amount_minor, flags, reference)
 
 
-def reversing(asked: Reversal, original: ledger_pb2.TransferRecord, *, is_crossing: bool) -> Transfers:
+def reversing(asked: Reversal, original: ledger_pb2.TransferRecord, home_id: int = 0) -> Transfers:
     """Write the transfer that gives a posted one back: its legs the other way round, the last one first.
 
-    So money that a leg passed on is back before it is asked for. Fees stay; of a crossing only the first leg comes back, the others on the payer's shard stay. Raises
-    `Refused`: ORIGINAL_NOT_POSTED, and REVERSAL_MISMATCH for a part of several legs.
+    So money that a leg passed on is back before it is asked for. Fees stay. `home_id` is the shard that
+    decided the original, when that is not its first payer's. Raises `Refused`:
+    ORIGINAL_NOT_POSTED, and REVERSAL_MISMATCH for a part of several legs.
     """
     metadata = {"transfer_id": identifiers.uuid_text(asked.transfer_id)}
     if original.outcome != ledger_pb2.OUTCOME_POSTED:
         raise wire.refused(Refusal.ORIGINAL_NOT_POSTED, metadata)
     asked_for = [leg for leg in original.legs if not leg.is_fee]
-    first, *further = asked_for[:1] if is_crossing else asked_for[::-1]
+    first, *further = reversed(asked_for)
     if further and asked.amount_minor not in {0, sum(leg.amount_minor for leg in asked_for)}:
         raise wire.refused(Refusal.REVERSAL_MISMATCH, metadata)
     return Transfers(
@@ -153,7 +154,7 @@ def reversing(asked: Reversal, original: ledger_pb2.TransferRecord, *, is_crossi
         further_legs=[
             FurtherLeg(0, leg.credit_account, leg.debit_account, leg.amount_minor, leg.currency) for leg in further
         ],
-        specials={0: Special(original_id=asked.original_id, flags=asked.flags)},
+        specials={0: Special(original_id=asked.original_id, flags=asked.flags, home_id=home_id)},
     )
 
 

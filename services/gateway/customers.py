@@ -45,13 +45,17 @@ class Customers:
         self._restrictions = restrictions
 
     async def open_customers(
-        self, messages: Sequence[bank_pb2.OpenCustomerRequest], paths: Callable[[int], str], deadline: float
+        self,
+        caller: Caller,
+        messages: Sequence[bank_pb2.OpenCustomerRequest],
+        paths: Callable[[int], str],
+        deadline: float,
     ) -> list[bank_pb2.Customer | errors.BankError]:
         """Open customers: one result each."""
         items = [validation.read_customer_opening(message, paths(place)) for place, message in enumerate(messages)]
 
         async def send(good: list[account_pb2.OpenCustomersRequest.Item]) -> Sequence[Any]:
-            request = account_pb2.OpenCustomersRequest(items=good)
+            request = account_pb2.OpenCustomersRequest(items=good, channel=caller.channel, subject=caller.subject)
             return list((await self._account_service.call("OpenCustomers", request, deadline)).results)
 
         return await _each(items, send, lambda result: wire.customer(result.customer))
@@ -68,7 +72,7 @@ class Customers:
         items = [_for_caller(caller, message, paths(place), kept) for place, message in enumerate(messages)]
 
         async def send(good: list[account_pb2.OpenAccountsRequest.Item]) -> Sequence[Any]:
-            request = account_pb2.OpenAccountsRequest(items=good)
+            request = account_pb2.OpenAccountsRequest(items=good, channel=caller.channel, subject=caller.subject)
             return list((await self._account_service.call("OpenAccounts", request, deadline)).results)
 
         return await _each(items, send, lambda result: wire.account(result.account))

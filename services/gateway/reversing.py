@@ -13,7 +13,7 @@ from hivecore.ledger.v1 import ledger_pb2
 from services.chassis.directory_cache import DirectoryCache
 from services.domain import errors, identifiers
 from services.domain.outcomes import Refusal
-from services.gateway import authentication, commands, wire
+from services.gateway import authentication, commands, peers, wire
 from services.gateway.authentication import Caller
 from services.gateway.commands import Reversal
 from services.gateway.peers import Shards
@@ -40,20 +40,19 @@ class Reversals:
         if request.policy == bank_pb2.ReverseTransferRequest.OVERDRAW:
             authentication.check_dispensation(caller, "OVERDRAW")
         asked = commands.read_reversal(request)
-        original = await self._original(caller, asked, deadline)
+        original, home_id = await self._original(caller, asked, deadline)
         await self._books.settle(original, deadline)
-        shard_of = self._directory.current.shard_of_account
-        first, *further = original.legs
-        home = shard_of(first.debit_account)
-        spans = any(shard_of(side) != home for leg in further for side in (leg.debit_account, leg.credit_account))
-        transfers = commands.reversing(
-            asked, original, is_crossing=not spans and shard_of(first.credit_account) != home
-        )
+        transfers = commands.reversing(asked, original, home_id)
         shown = bank_pb2.Transfer(reference=asked.reference)
         return await self._posting.post_read(caller, shown, transfers, None, deadline)
 
-    async def _original(self, caller: Caller, asked: Reversal, deadline: float) -> ledger_pb2.TransferRecord:
-        """Return the original. Raises `NotFound` (ORIGINAL_NOT_FOUND), having buried an id that nobody knew."""
+    async def _original(
+        self, caller: Caller, asked: Reversal, deadline: float
+    ) -> tuple[ledger_pb2.TransferRecord, int]:
+        """Return the original, and the shard that decided it, 0 for its payer's.
+
+        Raises `NotFound` (ORIGINAL_NOT_FOUND), having buried an id that nobody knew.
+        """
         for _ in range(LOOK_UPS_MAX):
             request = ledger_pb2.GetTransferRequest(transfer_id=asked.original_id)
             try:
@@ -64,9 +63,15 @@ class Reversals:
                 if error.reason != "TRANSFER_NOT_FOUND":
                     raise
             else:
+                home_id = found.home_shard_id
+                if home_id:  # A reversal over several shards, of which the payer's promised only its part.
+                    request.shard_id = home_id
+                    found = await self._directory.ledger(home_id).call(
+                        "GetTransfer", request, deadline_seconds=peers.seconds_until(deadline)
+                    )
                 if not wire.was_asked_for(found) or found.legs[0].debit_account != asked.payer_account:
                     raise _original_not_found(asked)
-                return found
+                return found, home_id
             burial = ledger_pb2.BuryTransferRequest(
                 transfer_id=asked.original_id,
                 account_number=asked.payer_account,

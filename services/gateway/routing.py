@@ -1,8 +1,8 @@
 """Which shard decides a transfer, and how a call's transfers are split over shards. Pure.
 
-The home shard is that of the first leg's debit account; of a reversal, that of the original's. When all
-legs lie there, except that the first may credit an account on another shard (a crossing), it decides
-alone; otherwise it asks the others for their promises, in a lane of its own. A chart name stands for the bank's own account
+The home shard is that of the first leg's debit account; of a reversal of several legs, the
+original's, mostly that of the last leg's credit account. When all legs lie there, except that the first may
+credit an account on another shard (a crossing, never a reversal of several legs), it decides alone; otherwise it asks the others for their promises, in a lane of its own. A chart name stands for the bank's own account
 on the other side's shard. Never here: the directory's freshness, or sending anything.
 """
 
@@ -173,9 +173,11 @@ def _resolve_further_legs(
         transfers.further_legs[row] = leg._replace(debit_account=debit, credit_account=credit)
         sides_of_first = shard_of(transfers.debit_accounts[place]), shard_of(transfers.credit_accounts[place])
         special = transfers.specials.get(place)
-        is_reversal = special is not None and special.original_id
-        home = shard_of(last_payees[place]) if is_reversal else sides_of_first[0]
-        if all(sides_of_first) and {shard_of(debit), shard_of(credit)} - {home}:
+        home, is_reversal = sides_of_first[0], False
+        if special is not None and special.original_id:
+            home, is_reversal = special.home_id or shard_of(last_payees[place]), True
+        others = {shard_of(debit), shard_of(credit), *(sides_of_first if is_reversal else ())} - {home}
+        if all(sides_of_first) and others:
             homes[place] = home
     for place in found:
         homes.pop(place, None)

@@ -80,17 +80,17 @@ class BankService(bank_pb2_grpc.BankServicer):
 
     async def OpenCustomer(self, request: bank_pb2.OpenCustomerRequest, context: Any) -> bank_pb2.Customer:
         """Open a customer."""
-        self._admit("OpenCustomer", context)
-        return customers.only(await self._customers.open_customers([request], lambda _: "", _deadline(context)))
+        caller = self._admit("OpenCustomer", context)
+        return customers.only(await self._customers.open_customers(caller, [request], lambda _: "", _deadline(context)))
 
     async def OpenCustomers(
         self, request: bank_pb2.OpenCustomersRequest, context: Any
     ) -> bank_pb2.OpenCustomersResponse:
         """Open customers, each on its own."""
-        self._admit("OpenCustomers", context, len(request.requests))
+        caller = self._admit("OpenCustomers", context, len(request.requests))
         _check_requests_count(len(request.requests))
         return customers.customers_opened(
-            await self._customers.open_customers(request.requests, _request_path, _deadline(context))
+            await self._customers.open_customers(caller, request.requests, _request_path, _deadline(context))
         )
 
     async def GetCustomer(self, request: bank_pb2.GetCustomerRequest, context: Any) -> bank_pb2.Customer:

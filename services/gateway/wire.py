@@ -99,10 +99,20 @@ def post_request(shard_id: int, transfers: Transfers, directory_version: int) ->
         creditors=[ledger_pb2.ExternalCreditor(**row._asdict()) for row in transfers.creditors],
         further_legs=[ledger_pb2.FurtherLeg(**row._asdict()) for row in transfers.further_legs],
         directory_version=directory_version,
-        specials=[ledger_pb2.Special(place=place, **row._asdict()) for place, row in transfers.specials.items()],
+        specials=[_special(place, row) for place, row in transfers.specials.items()],
         actors=[ledger_pb2.Actor(**row._asdict()) for row in transfers.actors],
         actor_places=transfers.actor_places,
         metadata=[ledger_pb2.Metadata(place=place, pairs=dict(pairs)) for place, pairs in transfers.metadata.items()],
+    )
+
+
+def _special(place: int, row: Special) -> ledger_pb2.Special:
+    return ledger_pb2.Special(
+        place=place,
+        hold_id=row.hold_id,
+        original_id=row.original_id,
+        flags=row.flags,
+        fee_minor_max=row.fee_minor_max,
     )
 
 
@@ -308,6 +318,7 @@ def customer(record: account_pb2.Customer) -> bank_pb2.Customer:
         external_reference=record.external_reference,
         display_name=record.display_name,
         create_time=timestamp(record.create_time_us),
+        **_opened_by(record),
     )
 
 
@@ -326,7 +337,13 @@ def account(record: account_pb2.Account, restrictions: int | None = None) -> ban
         state=state,  # type: ignore[arg-type]
         create_time=timestamp(record.create_time_us),
         product=catalogue_wire.product_name(Reference(record.product_code, record.product_version)),
+        **_opened_by(record),
     )
+
+
+def _opened_by(record: account_pb2.Customer | account_pb2.Account) -> dict[str, str]:
+    request_id = identifiers.uuid_text(record.request_id) if record.request_id else ""
+    return {"actor": record.subject, "channel": record.channel, "request_id": request_id}
 
 
 _KIND_BY_REASON: Final = {

@@ -154,6 +154,12 @@ WITH link AS MATERIALIZED (
            ) own ON true
 ), reversal AS MATERIALIZED (
     SELECT l.*, o.sequence AS original_sequence, o.outcome AS original_outcome,
+           o.outcome = 1
+           OR o.outcome = 3 AND o.leg_count > 1
+              AND EXISTS (SELECT FROM ledger.crossing_out c JOIN ledger.peer p ON p.peer_id = c.peer_id
+                           WHERE c.sequence = o.sequence AND c.number <= p.acknowledged_through
+                             AND NOT EXISTS (SELECT FROM ledger.crossing_returned back
+                                              WHERE back.peer_id = c.peer_id AND back.number = c.number)) AS original_posted,
            1 + coalesce(array_length(mirrored.legs, 1), 0) AS original_leg_count,
            o.debit_account AS original_debit, o.credit_account AS original_credit, o.currency AS original_currency,
            o.amount_minor AS original_minor, o.amount_minor + coalesce(mirrored.sum_minor, 0) AS whole_minor,
@@ -176,7 +182,7 @@ WITH link AS MATERIALIZED (
      WHERE l.relation = 2 AND l.kind = 1 AND l.outcome <> 2
 ), judged AS (
     SELECT reversal.*,
-           original_sequence IS NULL OR original_outcome <> 1 OR original_sequence > sequence AS of_nothing,
+           original_sequence IS NULL OR NOT original_posted OR original_sequence > sequence AS of_nothing,
            leg_count <> original_leg_count
            OR CASE leg_count WHEN 1 THEN (debit_account, credit_account, currency)
                                          <> (original_credit, original_debit, original_currency)

@@ -378,7 +378,7 @@ SELECT account_number, currency, restrictions, balance_minor_max FROM ledger.acc
 SELECT t.sequence, t.transfer_id, t.debit_account, t.credit_account, t.amount_minor, t.currency, t.kind,
        CASE made.state WHEN 1 THEN 3 WHEN 2 THEN 1 WHEN 3 THEN 2 ELSE t.outcome END AS outcome,
        coalesce(nullif(t.refusal, 0), made.refusal, 0) AS refusal, coalesce(blamed.leg, -1) AS refused_leg,
-       t.reference, t.booking_time, t.business_date, t.value_date,
+       coalesce(made.home_id, 0)::integer AS home_id, t.reference, t.booking_time, t.business_date, t.value_date,
        t.flags, actor.channel, actor.subject, link.relation, link.target_id, x.bank_code, x.account, x.creditor_name, x.remittance_text,
        coalesce(c.peer_id, 0) AS peer_id,
        coalesce(c.number, 0) AS number,

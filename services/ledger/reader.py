@@ -52,6 +52,8 @@ class TransferRecord:
     metadata: Metadata
     refused_leg: int = NO_LEG
     """Which of several legs was refused; -1 for none."""
+    home_id: int = 0
+    """The shard that decided it, of a part that was promised here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,7 @@ def _record(row: Any) -> TransferRecord:
         row["number"],
         raw.metadata(row["metadata"]),
         row["refused_leg"],
+        row["home_id"],
     )
 
 

@@ -157,7 +157,7 @@ def page_limit(limit: int) -> int:
 def _route(read: Transfers, shard_id: int, shard_by_slot: Sequence[int]) -> None:
     """Mark crossings, transfers over several shards, and what does not belong to this shard.
 
-    Of several shards, the home decides: that of the first payer, of a reversal that of the original's.
+    Of several shards, the home decides: that of the first payer, of a reversal whichever decided the original.
     """
     peers = [shard_by_slot[account // SLOT_DIVISOR] for account in read.credit_accounts]
     if any(peer != shard_id for peer in peers):
@@ -169,7 +169,11 @@ def _route(read: Transfers, shard_id: int, shard_by_slot: Sequence[int]) -> None
         if shard_by_slot[account // SLOT_DIVISOR] != shard_id:
             read.errors[place] = PlaceError.WRONG_SHARD
     for place, legs in read.further_legs.items():
-        if any(shard_by_slot[account // SLOT_DIVISOR] != shard_id for leg in legs for account in leg[:2]):
+        special = read.specials.get(place)
+        sides = [account for leg in legs for account in leg[:2]]
+        if special is not None and special.original_id is not None:
+            sides += [read.debit_accounts[place], read.credit_accounts[place]]
+        if any(shard_by_slot[account // SLOT_DIVISOR] != shard_id for account in sides):
             _span(read, place, shard_id, shard_by_slot)
 
 
@@ -182,8 +186,9 @@ def _span(read: Transfers, place: int, shard_id: int, shard_by_slot: Sequence[in
         for debit, credit in sides
     )
     special = read.specials.get(place)
-    home = shards[-1][1] if special is not None and special.original_id is not None else shards[0][0]
-    read.errors[place] = PlaceError.UNDECIDED if home == shard_id else PlaceError.WRONG_SHARD
+    is_reversal = special is not None and special.original_id is not None
+    is_home = any(shard_id in pair for pair in shards) if is_reversal else shards[0][0] == shard_id
+    read.errors[place] = PlaceError.UNDECIDED if is_home else PlaceError.WRONG_SHARD
     read.spans[place] = shards
     read.payee_refusals.pop(place, None)
     if read.peers is not None:
@@ -257,6 +262,7 @@ def record(transfer: TransferRecord) -> ledger_pb2.TransferRecord:
         kind=transfer.kind,
         metadata=dict(transfer.metadata),
         refused_leg=transfer.refused_leg,
+        home_shard_id=transfer.home_id,
     )
 
 

@@ -54,11 +54,11 @@ def transfers(session: "Session", ids: Sequence[bytes], sequences: Sequence[int]
             | creditor
             | ended(session, row)
             | beside(session, row)
-            | {"refused_leg": refused_leg(session, row)}
+            | {"refused_leg": refused_leg(session, row), "home_id": 0}
         )
     names = (
         "sequence", "transfer_id", "debit_account", "credit_account", "amount_minor", "currency", "kind", "outcome",
-        "refusal", "refused_leg", "reference", "booking_time", "business_date", "value_date", "flags", "channel", "subject",
+        "refusal", "refused_leg", "home_id", "reference", "booking_time", "business_date", "value_date", "flags", "channel", "subject",
         "relation", "target_id", "bank_code", "account", "creditor_name", "remittance_text", *ENDED, "further",
         "metadata",
     )  # fmt: skip

@@ -46,6 +46,33 @@ async def test_a_crossing_says_on_both_shards_who_asked(world: World) -> None:
     assert len({record.id for record in records}) == 1
 
 
+async def test_customers_and_accounts_show_who_opened_them_and_keep_it(world: World) -> None:
+    branch, other = (world.mint(channel=channel) for channel in ("branch", "web"))
+    wanted = bank.OpenCustomerRequest(request_id=str(uuid4()), customer=bank.Customer())
+    customer = await world.ask("OpenCustomer", wanted, branch)
+    assert (customer.actor, customer.channel, customer.request_id) == ("somebody", "branch", wanted.request_id)
+    account = bank.Account(customer=customer.name, currency_code="CZK")
+    opening = bank.OpenAccountRequest(request_id=str(uuid4()), account=account)
+    opened = await world.ask("OpenAccount", opening, branch)
+    for request, method, token in ((opening, "OpenAccount", other), (opening, "OpenAccount", branch)):
+        again = await world.ask(method, request, token)
+        assert (again.actor, again.channel, again.request_id) == ("somebody", "branch", opening.request_id)
+    assert await world.ask("OpenCustomer", wanted, other) == customer
+    many = bank.OpenAccountsRequest(requests=[bank.OpenAccountRequest(request_id=str(uuid4()), account=account)])
+    (second,) = (await world.ask("OpenAccounts", many, other)).results
+    listed = await world.ask("ListAccounts", bank.ListAccountsRequest(parent=customer.name))
+    assert [each.channel for each in listed.accounts] == ["branch", "web"]
+    assert listed.accounts[1].request_id == many.requests[0].request_id == second.account.request_id
+    shown = await world.ask("GetAccount", bank.GetAccountRequest(name=opened.name))
+    assert (shown.actor, shown.channel, shown.request_id) == (opened.actor, "branch", opening.request_id)
+    command = await User(world.bank).get("account", "show", opened.account_number)
+    assert (command["opened_by"], command["channel"], command["request_id"]) == (
+        "somebody",
+        "branch",
+        opening.request_id,
+    )
+
+
 async def test_refusals_overrides_burials_and_changes_are_there(world: World) -> None:
     subject = str(uuid4())
     token = mint(world, subject)

@@ -19,7 +19,7 @@ from loadtest.stencil import Stencil
 from loadtest.workload import transfer_id
 
 ROWS = ("single_64", "calls_1000_local", "hot_account")
-PGBENCH_BEFORE = ("pgbench_best", "pgbench_1")
+PGBENCH = ("pgbench_best", "pgbench_1")
 NEVER_SENT = transfer_id(1_790_000_000_000, 1)
 
 DAMAGE = """
@@ -42,7 +42,10 @@ def test_a_run_gives_every_row_and_says_what_was_proved(tmp_path: Path) -> None:
     assert found["audit"] == "clean"
     assert found["proved"]["balances_as_in_the_journal"] == 400
     rows = {row["name"]: row for row in found["rows"]}
-    assert set(rows) == {*ROWS, *PGBENCH_BEFORE, "pgbench_after"}
+    assert set(rows) == {*ROWS, *PGBENCH}
+    runs = {name: row["runs_per_s"] for name, row in rows.items()}
+    assert {name: len(rates) for name, rates in runs.items()} == dict.fromkeys(ROWS, 2) | dict.fromkeys(PGBENCH, 3)
+    assert all(row["transfers_per_s"] == max(runs[name]) for name, row in rows.items())
     posted = sum(row["outcomes"]["posted"] for row in rows.values())
     assert 0 < posted <= found["proved"]["acknowledged_ids_found"]
     for row in rows.values():

@@ -249,15 +249,25 @@ async def test_a_customers_token_holds_only_that_customers_money(world: World) -
     await world.ask("ReleaseHold", release(theirs))
 
 
-async def test_a_crossing_may_have_fee_legs_on_the_payers_shard(world: World) -> None:
+@pytest.mark.parametrize("is_far_first", [True, False])
+async def test_payees_here_and_there_are_paid_together_and_give_it_back_together(
+    world: World, is_far_first: bool
+) -> None:
     account = await funded(world)
-    legs = leg(account, world.far, 500), leg(account, "FEES", 20), leg(account, world.neighbour, 30)
-    posted = await world.ask("PostTransfer", post(*legs))
+    legs = [leg(account, world.far, 500), leg(account, "FEES", 20), leg(account, world.neighbour, 30)]
+    posted = await world.ask("PostTransfer", post(*(legs if is_far_first else legs[::-1])))
     assert (posted.state, len(posted.legs)) == (bank.Transfer.POSTED, 3)
     assert (await standing(world, account))[0] == 450
+    assert await refused(world, "ReverseTransfer", reverse(posted, 500)) == "REVERSAL_MISMATCH"
     reversal = await world.ask("ReverseTransfer", reverse(posted))
-    assert [(each.debit_account, each.amount_minor) for each in reversal.legs] == [(world.far, 500)]
-    assert (await standing(world, account))[0] == 950
+    assert [each.amount_minor for each in reversal.legs] == ([30, 20, 500] if is_far_first else [500, 20, 30])
+    assert (await standing(world, account))[0] == 1_000
+    assert await refused(world, "ReverseTransfer", reverse(posted)) == "REVERSAL_EXCEEDS_ORIGINAL"
+    paid_again = await world.ask("ReverseTransfer", reverse(reversal))
+    assert [each.amount_minor for each in paid_again.legs] == [each.amount_minor for each in posted.legs]
+    assert (await standing(world, account))[0] == 450
+    await world.ask("ReverseTransfer", reverse(paid_again))
+    assert (await standing(world, account))[0] == 1_000
 
 
 # Reversals
@@ -300,7 +310,7 @@ async def test_several_legs_are_given_back_whole(world: World) -> None:
     original = await world.ask("PostTransfer", post(*legs))
     assert await refused(world, "ReverseTransfer", reverse(original, 100)) == "REVERSAL_MISMATCH"
     reversal = await world.ask("ReverseTransfer", reverse(original, 137))
-    assert [(each.debit_account, each.amount_minor) for each in reversal.legs][:2] == [(payee, 100), (payer, 30)]
+    assert [(each.debit_account, each.amount_minor) for each in reversal.legs][1:] == [(payer, 30), (payee, 100)]
     assert [(await standing(world, account))[0] for account in (payer, payee)] == [1_000, 1_000]
     assert await refused(world, "ReverseTransfer", reverse(original)) == "REVERSAL_EXCEEDS_ORIGINAL"
 

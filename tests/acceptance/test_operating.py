@@ -1,7 +1,10 @@
 """What an operator sees of a running bank: panels with data, `hivecore top`, and alerts for what is broken on purpose."""
 
 import asyncio
+import re
 import shutil
+import subprocess
+import urllib.request
 from collections.abc import AsyncIterator
 
 import pytest
@@ -9,6 +12,8 @@ import watched_bank
 from command_line import hivecore
 from watched_bank import Report, WatchedBank
 
+from services.chassis import clients
+from services.cli import health
 from tools import prometheus
 from tools.dashboards import panels, preview, traffic
 from tools.dashboards.panels import Dashboard
@@ -47,6 +52,41 @@ async def test_every_query_of_every_panel_finds_something(busy: WatchedBank, pag
         if not await busy.prometheus.query(preview.asked(query))
     ]
     assert empty == []
+
+
+def _exposed(watched: WatchedBank, process: str) -> str:
+    with urllib.request.urlopen(f"http://{watched.bank.topology.metrics[process]}/metrics", timeout=10) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason=prometheus.MISSING)
+@pytest.mark.parametrize("process", ["account", "ledger-1", "gateway"])
+async def test_promtools_lint_has_nothing_to_say_about_a_process(busy: WatchedBank, process: str) -> None:
+    text = await asyncio.to_thread(_exposed, busy, process)
+    assert 'hivecore_build_info{python="' in text
+    assert f'service="{process.partition("-")[0]}"' in text
+    assert _lint(text) == (0, "")
+    # It would have: a counter that does not say that it is one.
+    assert "counter metrics should have" in _lint(f"{text}# HELP calls How many?\n# TYPE calls counter\ncalls 1\n")[1]
+
+
+def _lint(text: str) -> tuple[int, str]:
+    done = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+async def test_health_checks_are_counted_apart_from_calls(busy: WatchedBank) -> None:
+    def handled(text: str, service: str) -> float:
+        return sum(map(float, re.findall(rf'grpc_server_handled_total{{[^}}]*"{service}"[^}}]*}} (\S+)', text)))
+
+    before = await asyncio.to_thread(_exposed, busy, "gateway")
+    async with clients.channel(busy.bank.gateway) as channel:
+        for _ in range(5):
+            assert await health.serves(channel)
+    after = await asyncio.to_thread(_exposed, busy, "gateway")
+    assert handled(after, "grpc.health.v1.Health") - handled(before, "grpc.health.v1.Health") >= 5
+    assert handled(after, "hivecore.gateway.v1.Bank") == handled(before, "hivecore.gateway.v1.Bank") > 0
 
 
 async def test_top_shows_the_same_at_a_glance(busy: WatchedBank) -> None:

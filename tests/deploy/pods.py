@@ -96,7 +96,7 @@ class Cluster:
         self._network = network
         self.pods: dict[str, Pod] = {}
         self.own_addresses: dict[str, str] = {}
-        """Addresses of services whose pods are not run here."""
+        """Addresses of services whose pods are not run here, those that an operator makes among them."""
         for kind, metadata, template in workloads(documents):
             count = _replicas(documents, kind, metadata["name"])
             for place in range(count):
@@ -106,6 +106,10 @@ class Cluster:
     def _object(self, kind: str, name: str) -> Mapping[str, Any]:
         (found,) = (each for each in self._documents if each["kind"] == kind and each["metadata"]["name"] == name)
         return found
+
+    def of_kind(self, kind: str) -> list[Mapping[str, Any]]:
+        """Give all objects of a kind."""
+        return [each for each in self._documents if each["kind"] == kind]
 
     def secret(self, name: str) -> dict[str, str]:
         """Give the entries of a Secret."""
@@ -121,7 +125,10 @@ class Cluster:
         """Give the files of a pod's volume."""
         if "configMap" in volume:
             return self.config_map(volume["configMap"]["name"])
-        return self.secret(volume["secret"]["secretName"])
+        entries = self.secret(volume["secret"]["secretName"])
+        if "items" in volume["secret"]:
+            return {item["path"]: entries[item["key"]] for item in volume["secret"]["items"]}
+        return entries
 
     def environment(self, pod: Pod) -> dict[str, str]:
         """Resolve a container's environment in the order of the manifest, references included."""
@@ -140,11 +147,10 @@ class Cluster:
 
     def hosts(self) -> str:
         """Give the names of this cluster as a hosts file: services, and the pods of headless ones."""
-        lines = ["127.0.0.1 localhost"]
+        lines = ["127.0.0.1 localhost", *(f"{address} {name}" for name, address in self.own_addresses.items())]
         for service in (each for each in self._documents if each["kind"] == "Service"):
             name = service["metadata"]["name"]
             if name in self.own_addresses:
-                lines.append(f"{self.own_addresses[name]} {name}")
                 continue
             for pod in self.pods.values():
                 if service["spec"]["selector"].items() <= pod.labels.items():

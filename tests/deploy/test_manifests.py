@@ -240,6 +240,17 @@ def test_a_wheel_has_every_file_that_the_services_read(tmp_path: Path) -> None:
     assert [str(file.relative_to(ROOT)) for file in read if str(file.relative_to(ROOT)) not in inside] == []
 
 
+def test_certificates_have_the_names_that_services_are_called_by(overlays: dict[str, list[dict[str, Any]]]) -> None:
+    documents = overlays["production"]
+    names = [name for each in documents if each["kind"] == "Certificate" for name in each["spec"].get("dnsNames", [])]
+    variables = [variable for spec in _services(documents) for variable in spec["containers"][0]["env"]]
+    told = " ".join(variable.get("value", "") for variable in variables)
+    called = set(re.findall(r"([\w.-]+):(?:50051|5432)", told)) - {""}
+    assert {"account", "ledger-1-1.ledger-1", "control-rw", f"shard-{SHARDS}-rw"} <= called
+    assert called <= set(names)
+    assert [name for name in names if "*" in name] == []
+
+
 def test_the_rules_of_channels_and_tokens_are_understood_and_change_without_new_pods(
     overlays: dict[str, list[dict[str, Any]]],
 ) -> None:

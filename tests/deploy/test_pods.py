@@ -5,14 +5,10 @@ import json
 import subprocess
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
 import pods
 import pytest
-from grpc.aio import Channel
-from hivecore.gateway.v1 import bank_pb2 as bank
-from hivecore.gateway.v1 import bank_pb2_grpc
+from banking import move_money
 
 from services.chassis import clients, postgres_binaries
 from services.chassis.embedded_postgres import EmbeddedPostgres
@@ -69,30 +65,12 @@ async def test_a_bank_opens_from_its_manifests_moves_money_is_audited_and_stops(
     port = gateway.container["ports"][0]["containerPort"]
     secret = next(iter(cluster.secret("gateway-tokens").values()))
     async with clients.channel(f"{gateway.ip}:{port}") as channel:
-        await _move_money(channel, tokens.mint(secret, subject="test"))
+        await move_money(channel, tokens.mint(secret, subject="test"))
 
     report = json.loads(await cluster.run_to_end("audit"))
     assert report["is_clean"]
     assert report["crossings"] == 1
     assert await cluster.stop_all() == dict.fromkeys(services, 0)
-
-
-async def _move_money(channel: Channel, token: str) -> None:
-    stub: Any = bank_pb2_grpc.BankStub(channel)
-    metadata = (("authorization", f"Bearer {token}"),)
-    accounts = []
-    for _ in range(2):
-        opened = await stub.OpenCustomer(
-            bank.OpenCustomerRequest(request_id=str(uuid4()), customer=bank.Customer()), metadata=metadata, timeout=20
-        )
-        account = bank.Account(customer=opened.name, currency_code="CZK")
-        request = bank.OpenAccountRequest(request_id=str(uuid4()), account=account)
-        accounts.append((await stub.OpenAccount(request, metadata=metadata, timeout=20)).account_number)
-    for debit, credit in (("CASH", accounts[0]), accounts):
-        leg = bank.Leg(debit_account=debit, credit_account=credit, amount_minor=100, currency_code="CZK")
-        transfer = bank.Transfer(transfer_id=str(uuid4()), legs=[leg])
-        posted = await stub.PostTransfer(bank.PostTransferRequest(transfer=transfer), metadata=metadata, timeout=20)
-        assert posted.state == bank.Transfer.POSTED
 
 
 async def test_a_manifest_that_misspells_a_setting_is_noticed(place: Path) -> None:

@@ -236,16 +236,16 @@ async def running_bank(postgres: EmbeddedPostgres, directory: Path, name: str) -
 
 
 async def open_customers(bank: Bank, wants: Sequence[CustomerWanted]) -> list[pb.Customer | str]:
-    items = [pb.OpenCustomersRequest.Item(**want._asdict()) for want in wants]
+    items = [pb.OpenCustomersRequest.Item(**asked_for(want)) for want in wants]
     answer = await bank.accounts.OpenCustomers(
         pb.OpenCustomersRequest(items=items), timeout=SECONDS, wait_for_ready=True
     )
     return [result.customer if result.HasField("customer") else result.error.reason for result in answer.results]
 
 
-def asked_for(want: AccountWanted) -> dict[str, Any]:
-    """Leave out what a product means now: callers name it."""
-    return {name: value for name, value in want._asdict().items() if name != "product"}
+def asked_for(want: CustomerWanted | AccountWanted) -> dict[str, Any]:
+    """Leave out what a product means now, which callers name, and who asks, which is the whole call's."""
+    return {name: value for name, value in want._asdict().items() if name not in {"product", "opener"}}
 
 
 async def open_accounts(bank: Bank, wants: Sequence[AccountWanted]) -> list[pb.Account | str]:

@@ -13,7 +13,7 @@ from account_bank import CZK, EUR, Stores, customers, made_databases, opened_sto
 from services.account.books import Books
 from services.account.database import Database
 from services.account.lifecycle import Lifecycle
-from services.account.opening import AccountWanted, Claim, Customer, CustomerWanted, Refusal, State
+from services.account.opening import NOBODY, AccountWanted, Claim, Customer, CustomerWanted, Opener, Refusal, State
 from services.account.placing import Kind
 from services.account.records import Records
 from services.account.store import ShardPlan
@@ -204,13 +204,25 @@ async def test_account_serials_are_given_out_once_for_each_slot(stores: Stores) 
 
 async def test_a_record_that_is_there_stays_as_it_is(stores: Stores) -> None:
     shard, number = stores.shards[1], identifiers.customer_number(3, 1)
-    first = await shard.put_customers({number: CustomerWanted(bytes(16), "R", "Ada")})
+    first = await shard.put_customers({number: CustomerWanted(bytes(16), "R", "Ada", Opener("web", "anna"))})
     assert first[number][:4] == (number, "R", "Ada", State.OPENING)
+    assert (first[number].request_id, first[number].opener) == (bytes(16), ("web", "anna"))
     await shard.activate_customers([number])
-    again = await shard.put_customers({number: CustomerWanted(bytes(16), "S", "Bob")})
+    again = await shard.put_customers({number: CustomerWanted(bytes(range(16)), "S", "Bob", Opener("cli", "eve"))})
     assert again == {number: first[number]._replace(state=State.ACTIVE)}
     await shard.discard_customers([number])
     assert await shard.customers([number]) == again
+
+
+async def test_who_opened_a_record_is_not_changed_and_may_be_unknown(stores: Stores) -> None:
+    shard, number = stores.shards[1], identifiers.customer_number(3, 1)
+    await shard.put_customers({number: CustomerWanted(bytes(16), "", "")})
+    with pytest.raises(asyncpg.RestrictViolationError, match=r"who opened .* stays"):
+        await stores.ask(1, "UPDATE account.customer SET subject = 'eve'")
+    earlier = "INSERT INTO account.customer (customer_number, external_reference, display_name) VALUES ($1, '', '')"
+    other = identifiers.customer_number(3, 2)
+    await stores.ask(1, earlier, other)
+    assert (await shard.customers([other]))[other][-2:] == (b"", NOBODY)
 
 
 async def test_an_account_needs_its_customer_and_lies_in_its_slot(stores: Stores) -> None:

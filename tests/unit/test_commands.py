@@ -186,7 +186,7 @@ def original(*legs: tuple[int, int, int], outcome: int = Outcome.POSTED) -> ledg
 def test_a_single_leg_is_given_back_whole_or_in_part() -> None:
     for asked, given in ((0, 100), (100, 100), (30, 30), (101, 101)):
         request = commands.read_reversal(reversal(amount_minor=asked))
-        transfers = commands.reversing(request, original((A, B, 100)), is_crossing=False)
+        transfers = commands.reversing(request, original((A, B, 100)))
         assert (transfers.debit_accounts, transfers.credit_accounts) == ([B], [A])
         assert (transfers.amounts_minor, transfers.currencies) == ([given], [CZK])
         assert (transfers.transfer_ids, transfers.further_legs) == (REQUEST_RAW, [])
@@ -197,26 +197,29 @@ def test_several_legs_are_given_back_whole_the_last_one_first() -> None:
     several = original((A, B, 100), (B, A, 40), (A, FAR, 5))
     for amount_minor in (0, 145):
         asked = commands.read_reversal(reversal(amount_minor=amount_minor))
-        transfers = commands.reversing(asked, several, is_crossing=False)
+        transfers = commands.reversing(asked, several)
         assert (transfers.debit_accounts, transfers.credit_accounts, transfers.amounts_minor) == ([FAR], [A], [5])
         assert transfers.further_legs == [FurtherLeg(0, A, B, 40, CZK), FurtherLeg(0, B, A, 100, CZK)]
     with pytest.raises(errors.Refused, match="whole") as raised:
-        commands.reversing(commands.read_reversal(reversal(amount_minor=100)), several, is_crossing=False)
+        commands.reversing(commands.read_reversal(reversal(amount_minor=100)), several)
     assert raised.value.reason == "REVERSAL_MISMATCH"
 
 
-def test_of_a_crossing_only_the_first_leg_is_given_back() -> None:
+def test_a_crossing_with_further_legs_is_given_back_whole_but_for_fees() -> None:
     crossing = original((A, FAR, 100), (A, B, 5))
-    for asked, given in ((0, 100), (60, 60)):
-        request = commands.read_reversal(reversal(amount_minor=asked))
-        transfers = commands.reversing(request, crossing, is_crossing=True)
-        assert (transfers.debit_accounts, transfers.amounts_minor, transfers.further_legs) == ([FAR], [given], [])
+    asked = commands.read_reversal(reversal())
+    transfers = commands.reversing(asked, crossing)
+    assert (transfers.debit_accounts, transfers.amounts_minor) == ([B], [5])
+    assert transfers.further_legs == [FurtherLeg(0, FAR, A, 100, CZK)]
+    crossing.legs[1].is_fee = True
+    transfers = commands.reversing(asked, crossing)
+    assert (transfers.debit_accounts, transfers.amounts_minor, transfers.further_legs) == ([FAR], [100], [])
 
 
 @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.IN_TRANSIT, Outcome.RETURNED])
 def test_what_is_not_posted_is_not_given_back(outcome: Outcome) -> None:
     with pytest.raises(errors.Refused) as raised:
-        commands.reversing(commands.read_reversal(reversal()), original((A, B, 1), outcome=outcome), is_crossing=False)
+        commands.reversing(commands.read_reversal(reversal()), original((A, B, 1), outcome=outcome))
     assert raised.value.reason == "ORIGINAL_NOT_POSTED"
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from loadtest.bench import goals
-from loadtest.bench.scenarios import QUICK, Accounts, Scenario, Sizes, stages
+from loadtest.bench.scenarios import QUICK, Accounts, Pgbench, Scenario, Sizes, stages
 from loadtest.client import DONE, ERROR, IN_TRANSIT, REFUSED, UNKNOWN, Outcome
 from loadtest.journal import Journal
 from loadtest.mix import MIXES
@@ -155,7 +155,8 @@ def test_goals_are_judged_by_floor_and_aim_whichever_way_is_better() -> None:
 def test_goals_that_compare_rows_take_the_worse_figure() -> None:
     rows = [row("single_1", p50_ms=3.0), row("pgbench_1", p50_ms=1.0)]
     assert verdict(rows, "single call alone") == (3.0, "floor reached")
-    assert verdict([row("calls_1000_local")], "ledger memory") == (50.0, "floor reached")
+    assert verdict([row("calls_1000_local", accounts=200_000)], "ledger memory") == (25.0, "aim reached")
+    assert verdict([row("calls_1000_local", accounts=199_999)], "ledger memory") == (None, "not measured")
     few = row("calls_1000_accounts_few", transfers_per_s=1_200.0)
     assert verdict([few, row("calls_1000_accounts_many")], "many accounts") == (1.2, "floor reached")
     dear = row("calls_1000_accounts_many", processor_us_per_transfer={"postgres": 12.0})
@@ -170,23 +171,33 @@ def test_a_batch_is_compared_at_every_number_in_flight() -> None:
     assert verdict(rows[:-1], "batch against") == (None, "not measured")
 
 
-def test_the_long_form_has_every_row_once_and_the_short_form_some_of_them() -> None:
-    def names(sizes: Sizes) -> list[str]:
-        return [step.name for stage in stages(sizes) for step in stage.steps if isinstance(step, Scenario)]
+def test_the_long_form_has_every_row_twice_and_the_short_form_some_of_them() -> None:
+    def names(sizes: Sizes) -> Counter[str]:
+        return Counter(step.name for stage in stages(sizes) for step in stage.steps if isinstance(step, Scenario))
 
     every = names(Sizes())
-    assert len(every) == len(set(every))
+    assert set(every.values()) == {2}
     needed = {"single_1", "single_64", "calls_1000_local", "calls_1000_crossing_100", "hot_account"}
     assert needed <= set(names(QUICK)) <= set(every)
+    assert names(QUICK)["single_1"] == names(QUICK)["single_64"] == 2
     shards = {stage.shards for stage in stages(Sizes())}
     assert shards == {1, 2, 4}
     counts = [step.count for stage in stages(Sizes()) for step in stage.steps if isinstance(step, Accounts)]
     assert 10_000 in counts and 500_000 in counts and 1_000_000 in counts
 
 
+@pytest.mark.parametrize("sizes", [Sizes(), QUICK])
+def test_pgbench_stands_before_between_and_after_the_rows(sizes: Sizes) -> None:
+    kinds = [type(step).__name__ for step in stages(sizes)[0].steps]
+    assert kinds[0] == kinds[-1] == "Pgbench"
+    assert 0 < kinds.index("Pgbench", 1) < len(kinds) - 1
+    assert all(Pgbench() in stage.steps for stage in stages(sizes))
+
+
 def test_a_choice_of_rows_brings_along_what_they_need_and_no_more() -> None:
-    (stage,) = stages(Sizes(), ["hot_account"])
-    assert [type(step).__name__ for step in stage.steps] == ["PgbenchBefore", "Accounts", "Scenario", "PgbenchAfter"]
+    (stage,) = stages(QUICK, ["single_64"])
+    kinds = ["Pgbench", "Accounts", "Scenario", "Pgbench", "Scenario", "Pgbench"]
+    assert [type(step).__name__ for step in stage.steps] == kinds
 
 
 def test_the_options_of_a_locust_run_stand_in_its_web_ui_too() -> None:

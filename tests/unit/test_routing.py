@@ -162,6 +162,10 @@ def test_the_reversal_of_a_transfer_over_several_shards_goes_to_the_originals_ho
     transfers.specials[0] = Special(original_id=b"9" * 16)
     (part,), faults = routing.split(transfers, DIRECTORY, ())
     assert (part.shard_id, part.lane, faults) == (1, routing.LANE_SPANNING, {})
+    first_away = _transfers((A2, A1), further=(FurtherLeg(0, B1, A1, 5, CZK),))
+    first_away.specials[0] = Special(original_id=b"9" * 16)
+    (part,), faults = routing.split(first_away, DIRECTORY, ())
+    assert (part.shard_id, part.lane, faults) == (1, routing.LANE_SPANNING, {})
 
 
 def test_a_crossing_may_have_further_legs_on_the_payers_shard() -> None:

@@ -518,6 +518,9 @@ class Customer(_message.Message):
     EXTERNAL_REFERENCE_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_US_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
     customer_number: _builtins.int
     """14 digits as an integer; 0 when the place is empty."""
     external_reference: _builtins.str
@@ -526,6 +529,12 @@ class Customer(_message.Message):
     """May be empty."""
     create_time_us: _builtins.int
     """Microseconds since 1970-01-01 UTC."""
+    request_id: _builtins.bytes
+    """Under which it was opened, 16 bytes; empty, as the two that follow, when that was not kept yet."""
+    channel: _builtins.str
+    """Channel of who asked for it."""
+    subject: _builtins.str
+    """Who asked for it."""
     def __init__(
         self,
         *,
@@ -533,10 +542,13 @@ class Customer(_message.Message):
         external_reference: _builtins.str = ...,
         display_name: _builtins.str = ...,
         create_time_us: _builtins.int = ...,
+        request_id: _builtins.bytes = ...,
+        channel: _builtins.str = ...,
+        subject: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time_us", b"create_time_us", "customer_number", b"customer_number", "display_name", b"display_name", "external_reference", b"external_reference"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "create_time_us", b"create_time_us", "customer_number", b"customer_number", "display_name", b"display_name", "external_reference", b"external_reference", "request_id", b"request_id", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -556,6 +568,9 @@ class Account(_message.Message):
     CREATE_TIME_US_FIELD_NUMBER: _builtins.int
     PRODUCT_CODE_FIELD_NUMBER: _builtins.int
     PRODUCT_VERSION_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
     account_number: _builtins.int
     """16 digits as an integer; 0 when the place is empty."""
     customer_number: _builtins.int
@@ -572,6 +587,12 @@ class Account(_message.Message):
     """Its product; empty for none."""
     product_version: _builtins.int
     """The version of it that the account keeps until it is moved; 0 for none."""
+    request_id: _builtins.bytes
+    """Under which it was opened, 16 bytes; empty, as the two that follow, when that was not kept yet."""
+    channel: _builtins.str
+    """Channel of who asked for it."""
+    subject: _builtins.str
+    """Who asked for it."""
     def __init__(
         self,
         *,
@@ -583,10 +604,13 @@ class Account(_message.Message):
         create_time_us: _builtins.int = ...,
         product_code: _builtins.str = ...,
         product_version: _builtins.int = ...,
+        request_id: _builtins.bytes = ...,
+        channel: _builtins.str = ...,
+        subject: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "create_time_us", b"create_time_us", "currency", b"currency", "customer_number", b"customer_number", "external_reference", b"external_reference", "product_code", b"product_code", "product_version", b"product_version", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "channel", b"channel", "create_time_us", b"create_time_us", "currency", b"currency", "customer_number", b"customer_number", "external_reference", b"external_reference", "product_code", b"product_code", "product_version", b"product_version", "request_id", b"request_id", "state", b"state", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -653,6 +677,12 @@ class OpenCustomersRequest(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     ITEMS_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    channel: _builtins.str
+    """Channel of who asks."""
+    subject: _builtins.str
+    """Who asks."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenCustomersRequest.Item]:
         """At most 8,000."""
@@ -661,10 +691,12 @@ class OpenCustomersRequest(_message.Message):
         self,
         *,
         items: _abc.Iterable[Global___OpenCustomersRequest.Item] | None = ...,
+        channel: _builtins.str = ...,
+        subject: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "items", b"items", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -767,6 +799,12 @@ class OpenAccountsRequest(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     ITEMS_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    channel: _builtins.str
+    """Channel of who asks."""
+    subject: _builtins.str
+    """Who asks."""
     @_builtins.property
     def items(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenAccountsRequest.Item]:
         """At most 8,000."""
@@ -775,10 +813,12 @@ class OpenAccountsRequest(_message.Message):
         self,
         *,
         items: _abc.Iterable[Global___OpenAccountsRequest.Item] | None = ...,
+        channel: _builtins.str = ...,
+        subject: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["items", b"items"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channel", b"channel", "items", b"items", "subject", b"subject"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

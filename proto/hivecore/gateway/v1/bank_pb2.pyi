@@ -42,6 +42,9 @@ class Customer(_message.Message):
     EXTERNAL_REFERENCE_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`customers/{customer_number}`."""
     customer_number: _builtins.str
@@ -50,6 +53,14 @@ class Customer(_message.Message):
     """What another system calls this customer: at most 64 characters, unique in the bank. May be empty."""
     display_name: _builtins.str
     """At most 140 characters. May be empty: a core need not know a name."""
+    actor: _builtins.str
+    """Who asked for it to be opened: the subject of the token. Empty, as the two that follow, for what was
+    opened before this was kept.
+    """
+    channel: _builtins.str
+    """Through which channel."""
+    request_id: _builtins.str
+    """Under which request id, a UUID."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the customer was opened."""
@@ -62,10 +73,13 @@ class Customer(_message.Message):
         external_reference: _builtins.str = ...,
         display_name: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        actor: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "customer_number", b"customer_number", "display_name", b"display_name", "external_reference", b"external_reference", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "channel", b"channel", "create_time", b"create_time", "customer_number", b"customer_number", "display_name", b"display_name", "external_reference", b"external_reference", "name", b"name", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -132,6 +146,9 @@ class Account(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     PRODUCT_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{account_number}`."""
     account_number: _builtins.str
@@ -151,6 +168,14 @@ class Account(_message.Message):
     of the currency, if the bank has one. Shown as `products/{code}/versions/{version}`, the version that
     the account keeps until it is moved; empty for none.
     """
+    actor: _builtins.str
+    """Who asked for it to be opened: the subject of the token. Empty, as the two that follow, for what was
+    opened before this was kept.
+    """
+    channel: _builtins.str
+    """Through which channel."""
+    request_id: _builtins.str
+    """Under which request id, a UUID."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the account was opened."""
@@ -166,10 +191,13 @@ class Account(_message.Message):
         state: Global___Account.State.ValueType = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         product: _builtins.str = ...,
+        actor: _builtins.str = ...,
+        channel: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "create_time", b"create_time", "currency_code", b"currency_code", "customer", b"customer", "external_reference", b"external_reference", "name", b"name", "product", b"product", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_number", b"account_number", "actor", b"actor", "channel", b"channel", "create_time", b"create_time", "currency_code", b"currency_code", "customer", b"customer", "external_reference", b"external_reference", "name", b"name", "product", b"product", "request_id", b"request_id", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

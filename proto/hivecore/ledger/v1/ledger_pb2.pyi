@@ -1386,6 +1386,7 @@ class TransferRecord(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     REFUSED_LEG_FIELD_NUMBER: _builtins.int
+    HOME_SHARD_ID_FIELD_NUMBER: _builtins.int
     transfer_id: _builtins.bytes
     """16 bytes."""
     outcome: Global___Outcome.ValueType
@@ -1412,6 +1413,8 @@ class TransferRecord(_message.Message):
     """
     refused_leg: _builtins.int
     """Which leg was refused, from 0; -1 for none."""
+    home_shard_id: _builtins.int
+    """The shard that decided it, of a part that was promised here; 0 when it was decided here."""
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___TransferRecord.Leg]:
         """In order; fees last."""
@@ -1447,10 +1450,11 @@ class TransferRecord(_message.Message):
         kind: _builtins.int = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         refused_leg: _builtins.int = ...,
+        home_shard_id: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "creditor", b"creditor"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "creditor", b"creditor", "flags", b"flags", "hold_id", b"hold_id", "kind", b"kind", "legs", b"legs", "metadata", b"metadata", "original_id", b"original_id", "outcome", b"outcome", "reference", b"reference", "refusal", b"refusal", "refused_leg", b"refused_leg", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "booking_time_us", b"booking_time_us", "business_date", b"business_date", "creditor", b"creditor", "flags", b"flags", "hold_id", b"hold_id", "home_shard_id", b"home_shard_id", "kind", b"kind", "legs", b"legs", "metadata", b"metadata", "original_id", b"original_id", "outcome", b"outcome", "reference", b"reference", "refusal", b"refusal", "refused_leg", b"refused_leg", "transfer_id", b"transfer_id", "value_date", b"value_date"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,114 @@
+"""Posts transfers at the bank's public door for a closed loop, with as little processor time as Python allows.
+
+The requests, the metadata and what is made of the answers are `client.py`'s; only grpc.aio is left out. A
+test lets both talk to the same server. Never here: HTTP/2 (`http2.py`).
+"""
+
+import asyncio
+import base64
+from typing import Final, Self
+
+import grpc
+from hivecore.gateway.v1 import bank_pb2
+
+from loadtest import client
+from loadtest.client import DETAILS, MESSAGE_BYTES_MAX, Access, Outcome
+from loadtest.http2 import Connection, ConnectionLost, Headers, NotInTime
+
+PREFIX_BYTES: Final = 5
+"""Before a message: whether it is compressed, and its length."""
+
+CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class LeanClient:
+    """One connection to the gateway at a time. Made inside the running event loop, used as a context manager."""
+
+    def __init__(self, access: Access, seconds: float = client.DEADLINE_SECONDS) -> None:
+        """`seconds` is every call's deadline."""
+        self._host, _, port = access.gateway.rpartition(":")
+        self._port = int(port)
+        self._seconds = seconds
+        self._connection: Connection | None = None
+        self._connecting = asyncio.Lock()
+        service = bank_pb2.DESCRIPTOR.services_by_name["Bank"].full_name
+        self._post_transfer, self._post_transfers = (
+            (
+                *((":method", "POST"), (":scheme", "http"), (":path", f"/{service}/{method}")),
+                *((":authority", access.gateway), ("te", "trailers"), ("content-type", "application/grpc")),
+                ("grpc-timeout", f"{round(seconds * 1000)}m"),
+                *access.metadata,
+            )
+            for method in ("PostTransfer", "PostTransfers")
+        )
+
+    async def __aenter__(self) -> Self:
+        """Connect. Raises OSError."""
+        await self._connected()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Close it."""
+        if self._connection is not None:
+            self._connection.close()
+
+    async def post_one(self, request: bytes) -> list[Outcome]:
+        """Post one transfer from a PostTransferRequest's bytes."""
+        answer = await self._call(self._post_transfer, request)
+        if isinstance(answer, Outcome):
+            return [answer]
+        return [client.outcome_of_transfer(bank_pb2.Transfer.FromString(answer))]
+
+    async def post_many(self, request: bytes, count: int) -> list[Outcome]:
+        """Post `count` transfers from a PostTransfersRequest's bytes."""
+        answer = await self._call(self._post_transfers, request)
+        if isinstance(answer, Outcome):
+            return [answer] * count
+        return client.outcomes_of_answer(bank_pb2.PostTransfersResponse.FromString(answer))
+
+    async def _call(self, headers: tuple[tuple[str, str], ...], request: bytes) -> bytes | Outcome:
+        """Return an answer's bytes, or what its failure means."""
+        connection = self._connection
+        try:
+            if connection is None or not connection.is_open:
+                connection = await self._connected()
+            told, body = await connection.call(headers, b"\0" + len(request).to_bytes(4) + request)
+        except (ConnectionLost, OSError):
+            return client.outcome_of_failure(_Failure(grpc.StatusCode.UNAVAILABLE))
+        except NotInTime:
+            return client.outcome_of_failure(_Failure(grpc.StatusCode.DEADLINE_EXCEEDED))
+        code = next((value for name, value in told if name == "grpc-status"), "")
+        if code != "0":
+            return client.outcome_of_failure(_Failure(CODES.get(int(code or "2"), grpc.StatusCode.UNKNOWN), told))
+        assert body[0] == 0, "nobody was told that messages may be compressed"
+        assert PREFIX_BYTES + int.from_bytes(body[1:PREFIX_BYTES]) == len(body) <= MESSAGE_BYTES_MAX
+        return body[PREFIX_BYTES:]
+
+    async def _connected(self) -> Connection:
+        """Connect, unless another caller has meanwhile. Raises OSError."""
+        async with self._connecting:
+            if self._connection is None or not self._connection.is_open:
+                loop = asyncio.get_running_loop()
+                _, self._connection = await loop.create_connection(
+                    lambda: Connection(self._seconds), self._host, self._port
+                )
+            return self._connection
+
+
+class _Failure:
+    """A failed call, as grpc shows one."""
+
+    def __init__(self, code: grpc.StatusCode, headers: Headers | None = None) -> None:
+        self._code = code
+        self._headers = headers or []
+
+    def code(self) -> grpc.StatusCode:
+        """Tell the status code."""
+        return self._code
+
+    def trailing_metadata(self) -> list[tuple[str, str | bytes]]:
+        """Give the headers; binary ones decoded, whose padding gRPC leaves out."""
+        return [
+            (name, base64.b64decode(value + "=" * (-len(value) % 4)) if name == DETAILS else value)
+            for name, value in self._headers
+        ]
