@@ -183,11 +183,15 @@ def find_decisions(session: "Session", transfer_ids: Sequence[bytes]) -> list[Re
 
 
 def became(session: "Session", row: Row) -> Row:
-    """Tell outcome and refusal of a row, of a promise by how it ended."""
+    """Tell outcome, refusal and home of a row, of a promise by how it ended; any other has no home but its shard, 0."""
     made = session.table("promise").get(row["transfer_id"]) if row["kind"] == Kind.PROMISED else None
     if made is None:
-        return {"outcome": row["outcome"], "refusal": row["refusal"]}
-    return {"outcome": _OUTCOME_BY_STATE[made["state"]], "refusal": row["refusal"] or made["refusal"]}
+        return {"outcome": row["outcome"], "refusal": row["refusal"], "home_id": 0}
+    return {
+        "outcome": _OUTCOME_BY_STATE[made["state"]],
+        "refusal": row["refusal"] or made["refusal"],
+        "home_id": made["home_id"],
+    }
 
 
 def refused_leg(session: "Session", row: Row) -> int:

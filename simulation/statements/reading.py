@@ -55,7 +55,7 @@ def transfers(session: "Session", ids: Sequence[bytes], sequences: Sequence[int]
             | became(session, row)
             | ended(session, row)
             | beside(session, row)
-            | {"refused_leg": refused_leg(session, row), "home_id": 0}
+            | {"refused_leg": refused_leg(session, row)}
         )
     names = (
         "sequence", "transfer_id", "debit_account", "credit_account", "amount_minor", "currency", "kind", "outcome",
