@@ -17,6 +17,8 @@ NOT_MEASURED: Final = "not measured"
 BATCH_SLACK: Final = 0.05
 """Share by which a batch may seem slower than single calls: what two runs of the same differ by."""
 IN_FLIGHT: Final = (1, 16, 64, 256)
+MEMORY_ACCOUNTS_MIN: Final = 200_000
+"""With fewer, what does not grow with accounts (100,000 remembered ids per shard, buffers) would count as theirs."""
 BANK_PARTS: Final = ("gateway", "ledger", "account", "postgres")
 
 
@@ -68,7 +70,7 @@ def _ratio(above: Callable[[Rows], float], below: Callable[[Rows], float]) -> Ca
 
 def _ledger_memory(rows: Rows) -> float:
     row = _row(rows, "calls_1000_local")
-    if "ledger" not in row["memory_mb"]:
+    if "ledger" not in row["memory_mb"] or int(row["accounts"]) < MEMORY_ACCOUNTS_MIN:
         raise NotMeasured("memory")
     growth = float(row["memory_mb"]["ledger"]) - float(row["ledger_mb_at_start"])
     return growth / int(row["accounts"]) * 100_000

@@ -16,9 +16,11 @@ from google.protobuf.internal import api_implementation
 
 from services.chassis import logs
 
-GARBAGE_THRESHOLDS: Final = (50_000, 20, 50)
+YOUNG_OBJECTS_MAX: Final = 50_000
 """A batch makes tens of thousands of tuples that die with it; looking for cycles among them every 700,
 as Python does unless told otherwise, took a tenth of the ledger's time."""
+
+OLDER_THRESHOLDS: Final = (20, 50)
 
 _log = logs.get(__name__)
 
@@ -36,7 +38,7 @@ def run(main: Callable[[], Coroutine[Any, Any, None]]) -> NoReturn:
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     _raise_descriptors()
     gc.freeze()
-    gc.set_threshold(*GARBAGE_THRESHOLDS)
+    look_for_cycles_every(YOUNG_OBJECTS_MAX)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(main())
@@ -52,3 +54,8 @@ def _raise_descriptors() -> None:
     """Let the process have as many connections as the machine allows; the usual 1,024 are for programs that use select."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def look_for_cycles_every(objects: int) -> None:
+    """Look for cycles among new objects whenever so many more were made than died."""
+    gc.set_threshold(objects, *OLDER_THRESHOLDS)

@@ -155,7 +155,8 @@ def test_goals_are_judged_by_floor_and_aim_whichever_way_is_better() -> None:
 def test_goals_that_compare_rows_take_the_worse_figure() -> None:
     rows = [row("single_1", p50_ms=3.0), row("pgbench_1", p50_ms=1.0)]
     assert verdict(rows, "single call alone") == (3.0, "floor reached")
-    assert verdict([row("calls_1000_local")], "ledger memory") == (50.0, "floor reached")
+    assert verdict([row("calls_1000_local", accounts=200_000)], "ledger memory") == (25.0, "aim reached")
+    assert verdict([row("calls_1000_local", accounts=199_999)], "ledger memory") == (None, "not measured")
     few = row("calls_1000_accounts_few", transfers_per_s=1_200.0)
     assert verdict([few, row("calls_1000_accounts_many")], "many accounts") == (1.2, "floor reached")
     dear = row("calls_1000_accounts_many", processor_us_per_transfer={"postgres": 12.0})
