@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS :=
 
 .DEFAULT_GOAL := help
-.PHONY: help up demo test lint venv generate bench bench-quick load load-k6 profile bench-fees bench-security outage failover overload storm manifests pages prometheus simulate planted-bugs mutate clean
+.PHONY: help up demo test lint venv generate bench bench-quick load load-k6 profile bench-features bench-security bench-history outage failover overload storm manifests pages prometheus simulate planted-bugs mutate clean
 .DELETE_ON_ERROR:
 
 help:  ## what can be made
@@ -42,8 +42,8 @@ bench: $(VENV)/.complete  ## measure the bank beside pgbench, with proof: a tabl
 bench-quick: $(VENV)/.complete  ## the short form of it, in under 3 minutes
 	@$(BIN)/python -m loadtest.bench --quick $(ARGS)
 
-bench-fees: $(VENV)/.complete  ## what fees cost: processor time per transfer with and without, in one run
-	@$(BIN)/python -m loadtest.fee_cost --data build/bench-fees $(ARGS)
+bench-features: $(VENV)/.complete  ## what limits, fees, metadata and value dates cost per transfer: with and without, in one run
+	@$(BIN)/python -m loadtest.features --data build/bench-features $(ARGS)
 
 bench-security: $(VENV)/.complete  ## what TLS, metrics, authentication and rates cost: banks with and without, in one run
 	@GRPC_ENABLE_FORK_SUPPORT=0 $(BIN)/python -m tools.bench_security $(ARGS)

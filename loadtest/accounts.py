@@ -30,12 +30,17 @@ class OpeningFailed(Exception):
 
 
 async def open_accounts(
-    access: Access, count: int, currency_code: str, progress: Callable[[int, float], None] = lambda _, __: None
+    access: Access,
+    count: int,
+    currency_code: str,
+    progress: Callable[[int, float], None] = lambda _, __: None,
+    *,
+    product_code: str = "",
 ) -> list[str]:
     """Open `count` customers with one funded account each; return the account numbers.
 
-    `progress` hears how many there are and after how many seconds. Raises OpeningFailed and
-    grpc.aio.AioRpcError.
+    Without a product they get the bank's default, if it has one. `progress` hears how many there are and
+    after how many seconds. Raises OpeningFailed and grpc.aio.AioRpcError.
     """
     numbers: list[str] = []
     began = time.monotonic()
@@ -45,7 +50,7 @@ async def open_accounts(
         for some in counts:
             if some:
                 customers = await _open_customers(client, some)
-                opened = await _open_accounts(client, customers, currency_code)
+                opened = await _open_accounts(client, customers, currency_code, product_code)
                 await _fund(client, opened, currency_code)
                 numbers.extend(opened)
                 progress(len(numbers), time.monotonic() - began)
@@ -85,10 +90,12 @@ async def _open_customers(client: Client, count: int) -> list[str]:
     return [_opened(result, "customer").name for result in response.results]
 
 
-async def _open_accounts(client: Client, customers: list[str], currency_code: str) -> list[str]:
+async def _open_accounts(client: Client, customers: list[str], currency_code: str, product_code: str) -> list[str]:
+    product = f"products/{product_code}" if product_code else ""
     requests = [
         bank_pb2.OpenAccountRequest(
-            request_id=str(uuid4()), account=bank_pb2.Account(customer=customer, currency_code=currency_code)
+            request_id=str(uuid4()),
+            account=bank_pb2.Account(customer=customer, currency_code=currency_code, product=product),
         )
         for customer in customers
     ]

@@ -57,7 +57,7 @@ def _tell(seed: int, lines: int, bug: str | None) -> int:
         return 2
     if armed:
         with armed[0].armed():
-            result = simulate(seed)
+            result = simulate(seed, armed[0].plan(seed))
     else:
         result = simulate(seed)
     print(result.story(lines))
@@ -121,7 +121,7 @@ def find(bug: Bug, seeds: Iterable[int]) -> Finding | None:
     began = time.monotonic()
     for seed in filter(bug.may_show, seeds):
         with bug.armed():
-            result = simulate(seed)
+            result = simulate(seed, bug.plan(seed))
         if result.error is not None:
             return Finding(bug.arm.__name__, seed, result.check(), time.monotonic() - began)
     return None

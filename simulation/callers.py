@@ -48,6 +48,7 @@ class CallerHost(Host):
         """Want one thing after the other, and ask again about some of them."""
         chance = self._chance
         while (wished := self._wishes.next()) is not None:
+            await asyncio.sleep(wished[0].pause_seconds)
             await desk.settle_all(wished, attempts_max=chance.choice((1, 3, 1000)))
             if chance.random() < 0.2:
                 await desk.settle_all(wished, attempts_max=2)
@@ -88,6 +89,7 @@ class Desk:
         for one in intentions:
             one.first_sent = now if one.first_sent is None else one.first_sent
             one.attempts += 1
+            one.under_way += 1
             self._bank.story.tell("asks", what=one.short, attempt=one.attempts)
         before = [one.is_in_doubt for one in intentions]
         for one in intentions:
@@ -100,6 +102,7 @@ class Desk:
             self._judge(one, was_in_doubt, result)
 
     def _judge(self, intention: Intention, was_in_doubt: bool, result: Answer | errors.BankError) -> None:
+        intention.under_way -= 1
         if isinstance(result, Answer):
             intention.is_in_doubt = was_in_doubt
             self._oracle.answered(intention, result)

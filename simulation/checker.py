@@ -22,8 +22,8 @@ class Checker:
         self, databases: dict[int, Database], asked: Callable[[int, Row, list[Row], Row | None], None]
     ) -> None:
         self._databases = databases
-        self.replay = Replay(databases, asked)
         self.books = {shard: Books() for shard in databases}
+        self.replay = Replay(databases, self.books, asked)
         self.commits = 0
         for database in databases.values():
             database.on_commit.append(self.check)
@@ -51,8 +51,9 @@ class Checker:
         for _, step, row in sorted(steps, key=lambda each: each[0]):
             step(books, batch, row)
         claim(not batch.entries, "entries that nothing explains", batch.entries)
+        self.replay.decisions(batch)
         self._sequences(books, batch, head)
-        self._streams(database, books)
+        self._streams(database, books, batch)
         self._held(database, books, batch)
         self._between_shards(batch.shard, books)
 
@@ -70,16 +71,22 @@ class Checker:
         claim(not want or head["booking_time"] > books.time_us, "booking times go back", head, books.time_us)
         books.sequence, books.time_us = head["last_sequence"], head["booking_time"]
 
-    def _streams(self, database: Database, books: Books) -> None:
+    def _streams(self, database: Database, books: Books, batch: Batch) -> None:
         shard = database.shard_id
+        came = _landed(batch)
         for row in database.tables["peer"].rows:
             peer = row["peer_id"]
             sent, landed = row["sent_through"], row["landed_through"]
             acknowledged = row["acknowledged_through"]
             tables = database.tables
-            claim(sent == 0 or tables["crossing_out"].get(peer, sent), "sent through a crossing not there", row)
-            claim(tables["crossing_out"].get(peer, sent + 1) is None, "more was sent than the watermark says", row)
+            for number in range(books.sent.get(peer, 0) + 1, sent + 1):
+                gone = [name for name in ("crossing_out", "decision_out") if tables[name].get(peer, number)]
+                claim(len(gone) == 1, "a number is not one crossing's or decision's", row, number, gone)
+            more = tables["crossing_out"].get(peer, sent + 1) or tables["decision_out"].get(peer, sent + 1)
+            claim(more is None, "more was sent than the watermark says", row)
             claim(landed >= books.landed.get(peer, 0), "a watermark went back", row)
+            want = list(range(books.landed.get(peer, 0) + 1, landed + 1))
+            claim(came.pop(peer, []) == want, "the watermark is not what has landed", row, want)
             claim(acknowledged >= books.acknowledged.get(peer, 0), "an acknowledgement went back", row)
             theirs = self._databases[peer].tables["peer"].get(shard)
             claim(acknowledged == 0 or (theirs and theirs["landed_through"] >= acknowledged),
@@ -89,20 +96,17 @@ class Checker:
                 given_back = tables["crossing_returned"].get(peer, number)
                 claim((refused is None) == (given_back is None), "refused and not given back", row, number)
             books.sent[peer], books.landed[peer], books.acknowledged[peer] = sent, landed, acknowledged
-        landed_through: dict[int, int] = {}
-        for row in database.tables["crossing_landed"].rows[-8:]:
-            landed_through[row["peer_id"]] = row["last_number"]
-        for peer, through in landed_through.items():
-            claim(books.landed.get(peer, 0) == through, "the watermark is not what has landed", peer, through)
+        claim(not came, "landed from whom there is no watermark", came)
 
     def _held(self, database: Database, books: Books, batch: Batch) -> None:
-        """Compare what is held with the holds that are open, for accounts of this batch."""
+        """Compare what is held with the holds and promises that are open, for accounts of this batch."""
         numbers = {row["account_number"] for row in batch.rows.get("entry", ())}
         for number in numbers:
             holds = database.tables["hold"].by("account_number", number)
             if not holds and not books.accounts[number].held:
                 continue
             held = sum(hold["amount_minor"] for hold in holds if hold["state"] == HoldState.OPEN)
+            held += books.set_aside(number)
             claim(books.accounts[number].held == held, "what is held is not what open holds say", number, held)
             for hold in holds:
                 known = books.holds[hold["hold_id"]]
@@ -121,6 +125,16 @@ class Checker:
             )
             claim(total == flying, "transit accounts differ from what is in flight", sender, receiver, total, flying)
 
+    def unsettled(self) -> list[str]:
+        """Name what is on its way between shards, and promises that wait for decisions."""
+        found = [f"in flight {key}" for key, amount in self.replay.in_flight.items() if amount]
+        for shard, database in self._databases.items():
+            found += [f"promised by {shard}: {each.hex()}" for each in self.books[shard].promises]
+            for row in database.tables["peer"].rows:
+                if row["sent_through"] != self.books[row["peer_id"]].landed.get(shard, 0):
+                    found.append(f"from {shard}: {row}")
+        return found
+
     def finish(self) -> None:
         """Check everything at the end: sums, tables against the journal, nothing left on its way."""
         totals: dict[int, int] = {}
@@ -136,7 +150,18 @@ class Checker:
             for currency, total in own.items():
                 totals[currency] = totals.get(currency, 0) + total
         claim(not any(totals.values()), "the bank's balances do not add up to 0", totals)
+        self.replay.promises_kept()
         claim(not any(self.replay.in_flight.values()), "something is still in flight", self.replay.in_flight)
+
+
+def _landed(batch: Batch) -> dict[int, list[int]]:
+    """List the numbers under which crossings and decisions landed, by peer."""
+    came: dict[int, list[int]] = {}
+    for row in batch.rows.get("crossing_landed", ()):
+        came.setdefault(row["peer_id"], []).extend(range(row["first_number"], row["last_number"] + 1))
+    for row in batch.rows.get("decision_landed", ()):
+        came.setdefault(row["peer_id"], []).append(row["number"])
+    return {peer: sorted(numbers) for peer, numbers in came.items()}
 
 
 def _opened(batch: Batch, row: Row) -> Account:

@@ -91,9 +91,11 @@ class Connection:
             network.story.fault(
                 f"a connection is cut {'after' if reaches else 'before'} a statement", self._owner.name, name
             )
+            seconds = 0.0
             if reaches:
-                database.process.call(network.delay(), session.receive, name, arguments, lambda _: None)
-            self.cut()
+                seconds = network.delay()
+                database.process.call(seconds, session.receive, name, arguments, lambda _: None)
+            self.cut(seconds)
         elif network.passes(self._owner, database.process):
             database.process.call(network.delay(), session.receive, name, arguments, reply)
         else:
@@ -116,11 +118,12 @@ class Connection:
         if self._is_closed:
             raise asyncpg.InterfaceError("connection is closed")
 
-    def cut(self) -> None:
-        """Break the connection: this side knows at once, the server a little later."""
+    def cut(self, under_way: float = 0.0) -> None:
+        """Break the connection: this side knows at once, the server a little after what is under way to it."""
         if self._is_closed:
             return
-        self.terminate()
+        self._is_closed = True
+        self._hang_up(under_way)
         for waiting in (self._waiting, self._given_up):
             if waiting is not None:
                 self._settle(waiting, asyncpg.ConnectionDoesNotExistError("connection was closed in the middle"))
@@ -132,14 +135,14 @@ class Connection:
             self._is_closed = True
             self._hang_up()
 
-    def _hang_up(self) -> None:
+    def _hang_up(self, under_way: float = 0.0) -> None:
         session = self._session
         if session is None or not session.is_open:
             return
         network, process = self._network, self._database.process
         heard = network.passes(self._owner, process)
         seconds = max(network.delay(), 2 * network.weather.delay_seconds) + 0.001 if heard else KEEPALIVE_SECONDS
-        process.call(seconds, session.end)
+        process.call(max(seconds, under_way + 0.001), session.end)
 
     def server_ended(self) -> None:
         """Learn that the session is gone."""

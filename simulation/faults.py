@@ -35,7 +35,7 @@ class Faults:
             "lossy": lambda: self._weather("lost", 0.05),
             "resets": lambda: self._weather("reset", 0.05),
             "doubles": lambda: self._weather("doubled", 0.2),
-            "slow network": lambda: self._weather("slow", 0.3),
+            "slow network": self._slow,
             "cuts": lambda: self._trouble("cut", value=self._chance.choice((0.01, 0.05, 0.2))),
             "slow disk": lambda: self._trouble("slow_flush", value=0.3),
             "account service away": lambda: self._kill(bank.account_service),
@@ -140,6 +140,10 @@ class Faults:
         self._tell(f"the network gets worse: {what} {value:.3f}")
         setattr(self._bank.network.weather, what, value)
         self._later(self._chance.uniform(0.2, 4.0), lambda: setattr(self._bank.network.weather, what, 0.0))
+
+    def _slow(self) -> None:
+        self._bank.network.weather.slow_seconds = self._chance.choice((0.2, 0.2, 2.0))
+        self._weather("slow", 0.3)
 
     def _trouble(self, what: str, *, value: float) -> None:
         troubles = self._database().troubles

@@ -219,6 +219,8 @@ class _Call:
         self._answer: asyncio.Future[bytes] = self._loop.create_future()
         self._server = channel.server
         self._serving: list[asyncio.Task[None]] = []
+        self._left = seconds
+        """What the request says is left: counted from its arrival, however long it travels."""
 
     async def run(self) -> bytes:
         channel, network = self._channel, self._network
@@ -250,6 +252,7 @@ class _Call:
     def _send(self) -> None:
         network, server = self._network, self._server
         assert server is not None
+        self._left = self._deadline - self._loop.time()
         if network.happens(network.weather.reset):
             network.story.fault("a connection is reset", self._channel.owner.name, server.process.name)
             if network.happens(0.5):
@@ -276,7 +279,7 @@ class _Call:
 
     async def _serve(self, server: SimulatedServer) -> None:
         """Run at the server's side and send the answer back."""
-        context = Context(self._loop, self._deadline, self._metadata)
+        context = Context(self._loop, self._loop.time() + self._left, self._metadata)
         try:
             answer: bytes | grpc.aio.AioRpcError = await server.handle(self._method, self._request, context)
         except grpc.aio.AbortError:

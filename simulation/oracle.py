@@ -43,6 +43,8 @@ class Intention:
     legs: tuple[Leg, ...] = ()
     target: bytes = b""
     """The hold or transfer that it is about."""
+    pause_seconds: float = 0.0
+    """How long its caller waits before asking for it."""
     first_sent: float | None = None
     attempts: int = 0
     final: Answer | None = None
@@ -51,6 +53,10 @@ class Intention:
     """Why the door would not even ask the books: that has no outcome, and nobody needs to ask again."""
     is_in_doubt: bool = False
     """Whether some attempt may have been carried out although its answer never came."""
+    under_way: int = 0
+    """Attempts without an answer yet, for ever those of callers that died."""
+    denied: int = 0
+    """How many attempts there had been when the last said that nothing was written."""
 
     @property
     def is_settled(self) -> bool:
@@ -84,13 +90,17 @@ class Oracle:
 
     def asked(self, _shard: int, row: Row, further: list[Row], relation: Row | None) -> None:
         """Find the intention of a row that a caller must have asked for."""
-        if row["kind"] == Kind.BURIED:
+        if row["kind"] == Kind.BURIED and row["refusal"] == Refusal.REVERSED_BEFORE_ARRIVAL:
             found = [one for ones in self.by_id.values() for one in ones
                      if one.kind == "reverse" and one.target == row["transfer_id"]]  # fmt: skip
             claim(found, "an id is buried that nobody wants reversed", row)
             return
         intentions = [one for one in self.by_id.get(row["transfer_id"], ()) if one.first_sent is not None]
         claim(intentions, "something is in the books that nobody asked for", row)
+        if row["kind"] == Kind.BURIED:
+            return  # What a home was asked about and had never decided, or what it refused before it was promised.
+        claim(any(one.denied < one.attempts for one in intentions),
+              "written after a caller was told that nothing was", row)  # fmt: skip
         for refusal, side in (
             (Refusal.CREDIT_ACCOUNT_NOT_FOUND, "credit_account"),
             (Refusal.DEBIT_ACCOUNT_NOT_FOUND, "debit_account"),
@@ -109,7 +119,7 @@ class Oracle:
         found: list[tuple[Database, Row]] = []
         for database in self.databases.values():
             for row in database.tables["transfer"].by("transfer_id", transfer_id):
-                if row["kind"] not in {Kind.RETURN, Kind.HOLD_EXPIRED, Kind.LANDING}:
+                if row["kind"] not in _CONSEQUENCES and not _is_news(database, row):
                     found.append((database, row))
         if not found:
             return None
@@ -182,7 +192,7 @@ class Oracle:
 
     def nothing_written(self, intention: Intention) -> None:
         """Judge the claim that nothing was written, made to a caller whose attempts are all accounted for."""
-        if intention.is_in_doubt or intention.final is not None or intention.was_in_transit:
+        if intention.is_in_doubt or intention.under_way or intention.final is not None or intention.was_in_transit:
             return
         if intention.kind in {"limits", "state"} or len(self.by_id[intention.id]) > 1:
             return
@@ -191,12 +201,22 @@ class Oracle:
             truth is None or truth[0]["kind"] == Kind.BURIED,
             "a caller is told that nothing was written, and it was", intention.short, truth,
         )  # fmt: skip
+        intention.denied = intention.attempts
 
     def unresolved(self) -> list[Intention]:
         """Name the intentions whose outcome nobody has been told."""
         return [
             one for ones in self.by_id.values() for one in ones if not one.is_settled and one.first_sent is not None
         ]
+
+
+_CONSEQUENCES = frozenset({Kind.RETURN, Kind.HOLD_EXPIRED, Kind.LANDING, Kind.PROMISED, Kind.KEPT, Kind.DROPPED})
+"""Kinds of rows that say nothing about an id which another row does not say."""
+
+
+def _is_news(database: Database, row: Row) -> bool:
+    """Tell whether an id was buried only because its home, which refused it, said so."""
+    return row["kind"] == Kind.BURIED and bool(database.tables["decision_landed"].by("sequence", row["sequence"]))
 
 
 def _worded(reason: str) -> str:

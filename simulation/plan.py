@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 OPERATIONS = ("transfer", "crossing", "legs", "fee", "hold", "increase", "capture", "release", "reverse", "limits",
-              "cap", "state", "reuse", "batch", "open")  # fmt: skip
+              "cap", "state", "reuse", "batch", "open",
+              "span")  # fmt: skip
 FAULTS = ("kill ledger", "pause ledger", "stop ledger", "kill gateway", "kill caller", "crash postgres",
           "pause postgres", "partition", "half partition", "clock jump", "disk full", "lossy", "resets", "doubles",
           "slow network", "cuts", "slow disk", "account service away", "move slots")  # fmt: skip
@@ -55,6 +56,8 @@ def draw(seed: int) -> Plan:
         weights["crossing"] = 1.0
     if weights.keys() & {"increase", "capture", "release"}:
         weights["hold"] = max(weights.get("hold", 0), 1.5)
+    if "span" in weights:
+        weights["span"] += 1.0  # Most of them are refused: so many accounts have to agree.
     faults = tuple(name for name in FAULTS if chance.random() < 0.3)
     if chance.random() < 0.05:
         faults = ()

@@ -1,6 +1,6 @@
 """The rules of the books, written a second time and as plainly as possible: each row must follow from those before.
 
-Never here: shards together, watermarks, sums (`checker.py`).
+Never here: what a leg does (`steps.py`), transfers over several shards (`spans.py`), watermarks, sums (`checker.py`).
 """
 
 from collections.abc import Callable
@@ -9,26 +9,24 @@ from services.domain import chart
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger.books import HoldState, Kind, Relation
 from simulation.database import Database
-from simulation.journal import Account, Batch, Books, Counted, Hold, Violation, claim
+from simulation.journal import Account, Batch, Books, Counted, Hold, claim
+from simulation.spans import Spans
+from simulation.steps import CLOSED, OVERDRAW, OVERRIDDEN, RESERVED
 from simulation.tables import Row
 
-FROZEN_DEBIT, FROZEN_CREDIT, CLOSED, RESERVED, PENDING, DORMANT = 1, 2, 4, 8, 16, 32
-OVERRIDDEN, OVERDRAW = 1, 2
 
-
-class Replay:
+class Replay(Spans):
     """Reads the rows of journals again. `asked` is told of each transfer that a caller must have asked for."""
 
     def __init__(
-        self, databases: dict[int, Database], asked: Callable[[int, Row, list[Row], Row | None], None]
+        self,
+        databases: dict[int, Database],
+        books: dict[int, Books],
+        asked: Callable[[int, Row, list[Row], Row | None], None],
     ) -> None:
-        self._databases = databases
+        super().__init__(databases, books)
         self._asked = asked
         self.transfers = 0
-        self.in_flight: dict[tuple[int, int, int], int] = {}
-        """From shard, to shard, currency: what is on its way."""
-        self.home: dict[int, int] = {}
-        """On which shard an account has entries."""
 
     def transfer(self, books: Books, batch: Batch, row: Row) -> None:
         self.transfers += 1
@@ -36,7 +34,7 @@ class Replay:
         further = batch.further.get(sequence, [])
         claim(row["leg_count"] == 1 + len(further), "legs are missing", row)
         batch.used += range(sequence, sequence + row["leg_count"])
-        claim(row["booking_time"] == self._databases[batch.shard].head["booking_time"], "a row has another time", row)
+        claim(row["booking_time"] == self.databases[batch.shard].head["booking_time"], "a row has another time", row)
         claim(row["booking_time"] // 86_400_000_000 == row["business_date"], "the business date is not the day's", row)
         if row["outcome"] == Outcome.REFUSED:
             self._refused(books, batch, row, further)
@@ -46,6 +44,12 @@ class Replay:
             self._landed(books, batch, row)
         elif kind == Kind.RETURN:
             self._returned(books, batch, row, further)
+        elif kind == Kind.PROMISED:
+            self.promised(books, batch, row, further)
+        elif kind == Kind.KEPT:
+            self.kept(books, batch, row, further)
+        elif kind == Kind.DROPPED:
+            self.dropped(books, batch, row, further)
         else:
             self._hold_command(books, batch, row)
         if kind in {Kind.ASKED, Kind.HOLD_PLACED, Kind.HOLD_INCREASED, Kind.HOLD_RELEASED, Kind.BURIED}:
@@ -80,10 +84,22 @@ class Replay:
         sequence, relation = row["sequence"], batch.relations.get(row["sequence"])
         peer = batch.peer_of.get(sequence)
         claim((row["outcome"] == Outcome.IN_TRANSIT) == (peer is not None), "a crossing without a number", row)
+        reverses = relation is not None and relation["relation"] == Relation.REVERSES
+        if batch.is_span(row):
+            self.decided(books, batch, row, further, is_spending=not reverses)
+        else:
+            self._posted_legs(books, batch, row, further)
+        if reverses:
+            assert relation is not None
+            self._reverse(books, batch, row, further, relation["target_id"])
+
+    def _posted_legs(self, books: Books, batch: Batch, row: Row, further: list[Row]) -> None:
+        sequence, relation = row["sequence"], batch.relations.get(row["sequence"])
+        peer = batch.peer_of.get(sequence)
         captures = relation is not None and relation["relation"] == Relation.CAPTURES
         reverses = relation is not None and relation["relation"] == Relation.REVERSES
         for place, leg in enumerate((row, *further)):
-            payer = self._may_pay(books, leg, row)
+            payer = self.may_pay(books, leg, row)
             if captures:
                 assert relation is not None
                 self._capture(books, relation, leg, row)
@@ -91,57 +107,14 @@ class Replay:
                 free = payer.balance - payer.held - leg["amount_minor"] >= payer.floor
                 claim(free or row["flags"] & OVERDRAW, "a floor is broken", row, payer)
                 if not reverses:
-                    self._spend(books, payer, leg["amount_minor"], row)
+                    self.spend(books, payer, leg["amount_minor"], row)
             payee = leg["credit_account"]
             if place == 0 and peer is not None:
                 payee = chart.transit_account(batch.shard, peer[0], leg["currency"])
-                key = (batch.shard, peer[0], leg["currency"])
-                self.in_flight[key] = self.in_flight.get(key, 0) + leg["amount_minor"]
+                self.flies(batch.shard, peer[0], leg["currency"], leg["amount_minor"])
             else:
-                self._may_be_paid(books, payee, leg, row)
-            self._move(books, batch, sequence + place, leg["debit_account"], payee, leg["amount_minor"])
-        if reverses:
-            assert relation is not None
-            self._reverse(books, batch, row, further, relation["target_id"])
-
-    def _may_pay(self, books: Books, leg: Row, row: Row) -> Account:
-        payer = books.accounts.get(leg["debit_account"])
-        claim(payer is not None, "a payer is not in the books", row)
-        assert payer is not None
-        claim(payer.currency == leg["currency"], "a payer's currency differs", row)
-        barred = FROZEN_DEBIT | CLOSED | RESERVED | PENDING | DORMANT
-        claim(not payer.restrictions & barred, "a payer may not pay", row, payer)
-        return payer
-
-    @staticmethod
-    def _may_be_paid(books: Books, number: int, leg: Row, row: Row) -> None:
-        payee = books.accounts.get(number)
-        claim(payee is not None, "a payee is not in the books", row)
-        assert payee is not None
-        claim(payee.currency == leg["currency"], "a payee's currency differs", row)
-        claim(not payee.restrictions & (FROZEN_CREDIT | CLOSED | RESERVED | PENDING), "a payee may not be paid", row)
-        most = payee.limits[0]
-        claim(most is None or payee.balance + leg["amount_minor"] <= most, "a payee has too much", row, payee)
-
-    def _spend(self, books: Books, payer: Account, amount: int, row: Row) -> None:
-        """Count a debit or a placed hold and check it against what is allowed."""
-        day, free = row["business_date"], bool(row["flags"] & OVERRIDDEN)
-        minor, times = payer.counted.on(day)
-        _, once, daily, often = payer.limits
-        claim(free or once is None or amount <= once, "a limit per transfer is broken", row, payer)
-        claim(free or daily is None or minor + amount <= daily, "a limit per day is broken", row, payer)
-        claim(free or often is None or times < often, "a count per day is broken", row, payer)
-        self._count(books, payer, day, amount, 1, None if free else row)
-
-    @staticmethod
-    def _count(books: Books, payer: Account, day: int, minor: int, times: int, row: Row | None = None) -> None:
-        if payer.is_counted:
-            payer.counted.add(day, minor, times)
-        cap = books.caps.get((payer.customer, payer.currency)) if payer.customer else None
-        if cap is not None:
-            within = cap[1].on(day)[0] + minor <= cap[0]
-            claim(row is None or minor < 0 or within, "a customer's cap is broken", row, cap)
-            cap[1].add(day, minor, times)
+                self.may_be_paid(books, payee, leg, row)
+            self.move(books, batch, sequence + place, leg["debit_account"], payee, leg["amount_minor"])
 
     def _capture(self, books: Books, relation: Row, leg: Row, row: Row) -> None:
         hold = self._open_hold(books, relation["target_id"], leg["debit_account"], row)
@@ -151,7 +124,7 @@ class Replay:
         account.held -= hold.amount
         hold.state = HoldState.CAPTURED
         if hold.place_date == row["business_date"]:
-            self._count(books, account, row["business_date"], leg["amount_minor"] - hold.amount, 0)
+            self.count(books, account, row["business_date"], leg["amount_minor"] - hold.amount, 0)
 
     @staticmethod
     def _open_hold(books: Books, hold_id: bytes, account: int, row: Row) -> Hold:
@@ -169,36 +142,36 @@ class Replay:
         kind, day = row["kind"], row["business_date"]
         if kind == Kind.HOLD_PLACED:
             claim(row["transfer_id"] not in books.holds, "a hold is placed twice", row)
-            kept = self._databases[batch.shard].tables["hold"].get(row["transfer_id"])
+            kept = self.databases[batch.shard].tables["hold"].get(row["transfer_id"])
             claim(kept is not None, "a hold is not kept", row)
             assert kept is not None
             books.holds[row["transfer_id"]] = Hold(
                 row["debit_account"], row["amount_minor"], kept["expire_time"], row["credit_account"], day
             )
             self._set_aside(books, batch, account, row["amount_minor"], row)
-            self._spend(books, account, row["amount_minor"], row)
+            self.spend(books, account, row["amount_minor"], row)
             return
         hold_id = row["transfer_id"] if kind == Kind.HOLD_EXPIRED else relation["target_id"]  # type: ignore[index]
         hold = self._open_hold(books, hold_id, account.number, row)
         if kind == Kind.HOLD_INCREASED:
             hold.amount += row["amount_minor"]
-            kept = self._databases[batch.shard].tables["hold"].get(hold_id)
+            kept = self.databases[batch.shard].tables["hold"].get(hold_id)
             assert kept is not None
             hold.expire_time = kept["expire_time"]
             self._set_aside(books, batch, account, row["amount_minor"], row)
-            self._count(books, account, day, row["amount_minor"], 0, None if row["flags"] & OVERRIDDEN else row)
+            self.count(books, account, day, row["amount_minor"], 0, None if row["flags"] & OVERRIDDEN else row)
             return
         if kind == Kind.HOLD_EXPIRED:
             claim(hold.expire_time <= row["booking_time"], "a hold expires too early", row, hold)
-        self._entry(books, batch, row["sequence"], account, 0, -hold.amount)
+        self.entry(books, batch, row["sequence"], account, 0, -hold.amount)
         hold.state = HoldState.RELEASED if kind == Kind.HOLD_RELEASED else HoldState.EXPIRED
         if hold.place_date == day:
-            self._count(books, account, day, -hold.amount, -1)
+            self.count(books, account, day, -hold.amount, -1)
 
     def _set_aside(self, books: Books, batch: Batch, account: Account, amount: int, row: Row) -> None:
-        self._may_pay(books, row, row)
+        self.may_pay(books, row, row)
         claim(account.balance - account.held - amount >= account.floor, "a floor is broken by a hold", row, account)
-        self._entry(books, batch, row["sequence"], account, 0, amount)
+        self.entry(books, batch, row["sequence"], account, 0, amount)
 
     def _landed(self, books: Books, batch: Batch, row: Row) -> None:
         claim(row["sequence"] in batch.number_of, "a landing has no number", row)
@@ -206,14 +179,14 @@ class Replay:
         sent = self.sent(peer, batch.shard, number, row)
         same = ("transfer_id", "debit_account", "credit_account", "amount_minor", "currency", "reference", "value_date")
         claim(all(sent[name] == row[name] for name in same), "another crossing landed than was sent", sent, row)
-        self._may_be_paid(books, row["credit_account"], row, row)
+        self.may_be_paid(books, row["credit_account"], row, row)
         transit = chart.transit_account(batch.shard, peer, row["currency"])
-        self._move(books, batch, row["sequence"], transit, row["credit_account"], row["amount_minor"])
+        self.move(books, batch, row["sequence"], transit, row["credit_account"], row["amount_minor"])
         self.in_flight[peer, batch.shard, row["currency"]] -= row["amount_minor"]
 
     def sent(self, shard: int, to: int, number: int, row: Row) -> Row:
         """Return the transfer that left as crossing `number`."""
-        tables = self._databases[shard].tables
+        tables = self.databases[shard].tables
         crossing = tables["crossing_out"].get(to, number)
         claim(crossing is not None, "a crossing that was never sent", shard, to, number, row)
         assert crossing is not None
@@ -227,7 +200,7 @@ class Replay:
         ]
         claim(len(returns) == 1, "a return has no number", row)
         peer, number = returns[0]["peer_id"], returns[0]["number"]
-        refused = self._databases[peer].tables["crossing_refused"].get(batch.shard, number)
+        refused = self.databases[peer].tables["crossing_refused"].get(batch.shard, number)
         claim(refused is not None, "what was not refused is given back", row)
         claim(refused is not None and refused["refusal"] == returns[0]["refusal"], "another reason is given", row)
         sent = self.sent(batch.shard, peer, number, row)
@@ -235,22 +208,32 @@ class Replay:
         claim(sent["amount_minor"] == row["amount_minor"], "another amount is given back", sent, row)
         claim(sent["leg_count"] == row["leg_count"], "not all legs are given back", sent, row)
         transit = chart.transit_account(batch.shard, peer, row["currency"])
-        self._move(books, batch, row["sequence"], transit, sent["debit_account"], row["amount_minor"])
+        self.move(books, batch, row["sequence"], transit, sent["debit_account"], row["amount_minor"])
         for leg in further:
-            self._move(books, batch, leg["sequence"], leg["debit_account"], leg["credit_account"], leg["amount_minor"])
+            self.move(books, batch, leg["sequence"], leg["debit_account"], leg["credit_account"], leg["amount_minor"])
         self.in_flight[batch.shard, peer, row["currency"]] -= row["amount_minor"]
-        relations = self._databases[batch.shard].tables["relation"].by("sequence", sent["sequence"])
+        relations = self.databases[batch.shard].tables["relation"].by("sequence", sent["sequence"])
         for relation in relations:
             if relation["relation"] == Relation.REVERSES:
                 books.reversed[relation["target_id"]] -= relation["amount_minor"]
 
+    def _is_posted(self, shard: int, row: Row) -> bool:
+        """Tell whether a transfer is posted, of a crossing whether it has landed."""
+        if row["outcome"] != Outcome.IN_TRANSIT:
+            return bool(row["outcome"] == Outcome.POSTED)
+        (gone,) = self.databases[shard].tables["crossing_out"].by("sequence", row["sequence"])
+        theirs = self.databases[gone["peer_id"]].tables
+        marks = theirs["peer"].get(shard)
+        has_landed = marks is not None and gone["number"] <= marks["landed_through"]
+        return has_landed and theirs["crossing_refused"].get(shard, gone["number"]) is None
+
     def _reverse(self, books: Books, batch: Batch, row: Row, further: list[Row], target: bytes) -> None:
-        tables = self._databases[batch.shard].tables
+        tables = self.databases[batch.shard].tables
         originals = [each for each in tables["transfer"].by("transfer_id", target)
                      if each["kind"] in {Kind.ASKED, Kind.LANDING}]  # fmt: skip
         claim(len(originals) == 1, "a reversal without its original", row)
         original = originals[0]
-        claim(original["outcome"] == Outcome.POSTED, "what was not posted is reversed", row, original)
+        claim(self._is_posted(batch.shard, original), "what was not posted is reversed", row, original)
         legs = [original, *tables["further_leg"].by("transfer_sequence", original["sequence"])]
         last = [leg for leg in legs if not leg.get("is_fee")][-1] if further else original
         sides = (last["credit_account"], last["debit_account"])
@@ -259,29 +242,6 @@ class Replay:
         given = books.reversed.get(target, 0) + row["amount_minor"] + sum(leg["amount_minor"] for leg in further)
         claim(given <= whole, "more is given back than was moved", row, given, whole)
         books.reversed[target] = given
-
-    def _move(self, books: Books, batch: Batch, sequence: int, debit: int, credit: int, amount: int) -> None:
-        """Find both entries of a leg."""
-        self._entry(books, batch, sequence, books.accounts[debit], -amount, 0)
-        self._entry(books, batch, sequence, books.accounts[credit], amount, 0)
-
-    def _entry(self, books: Books, batch: Batch, sequence: int, account: Account, amount: int, held: int) -> None:
-        """Find one entry, exactly as it must be."""
-        account.version += 1
-        account.balance += amount
-        account.held += held
-        want = (account.number, account.version, amount, account.balance, account.held)
-        entries = batch.entries.get(sequence, [])
-        names = ("account_number", "version", "amount_minor", "balance_after_minor", "held_after_minor")
-        for entry in entries:
-            if tuple(entry[name] for name in names) == want:
-                entries.remove(entry)
-                break
-        else:
-            raise Violation(f"an entry is missing or wrong: want {want} at {sequence}, have {entries}")
-        if not entries:
-            del batch.entries[sequence]
-        claim(self.home.setdefault(account.number, batch.shard) == batch.shard, "an account on two shards", account)
 
     def change(self, books: Books, batch: Batch, row: Row) -> None:
         batch.used.append(row["sequence"])
@@ -294,7 +254,8 @@ class Replay:
         day = row["change_time"] // 86_400_000_000
         if row["restrictions"] is not None:
             if row["restrictions"] == CLOSED:
-                claim(not account.balance and not account.held, "an account with money is closed", row, account)
+                is_empty = not (account.balance or account.held or account.promised)
+                claim(is_empty, "an account with money is closed", row, account)
                 claim(not self._may_come_back(batch.shard, account.number), "closed with money in flight", row)
             account.restrictions = row["restrictions"]
         if row["floor_minor"] is not None:
@@ -317,12 +278,12 @@ class Replay:
 
     def _may_come_back(self, shard: int, number: int) -> bool:
         """Tell whether a crossing that the shard has not heard of may still come back to an account."""
-        tables = self._databases[shard].tables
+        tables = self.databases[shard].tables
         for peer in tables["peer"].rows:
             for crossing in range(peer["acknowledged_through"] + 1, peer["sent_through"] + 1):
                 gone = tables["crossing_out"].get(peer["peer_id"], crossing)
                 sent = tables["transfer"].get(gone["sequence"]) if gone is not None else None
-                theirs = self._databases[peer["peer_id"]].tables["peer"].get(shard)
+                theirs = self.databases[peer["peer_id"]].tables["peer"].get(shard)
                 has_landed = theirs is not None and crossing <= theirs["landed_through"]
                 if sent is not None and sent["debit_account"] == number and not has_landed:
                     return True
@@ -335,4 +296,5 @@ class Replay:
             for hold in books.holds.values()
             if hold.account in numbers and hold.state == HoldState.OPEN and hold.place_date == day
         ]
+        amounts += [minor for number in numbers for minor in books.promised_today(number, day)]
         return Counted(day, sum(amounts), len(amounts))

@@ -205,6 +205,7 @@ def _take_column(definition: Definition, text: str) -> None:
 def _take_checks(definition: Definition, text: str) -> None:
     for match in re.finditer(r"CHECK \((.*)\)", text):
         names = tuple(name for name in dict.fromkeys(re.findall(r"[a-z_]+", match[1])) if name in definition.kinds)
+        names = () if "NULL" in match[1] else names
         definition.checks.append((match[1], names, _condition(match[1])))
 
 

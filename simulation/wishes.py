@@ -59,6 +59,7 @@ class Wishes:
             "reuse": self._reuse,
             "batch": self._batch,
             "open": self._open,
+            "span": self._span,
         }
 
     def next(self) -> list[Intention] | None:
@@ -74,11 +75,21 @@ class Wishes:
                 return wished
         return None
 
+    def end(self) -> None:
+        """Want nothing more."""
+        self._left = 0
+        self._soon.clear()
+
     def fund(self, account: Account) -> Intention:
         """Want money on an account that was just opened."""
         cash = chart.internal_account(account.shard_id, chart.Code.CASH, account.currency)
         amount = self._chance.randint(1, 2_000 if self._plan.is_tight else 100_000)
         return self._ask([(cash, account.number, amount, account.currency)])
+
+    def use(self, account: Account) -> Intention | None:
+        """Want to pay with an account that was just opened, whether or not there is money on it yet."""
+        payee = self._account(currency=account.currency, besides=account.number)
+        return None if payee is None else self._ask([(account.number, payee.number, 1, account.currency)])
 
     def new_id(self) -> bytes:
         """Mint an id."""
@@ -136,6 +147,28 @@ class Wishes:
     def _transfer(self, *, crosses: bool, further: int = 0) -> list[Intention] | None:
         legs = self._legs(crosses=crosses, further=further)
         return [self._ask(legs)] if legs else None
+
+    def _span(self) -> list[Intention] | None:
+        """Want legs between accounts wherever they lie: one payer and many payees, many and one, or in turns."""
+        first = self._account()
+        if first is None:
+            return None
+        one_pays, one_is_paid = self._chance.choice(((True, False), (False, True), (False, False)))
+        payer, legs = first, []
+        for _ in range(self._chance.choice((2, 2, 3, 3, 4, 8))):
+            payee = first if one_is_paid else self._account(currency=first.currency, besides=payer.number)
+            if one_is_paid:
+                payer = self._account(currency=first.currency, besides=first.number) or first
+            if payee is None or payee is payer:
+                return None
+            amount = self._chance.choice((1, self._chance.randint(1, 100)))
+            legs.append((payer.number, payee.number, amount, first.currency))
+            payer = payer if one_pays else payee
+        if "state" in self._plan.weights and self._chance.random() < 0.3:
+            closed = self._state_of(payee, changes.CLOSED)
+            closed.pause_seconds = self._chance.uniform(0, 0.02)  # It is about to be paid.
+            self._soon.append(closed)
+        return [self._ask(legs)]
 
     def _batch(self) -> list[Intention] | None:
         many = []
@@ -227,8 +260,7 @@ class Wishes:
 
     def _reverse(self) -> list[Intention] | None:
         original = self._some(self._transfers)
-        # Several legs over several shards are given back by promises, which are not simulated.
-        if original is None or (len(original.legs) > 1 and len({leg[1] // 10**12 for leg in original.legs}) > 1):
+        if original is None:
             return None
         transfer_id = self.new_id()
         part = self._chance.choice((0, 0, 1, max(1, original.legs[0][2] // 2)))
@@ -277,19 +309,24 @@ class Wishes:
             return None
         states = (changes.ACTIVE, changes.ACTIVE, changes.FROZEN, changes.DEBITS_FROZEN, changes.CREDITS_FROZEN,
                   changes.DORMANT, changes.CLOSED)  # fmt: skip
+        restrictions = self._chance.choice(states)
+        changed = self._state_of(account, restrictions)
+        emptied = self._empty(account) if restrictions == changes.CLOSED else None
+        if emptied is None:
+            return [changed]
+        changed.pause_seconds = self._chance.choice((0, self._chance.uniform(0, 0.05)))
+        self._soon.append(changed)
+        return [emptied]
+
+    def _state_of(self, account: Account, restrictions: int) -> Intention:
         request = ledger_pb2.ChangeAccountRequest(
             change_id=self.new_id(),
             account_number=account.number,
-            restrictions=self._chance.choice(states),
+            restrictions=restrictions,
             reason="test",
             actor=ledger_pb2.Actor(channel="test", subject="operator"),
         )
-        changed = self._oracle.add(Intention("state", request.change_id, request, "ChangeAccount"))
-        emptied = self._empty(account) if request.restrictions == changes.CLOSED else None
-        if emptied is None:
-            return [changed]
-        self._soon.append(changed)
-        return [emptied]
+        return self._oracle.add(Intention("state", request.change_id, request, "ChangeAccount"))
 
     def _empty(self, account: Account) -> Intention | None:
         """Want all of an account's money to go elsewhere, as whoever closes it would."""

@@ -19,7 +19,9 @@ from services.ledger.books import (
     TransferRow,
     Transfers,
 )
-from services.ledger.draft import Draft
+from services.ledger.draft import Draft, SpanFacts
+from services.ledger.memory import OpenPromises
+from services.ledger.promises import brought
 from services.ledger.traffic import Crossing, Crossings, Watermarks
 
 CZK, EUR = 203, 978
@@ -57,8 +59,13 @@ class Ask(NamedTuple):
 
     @property
     def fingerprint(self) -> int:
-        """Tell bodies apart, as `wire.py` does, by whatever the caller says."""
-        return crc32(repr((self.legs, self.reference, self.value_date, self.creditor, self.metadata)).encode())
+        """Tell bodies apart, as `wire.py` does, by whatever the caller says: fees are the bank's."""
+        return crc32(repr((self.asked, self.reference, self.value_date, self.creditor, self.metadata)).encode())
+
+    @property
+    def asked(self) -> tuple[Leg, ...]:
+        """The legs that the caller asks for."""
+        return tuple(leg for leg in self.legs if not leg.is_fee)
 
 
 def ask(number: int, debit: int, credit: int, amount: int, currency: int = CZK, **more) -> Ask:
@@ -95,18 +102,20 @@ def transfers(asked: Sequence[Ask]) -> Transfers:
 
 
 def crossings(from_shard: int, sent: Sequence[Crossing]) -> Crossings:
-    """Put crossings into columns."""
+    """Put crossings into columns, and decisions among them beside these."""
+    money = [crossing for crossing in sent if crossing.verdict is None]
     return Crossings(
         from_shard,
         sent[0].number,
-        [crossing.transfer_id for crossing in sent],
-        [crossing.debit_account for crossing in sent],
-        [crossing.credit_account for crossing in sent],
-        [crossing.amount_minor for crossing in sent],
-        [crossing.currency for crossing in sent],
-        [crossing.reference for crossing in sent],
-        [crossing.value_date for crossing in sent],
-        {place: crossing.metadata for place, crossing in enumerate(sent) if crossing.metadata},
+        [crossing.transfer_id for crossing in money],
+        [crossing.debit_account for crossing in money],
+        [crossing.credit_account for crossing in money],
+        [crossing.amount_minor for crossing in money],
+        [crossing.currency for crossing in money],
+        [crossing.reference for crossing in money],
+        [crossing.value_date for crossing in money],
+        {place: crossing.metadata for place, crossing in enumerate(money) if crossing.metadata},
+        decisions=[crossing.verdict for crossing in sent if crossing.verdict is not None],
     )
 
 
@@ -125,6 +134,9 @@ class MemoryBooks:
         self.refused: dict[int, dict[int, int]] = {}
         """Per peer: number and reason of its crossings that were refused here."""
         self.returned: dict[int, dict[int, int]] = {}
+        self.metadata: dict[int, Metadata] = {}
+        """By the transfer's sequence."""
+        self.open_promises = OpenPromises(())
         self.sequence = 0
         self.time_us = TODAY * DAY_US
 
@@ -135,6 +147,12 @@ class MemoryBooks:
 
     def draft(self) -> Draft:
         """Begin a batch."""
+        told = {
+            (crossing.verdict.transfer_id, peer_id)
+            for peer_id, sent in self.sent.items()
+            for crossing in sent
+            if crossing.verdict is not None
+        }
         return Draft(
             self.shard_id,
             self.sequence,
@@ -143,6 +161,7 @@ class MemoryBooks:
             self.accounts.get,
             self.decisions.get,
             self.peers,
+            spans=SpanFacts(self.open_promises.get, told.__contains__, self.open_promises.all),
         )
 
     def commit(self, draft: Draft) -> None:
@@ -155,7 +174,8 @@ class MemoryBooks:
             opening = known.balance_minor if known is not None and not history else 0
             before = history[-1][2] if history else opening
             assert version == len(history) + 1
-            assert (after, held) == (before + amount, 0)
+            assert after == before + amount
+            assert held >= 0
             assert self.sequence < sequence <= draft.sequence
             history.append((sequence, amount, after))
             balance_by_leg[sequence] = balance_by_leg.get(sequence, 0) + amount
@@ -168,12 +188,10 @@ class MemoryBooks:
         rows = {row.sequence: row for row in draft.transfers}
         assert len(rows) == len(draft.transfers)
         self.transfers |= rows
-        for number, sequence, peer_id in draft.crossings_out:
-            row = rows[sequence]
-            sent = self.sent.setdefault(peer_id, [])
-            assert number == len(sent) + 1
-            body = (row.transfer_id, row.debit_account, row.credit_account, row.amount_minor, row.currency)
-            sent.append(Crossing(number, *body, row.reference, row.value_date))
+        self.metadata.update(draft.metadata)
+        self.open_promises.take(draft.spans.promises)
+        self._send(draft, rows)
+        self._check_held()
         for number, peer_id, refusal in draft.crossings_refused:
             assert number not in self.refused.setdefault(peer_id, {})
             self.refused[peer_id][number] = refusal
@@ -182,3 +200,27 @@ class MemoryBooks:
             self.returned[peer_id][number] = refusal
         self.sequence = draft.sequence
         self.time_us = draft.booking_time_us
+
+    def _send(self, draft: Draft, rows: dict[int, TransferRow]) -> None:
+        leaving: dict[int, list[Crossing]] = {}
+        for number, sequence, peer_id in draft.crossings_out:
+            row = rows[sequence]
+            body = (row.transfer_id, row.debit_account, row.credit_account, row.amount_minor, row.currency)
+            further = tuple(leg for _, of, leg in draft.further_legs if of == sequence)
+            crossing = Crossing(number, *body, row.reference, row.value_date, further, self.metadata.get(sequence, ()))
+            leaving.setdefault(peer_id, []).append(crossing)
+        for peer_id, _, verdict in draft.spans.verdicts:
+            leaving.setdefault(peer_id, []).append(Crossing.of_verdict(verdict))
+        for peer_id, crossings_out in leaving.items():
+            sent = self.sent.setdefault(peer_id, [])
+            sent += sorted(crossings_out, key=lambda crossing: crossing.number)
+            assert [crossing.number for crossing in sent] == list(range(1, len(sent) + 1))
+
+    def _check_held(self) -> None:
+        """Hold what accounts have set aside against the open promises."""
+        held = dict.fromkeys(self.accounts, 0)
+        for promise in self.open_promises.all():
+            for leg, passed_on in zip(promise.legs, brought(promise.legs), strict=True):
+                if not leg.debit_peer:
+                    held[leg.debit_account] += leg.amount_minor - passed_on
+        assert all(state.held_minor == held[number] for number, state in self.accounts.items())

@@ -2,7 +2,9 @@
 
 `python -m tools.bench_history --entries 1000000`: every transfer is decided by the writer and appended as
 always, each with another value date than its day; the audit must find the books sound before a figure is
-printed. Times are PostgreSQL's own (EXPLAIN ANALYZE), for moments drawn at random over the whole history.
+printed. Times are PostgreSQL's own (EXPLAIN ANALYZE), for moments drawn at random over the whole history: each
+moment is looked up several times and its quickest counts, so what remains is what the moment costs and not what
+else the machine did. Pages are the same on any machine.
 """
 
 import argparse
@@ -41,19 +43,44 @@ CASH: Final = chart.internal_account(1, chart.Code.CASH, CZK)
 BUSY: Final = account_number(0, 1)
 """The account with the long history: every transfer credits it."""
 SAMPLES: Final = 200
+REPETITIONS: Final = 3
+GOAL_MS: Final = 2.0
+"""In the database, for every moment; a page of entries is measured beside it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one kind of look-up cost in the database, over all samples."""
+    """What one kind of look-up cost in the database, over all moments; of a moment's times the least."""
 
     what: str
     median_ms: float
+    p99_ms: float
     worst_ms: float
-    buffers_max: int
+    worst_try_ms: float
+    """Of all repetitions of all moments: with whatever else the machine did."""
+    buffers_median: int
     """Pages of 8 KiB that one look-up read, from memory or from disk."""
+    buffers_max: int
     rows_max: int
     """Rows that the scans of one look-up gave."""
+
+    @classmethod
+    def of(cls, what: str, moments: Sequence[Sequence[dict[str, Any]]]) -> "Cost":
+        """Sum up the plans of each moment's repetitions."""
+        times = [[plan["Execution Time"] for plan in plans] for plans in moments]
+        least = sorted(map(min, times))
+        buffers = sorted(min(_buffers(plan["Plan"]) for plan in plans) for plans in moments)
+        middle, p99 = len(least) // 2, len(least) * 99 // 100
+        return cls(
+            what,
+            least[middle],
+            least[p99],
+            least[-1],
+            max(map(max, times)),
+            buffers[middle],
+            buffers[-1],
+            max(_rows(plans[0]["Plan"]) for plans in moments),
+        )
 
 
 async def build(dsn: str, entries: int, days: int) -> None:
@@ -130,25 +157,20 @@ async def costs(dsn: str, days: int, samples: int = SAMPLES) -> list[Cost]:
         }
         found = []
         for what, (query, arguments) in asked.items():
-            plans = [await explained(connection, query, *arguments()) for _ in range(samples)]
-            times = sorted(plan["Execution Time"] for plan in plans)
-            found.append(
-                Cost(
-                    what,
-                    times[len(times) // 2],
-                    times[-1],
-                    max(_buffers(plan["Plan"]) for plan in plans),
-                    max(_rows(plan["Plan"]) for plan in plans),
-                )
-            )
+            moments = [
+                [await explained(connection, query, *values) for _ in range(REPETITIONS)]
+                for values in [arguments() for _ in range(samples)]
+            ]
+            found.append(Cost.of(what, moments))
         return found
     finally:
         await connection.close()
 
 
 async def explained(connection: asyncpg.Connection, query: str, *arguments: Any) -> dict[str, Any]:
-    """Carry out a query of the past under EXPLAIN."""
-    text = await connection.fetchval(f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {history.SQL[query]}", *arguments)
+    """Carry out a query of the past under EXPLAIN, which looks at the clock before and after it only."""
+    options = "ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON"
+    text = await connection.fetchval(f"EXPLAIN ({options}) {history.SQL[query]}", *arguments)
     plan: dict[str, Any] = json.loads(text)[0]
     return plan
 
@@ -206,6 +228,19 @@ def _changed(search: Search, **changes: Any) -> Search:
     return Search(**{name: changes.get(name, getattr(search, name)) for name in Search.__dataclass_fields__})
 
 
+def _print(found: Sequence[Cost]) -> None:
+    print(
+        f"in the database, ms: least of {REPETITIONS} for each of {SAMPLES} moments; the worst of all tries; pages of 8 KiB"
+    )
+    print(f"{'look-up':<28}{'median':>9}{'p99':>9}{'worst':>9}{'any try':>9}{'pages':>8}{'most':>7}{'rows':>7}")
+    for cost in found:
+        times = (cost.median_ms, cost.p99_ms, cost.worst_ms, cost.worst_try_ms)
+        counts = f"{cost.buffers_median:>8}{cost.buffers_max:>7}{cost.rows_max:>7}"
+        print(f"{cost.what:<28}{''.join(f'{time:>9.3f}' for time in times)}{counts}")
+    over = [cost.what for cost in found if cost.worst_ms > GOAL_MS]
+    print(f"over {GOAL_MS:g} ms: {', '.join(over) or 'nothing'}")
+
+
 async def main(entries: int, days: int) -> int:
     """Build, audit, measure, print; 1 when the books are not sound."""
     with tempfile.TemporaryDirectory(prefix="hivecore-history-") as place:
@@ -226,11 +261,7 @@ async def main(entries: int, days: int) -> int:
                 print("the books are NOT sound", *(line for r in report.results for line in r.evidence), sep="\n")
                 return 1
             print(f"the books are sound, audited in {report.seconds:.0f} s")
-            print(f"{'look-up':<28}{'median ms':>10}{'worst ms':>10}{'pages':>7}{'rows':>7}   ({SAMPLES} moments each)")
-            for cost in await costs(dsn, days):
-                print(
-                    f"{cost.what:<28}{cost.median_ms:>10.3f}{cost.worst_ms:>10.3f}{cost.buffers_max:>7}{cost.rows_max:>7}"
-                )
+            _print(await costs(dsn, days))
             for what, milliseconds, text in await _whole_statements(dsn, days):
                 print(f"{what:<66}{milliseconds:>9.1f} ms   {text}")
     return 0

@@ -39,7 +39,12 @@ TESTS: dict[str, tuple[str, ...]] = {
                                 "test_reversals_between_shards.py"),
     "services.gateway.routing": ("test_routing.py",),
     "services.gateway.validation": ("test_validation.py",),
+    "services.ledger.fees": ("test_fee_legs.py",),
+    "services.ledger.coordination": ("../model/test_two_phase.py",),
     "services.domain.identifiers": ("test_identifiers.py",),
+    "services.domain.chart": ("test_chart.py",),
+    "services.domain.fees": ("test_fees.py",),
+    "services.domain.metadata": ("test_metadata.py",),
 }  # fmt: skip
 """Pure rooms, and the unit tests that speak for each."""
 

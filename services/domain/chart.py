@@ -8,6 +8,7 @@ account service says which accounts a bank opens; the codes that code refers to 
 """
 
 from enum import IntEnum
+from functools import cache
 
 from services.domain import limits
 from services.domain.identifiers import SHARD_ID_MAX, SLOTS, AccountNumber, Slot, account_number
@@ -46,6 +47,7 @@ def internal_account(shard_id: int, code: int, currency: int, sub_number: int = 
     return account_number(internal_slot(shard_id), (code * 1000 + sub_number) * 1000 + currency)
 
 
+@cache
 def transit_account(shard_id: int, peer_id: int, currency: int) -> AccountNumber:
     """Name the account on `shard_id` through which crossings to and from `peer_id` pass."""
     return internal_account(shard_id, Code.TRANSIT, currency, peer_id)

@@ -15,7 +15,7 @@ from hivecore.account.v1 import account_pb2
 from hivecore.gateway.v1 import bank_pb2
 from hivecore.ledger.v1 import ledger_pb2
 
-from services.chassis import catalogue_wire
+from services.chassis import catalogue_wire, status
 from services.domain import currencies, errors, identifiers
 from services.domain.outcomes import NOT_THERE, Outcome, Refusal
 from services.domain.products import Reference
@@ -134,6 +134,10 @@ def place_error(number: int, transfer_id: bytes) -> errors.BankError:
         case ledger_pb2.PLACE_ERROR_PAYEE_SHARD_UNREACHABLE:
             return errors.Unavailable(
                 "PAYEE_SHARD_UNREACHABLE", "the payee's shard does not answer; nothing was written"
+            )
+        case ledger_pb2.PLACE_ERROR_OUTCOME_UNKNOWN:
+            return errors.OutcomeUnknown(
+                status.DOUBT_REASON, "it may or may not have been decided: send the same ids again"
             )
         case ledger_pb2.PLACE_ERROR_UNDECIDED:
             return errors.Unavailable(

@@ -4,7 +4,8 @@
 -- A fee leg goes from a payer of its transfer to the shard's own fee account ($3) of its currency ($2), one
 -- for each payer and after all others; the fee of a crossing that came back goes the other way. Neither a
 -- reversal nor a transfer whose fees were waived has one. Fee income is the sum of the fee legs that were
--- posted, less those given back: entry by entry, and nothing else on the fee accounts says that it is a fee.
+-- posted, less those given back: entry by entry, and nothing else on the fee accounts says that it is a fee. Of a
+-- transfer that was refused it is not written down which legs are other shards': a payer who is not here is not judged.
 WITH fee AS MATERIALIZED (
     SELECT f.*, t.kind, t.outcome, t.flags, t.sequence + t.leg_count AS end_sequence, own.income AS expected,
            CASE t.kind WHEN 3 THEN f.credit_account ELSE f.debit_account END AS payer,
@@ -22,7 +23,10 @@ WITH fee AS MATERIALIZED (
                   complaint) AS evidence
       FROM fee
      CROSS JOIN LATERAL (VALUES
-           ('fee_misplaced', income IS DISTINCT FROM expected, format('income of this shard is %s', expected)),
+           ('fee_misplaced',
+            income IS DISTINCT FROM expected
+            AND (outcome <> 2 OR EXISTS (SELECT FROM ledger.account a WHERE a.account_number = payer)),
+            format('income of this shard is %s', expected)),
            ('fee_misplaced',
             payer IS DISTINCT FROM first_payer
             AND NOT EXISTS (SELECT FROM ledger.further_leg other

@@ -47,13 +47,15 @@ class Kind(IntEnum):
 
 
 class PlaceError(IntEnum):
-    """Why a transfer of a call has no outcome; nothing was written for it."""
+    """Why a transfer of a call has no outcome; nothing was written for it, except where that is not known."""
 
     TRANSFER_ID_REUSED = 1
     PAYEE_SHARD_UNREACHABLE = 2
     UNDECIDED = 3
     """Its legs lie on several shards, and whether all of them promise is not known."""
     WRONG_SHARD = 4
+    OUTCOME_UNKNOWN = 5
+    """As UNDECIDED, but it may have been decided: only asking again tells."""
 
 
 class Allowance(NamedTuple):

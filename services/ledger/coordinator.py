@@ -18,7 +18,7 @@ from services.chassis import logs
 from services.domain import errors, limits
 from services.domain.outcomes import Outcome
 from services.ledger import metrics, wire_traffic
-from services.ledger.batching import Writer
+from services.ledger.batching import Writer, outcome_unknown
 from services.ledger.books import Actor
 from services.ledger.coordination import Ask, Coordination, Decide, GiveUp, Step
 from services.ledger.crossings import Couriers, Peer
@@ -64,7 +64,7 @@ class Coordinator:
     async def decide(self, span: Span, actor: Actor | None, deadline: float) -> Answered | None:
         """Have a transfer decided by `deadline` (loop time); None when it is left undecided.
 
-        Raises `BankError` as `Writer.ask`.
+        Raises `BankError` as `Writer.ask`: `OutcomeUnknown` also when others of its callers may still have it decided.
         """
         async with self._turns:
             self._asking[span.transfer_id] += 1
@@ -113,6 +113,8 @@ class Coordinator:
                             return answered
                         case GiveUp(missing):
                             _log.warning("transfer_undecided", missing=missing)
+                            if self._asking[span.transfer_id] > 1:
+                                raise outcome_unknown()
                             return None
                 steps = await self._next_steps(coordination, asking)
         finally:

@@ -86,10 +86,10 @@ SELECT (SELECT currency FROM ledger.account WHERE account_number = $1) AS curren
 -- An account's entries after a sequence ($2) and up to another ($3), newest first if $4, at most $5. A leg is
 -- its transfer's first or has a row of its own.
 WITH page AS MATERIALIZED (
-    (SELECT sequence FROM ledger.entry
+    (SELECT version, sequence, amount_minor, balance_after_minor, held_after_minor FROM ledger.entry
       WHERE $4::boolean AND account_number = $1 AND sequence > $2 AND sequence <= $3 ORDER BY sequence DESC LIMIT $5)
      UNION ALL
-    (SELECT sequence FROM ledger.entry
+    (SELECT version, sequence, amount_minor, balance_after_minor, held_after_minor FROM ledger.entry
       WHERE NOT $4::boolean AND account_number = $1 AND sequence > $2 AND sequence <= $3 ORDER BY sequence LIMIT $5)
 )
 SELECT e.version, e.sequence, e.amount_minor, e.balance_after_minor, e.held_after_minor,
@@ -102,8 +102,7 @@ SELECT e.version, e.sequence, e.amount_minor, e.balance_after_minor, e.held_afte
        x.bank_code, x.account, x.creditor_name, x.remittance_text,
        ARRAY(SELECT ARRAY[m.key, m.value] FROM ledger.metadata m WHERE m.sequence = t.sequence ORDER BY m.key COLLATE "C")
            AS metadata
-  FROM page
-  JOIN ledger.entry e ON e.account_number = $1 AND e.sequence = page.sequence
+  FROM page e
   LEFT JOIN ledger.further_leg f ON f.sequence = e.sequence
   JOIN ledger.transfer t ON t.sequence = coalesce(f.transfer_sequence, e.sequence)
   LEFT JOIN ledger.relation link ON link.sequence = t.sequence

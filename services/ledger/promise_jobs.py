@@ -37,6 +37,10 @@ class PromiseJob(Job[PromiseAnswer]):
         """Return the id."""
         return (self._asked.transfer_id,)
 
+    def passed_over_ids(self) -> Sequence[bytes]:
+        """Return the id: a refused part writes nothing, so no index would tell that the id is taken."""
+        return self.transfer_ids()
+
     def actors(self) -> Iterable[Actor]:
         """Return who asks."""
         return (self._actor,)

@@ -49,7 +49,7 @@ def promise(draft: Draft, asked: PromiseAsked, actor_id: int = 0) -> PromiseAnsw
     if known is not None:
         return known
     passed_on = brought(asked.legs)
-    first, flags = draft.sequence + 1, asked.flags | (Flag.PASSES_ON if any(passed_on) else 0)
+    first, flags = draft.sequence + 1, int(asked.flags | (Flag.PASSES_ON if any(passed_on) else 0))
     saved = draft.save(accounts_here(asked.legs))
     for number, (leg, passed_minor) in enumerate(zip(asked.legs, passed_on, strict=True), first):
         refusal = leg_refusal(draft, leg, flags, passed_minor) or _promised_too_much(draft, leg)
@@ -70,7 +70,7 @@ def promise(draft: Draft, asked: PromiseAsked, actor_id: int = 0) -> PromiseAnsw
         draft.booking_time_us,
         draft.business_date,
         asked.fingerprint,
-        int(flags),
+        flags,
         actor_id,
         asked.reference,
         asked.legs,

@@ -106,6 +106,8 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
             if isinstance(answered, BaseException):
                 if not isinstance(answered, errors.BankError):
                     raise answered
+                if isinstance(answered, errors.OutcomeUnknown):
+                    answers.errors[place] = PlaceError.OUTCOME_UNKNOWN
                 continue
             if answered is None:
                 continue

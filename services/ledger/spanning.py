@@ -11,7 +11,7 @@ Never here: who asks whom when (`coordination.py`), messages, queues.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from services.domain.metadata import Metadata
 from services.domain.outcomes import Outcome, Refusal
@@ -28,6 +28,10 @@ from services.ledger.rules import (
 from services.ledger.specials import fee_refusal, relate, reversal_refusal
 from services.ledger.spending import spend, spending_refusal
 from services.ledger.traffic import RoutedLeg, Verdict, is_spending
+
+_OVERDRAW: Final = int(Flag.OVERDRAW)
+_LIMITS_OVERRIDDEN: Final = int(Flag.LIMITS_OVERRIDDEN)
+"""Plain integers, as in `rules.py`: each leg is held against them."""
 
 Shards = tuple[int, int]
 """Of a leg's payer and payee."""
@@ -57,7 +61,7 @@ class Span:
     @property
     def flags(self) -> int:
         """How its legs are judged and counted."""
-        return self.special.flags | (Flag.GIVES_BACK if self.special.original_id is not None else 0)
+        return int(self.special.flags | (Flag.GIVES_BACK if self.special.original_id is not None else 0))
 
     def share(self, shard_id: int) -> tuple[RoutedLeg, ...]:
         """Return the legs as one shard sees them; of the others' legs, a participant sees only its own."""
@@ -113,11 +117,11 @@ def leg_refusal(draft: Draft, leg: RoutedLeg, flags: int, passed_minor: int = 0)
         if payer is None:
             found = Refusal.DEBIT_ACCOUNT_NOT_FOUND
         else:
-            if flags & Flag.OVERDRAW:
+            if flags & _OVERDRAW:
                 found = payer_refusal(payer, leg.currency)
             else:
                 found = debit_refusal(payer, leg.amount_minor - passed_minor, leg.currency)
-            if not found and is_spending(leg, flags) and not flags & Flag.LIMITS_OVERRIDDEN:
+            if not found and is_spending(leg, flags) and not flags & _LIMITS_OVERRIDDEN:
                 found = spending_refusal(draft, payer, leg.amount_minor)
     if not leg.credit_peer:
         found = first_refusal(found, credit_refusal(draft.state(leg.credit_account), leg.amount_minor, leg.currency))

@@ -6,10 +6,13 @@ Never here: rules, I/O, a clock.
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from services.domain.metadata import Metadata
 from services.ledger.books import ENGINE, Actor, Flag, Leg
+
+_GIVES_BACK: Final = int(Flag.GIVES_BACK)
+"""A plain integer, as in `rules.py`."""
 
 
 class RoutedLeg(NamedTuple):
@@ -72,7 +75,7 @@ class Promise(NamedTuple):
 
 def is_spending(leg: RoutedLeg, flags: int) -> bool:
     """Tell whether a leg is its payer's spending: fees are not, nor is what gives back."""
-    return not leg.is_fee and not flags & Flag.GIVES_BACK
+    return not leg.is_fee and not flags & _GIVES_BACK
 
 
 @dataclass(slots=True)

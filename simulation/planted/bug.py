@@ -3,12 +3,12 @@
 Never here: bugs.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from simulation.plan import draw
+from simulation.plan import Plan, draw
 
 Patches = Iterator[Any]
 
@@ -21,12 +21,18 @@ class Bug:
     arm: Callable[[], Patches]
     needs: tuple[str, ...]
     """Operations and faults without which it cannot show: seeds that lack them are not worth a try."""
+    focus: Mapping[str, Any] = field(default_factory=dict)
+    """What a plan must be like where what the bug needs is rare; everything else is the seed's."""
+
+    def plan(self, seed: int) -> Plan:
+        """Draw a seed's plan, with the focus."""
+        return replace(draw(seed), **self.focus)
 
     def may_show(self, seed: int) -> bool:
         """Tell whether a seed's plan has what it takes."""
-        plan = draw(seed)
+        plan = self.plan(seed)
         return all(each in plan.weights or each in plan.faults for each in self.needs) and (
-            plan.shards > 1 or "crossing" not in self.needs
+            plan.shards > 1 or not {"crossing", "span"} & set(self.needs)
         )
 
     @contextmanager
@@ -48,19 +54,19 @@ LATENT: list[Bug] = []
 Register = Callable[[Callable[[], Patches]], Callable[[], Patches]]
 
 
-def _register(bugs: list[Bug], needs: tuple[str, ...]) -> Register:
+def _register(bugs: list[Bug], needs: tuple[str, ...], focus: Mapping[str, Any]) -> Register:
     def register(arm: Callable[[], Patches]) -> Callable[[], Patches]:
-        bugs.append(Bug((arm.__doc__ or "").rstrip("."), arm, needs))
+        bugs.append(Bug((arm.__doc__ or "").rstrip("."), arm, needs, focus))
         return arm
 
     return register
 
 
-def bug(*needs: str) -> Register:
-    """Register a bug that shows only where a plan has these operations and faults."""
-    return _register(BUGS, needs)
+def bug(*needs: str, **focus: Any) -> Register:
+    """Register a bug that shows only where a plan has these operations and faults, or best where it is like that."""
+    return _register(BUGS, needs, focus)
 
 
-def latent(*needs: str) -> Register:
+def latent(*needs: str, **focus: Any) -> Register:
     """Register a bug that has not been shown yet."""
-    return _register(LATENT, needs)
+    return _register(LATENT, needs, focus)

@@ -16,7 +16,7 @@ from services.ledger import crossings, posting, service
 from services.ledger.crossings import Courier, Couriers
 from services.ledger.draft import Draft
 from services.ledger.reader import Reader
-from simulation.planted.bug import Patches, bug, latent
+from simulation.planted.bug import Patches, bug
 
 
 @bug("crossing")
@@ -90,7 +90,7 @@ def acknowledge_before_landing() -> Patches:
     yield patch.object(service.LedgerService, "LandCrossings", early)
 
 
-@latent("crossing", "lossy")
+@bug("crossing", shards=2, weights={"crossing": 1.0}, faults=("lossy", "kill ledger"), fault_seconds=0.2)
 def lost_answer_is_landing() -> Patches:
     """A courier takes a lost answer for a yes."""
     run = Courier.run
@@ -112,9 +112,10 @@ def lost_answer_is_landing() -> Patches:
         await run(self, writer)
 
     yield patch.object(crossings.Courier, "run", believing)
+    yield patch.object(crossings, "HAND_OVER_SECONDS_MAX", 0.1)
 
 
-@latent("crossing", "state", "lossy")
+@bug("crossing", shards=2, weights={"crossing": 2.0, "state": 1.0}, faults=("lossy", "resets"), fault_seconds=0.2)
 def forget_refused_on_repeat() -> Patches:
     """Asked again, a peer does not say which crossings it refused."""
 
@@ -166,7 +167,7 @@ def land_on_frozen_accounts() -> Patches:
     yield patch.object(posting, "credit_refusal", generous)
 
 
-@latent("crossing", "state")
+@bug("crossing", shards=2, weights={"crossing": 1.0, "state": 2.0}, faults=("partition", "slow network"))
 def close_with_money_in_flight() -> Patches:
     """An account is closed although money that left it may come back."""
     yield patch.object(Couriers, "is_in_flight", lambda *_: False)

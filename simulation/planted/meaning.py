@@ -15,7 +15,7 @@ from services.gateway import columns
 from services.gateway.transfers import Posting
 from services.ledger import posting, service, wire
 from services.ledger.books import PlaceError
-from simulation.planted.bug import Patches, bug, latent
+from simulation.planted.bug import Patches, bug
 
 
 @bug("transfer")
@@ -58,7 +58,7 @@ def retry_under_a_new_id() -> Patches:
     yield patch.object(Posting, "_carry_part", stubborn)
 
 
-@latent("resets")
+@bug("resets", faults=("resets", "kill ledger"), fault_seconds=0.2, call_seconds=(0.05, 0.5))
 def doubt_is_forgotten() -> Patches:
     """A client forgets that an earlier attempt may have been carried out."""
     judge = clients._Attempts.judge
@@ -84,7 +84,14 @@ def mixed_up_answers() -> Patches:
     yield patch.object(columns, "cut", mixed)
 
 
-@latent("open", "crossing", "move slots")
+@bug(
+    "open",
+    shards=3,
+    weights={"open": 2.0, "crossing": 1.0},
+    faults=("kill gateway",),
+    fault_seconds=1.0,
+    think_seconds=1.0,
+)
 def stale_directory() -> Patches:
     """A ledger does not fetch the directory that its caller knows already."""
     post = service.LedgerService.PostTransfers
@@ -96,7 +103,7 @@ def stale_directory() -> Patches:
     yield patch.object(service.LedgerService, "PostTransfers", stale)
 
 
-@latent("open", "move slots")
+@bug("open", shards=2, weights={"open": 1.0, "transfer": 2.0}, faults=("move slots", "kill ledger"), think_seconds=1.0)
 def foreign_slots() -> Patches:
     """A ledger decides about accounts of slots that it does not have."""
     route = wire._route

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
+from services.ledger import shard
 from services.ledger.batching import Writer
 from services.ledger.draft import Draft
 from services.ledger.memory import Memory
@@ -15,7 +16,7 @@ from simulation import statements
 from simulation.planted.bug import Patches, bug, latent
 
 
-@bug("pause ledger")
+@bug("pause ledger", standbys=1, faults=("pause ledger",), fault_seconds=0.2, lease_seconds=0.5)
 def skip_the_fence() -> Patches:
     """The head advances without comparing sequence and epoch."""
 
@@ -30,7 +31,7 @@ def skip_the_fence() -> Patches:
     yield patch.dict(statements.CONDITIONS, dict.fromkeys(names, lambda *_: True))
 
 
-@bug("pause ledger")
+@bug("pause ledger", standbys=1, faults=("pause ledger",), fault_seconds=0.2, lease_seconds=0.5)
 def no_new_epoch() -> Patches:
     """A standby takes the lease without raising the epoch."""
 
@@ -56,7 +57,7 @@ def answer_before_commit() -> Patches:
     yield patch.object(Writer, "_decide", early)
 
 
-@latent("cuts")
+@bug("cuts", faults=("cuts",), fault_seconds=0.2, call_seconds=(0.05, 0.5), lease_seconds=3.0)
 def doubt_is_failure() -> Patches:
     """A commit whose answer got lost is taken as failed."""
 
@@ -91,7 +92,15 @@ def cache_of_failed_commit() -> Patches:
     yield patch.object(Writer, "_decide", hasty)
 
 
-@latent("cuts", "pause ledger")
+@latent(
+    "cuts",
+    shards=1,
+    standbys=1,
+    faults=("cuts", "pause ledger", "kill ledger", "partition"),
+    fault_seconds=0.05,
+    lease_seconds=0.5,
+    call_seconds=(0.5, 5.0),
+)
 def step_down_with_certainty() -> Patches:
     """A writer that loses the fence while in doubt says that nothing was written."""
     confirm = Writer._confirm
@@ -142,7 +151,7 @@ def drop_one_leg() -> Patches:
     yield patch.object(Draft, "move", lossy)
 
 
-@latent("cuts", "slow network")
+@latent("cuts", standbys=0, faults=("cuts", "slow network"), fault_seconds=0.2, call_seconds=(0.5, 5.0))
 def no_epoch_in_doubt() -> Patches:
     """Whoever asks about a lost answer does not shut out what is still on its way."""
 
@@ -152,3 +161,4 @@ def no_epoch_in_doubt() -> Patches:
         return statements.records(names, [head] if head["writer_epoch"] == epoch else [])
 
     yield patch.dict(statements.RUN, raise_own_epoch=asked)
+    yield patch.object(shard, "REST_SECONDS", 5.0)

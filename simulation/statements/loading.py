@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from services.domain.outcomes import Outcome
 from services.ledger.books import HoldState, Kind, Relation
+from services.ledger.traffic import PromiseState
 from simulation.statements.registry import ACCOUNT, HOLD, records, statement
 from simulation.tables import Record, Row
 
@@ -168,14 +169,25 @@ def find_decisions(session: "Session", transfer_ids: Sequence[bytes]) -> list[Re
         row
         for each in dict.fromkeys(transfer_ids)
         for row in session.table("transfer").by("transfer_id", each)
-        if row["kind"] not in {Kind.RETURN, Kind.HOLD_EXPIRED}
+        if row["kind"] not in REPEATING
     ]
     names = ("transfer_id", "fingerprint", "kind", "booking_time", "refusal", "outcome", "leg", *ENDED, "has_fee")
     found = [
-        row | ended(session, row) | {"leg": refused_leg(session, row), "has_fee": _has_fee(session, row)}
+        row
+        | became(session, row)
+        | ended(session, row)
+        | {"leg": refused_leg(session, row), "has_fee": _has_fee(session, row)}
         for row in rows
     ]
     return records(names, found)
+
+
+def became(session: "Session", row: Row) -> Row:
+    """Tell outcome and refusal of a row, of a promise by how it ended."""
+    made = session.table("promise").get(row["transfer_id"]) if row["kind"] == Kind.PROMISED else None
+    if made is None:
+        return {"outcome": row["outcome"], "refusal": row["refusal"]}
+    return {"outcome": _OUTCOME_BY_STATE[made["state"]], "refusal": row["refusal"] or made["refusal"]}
 
 
 def refused_leg(session: "Session", row: Row) -> int:
@@ -188,6 +200,14 @@ def _has_fee(session: "Session", row: Row) -> bool:
     return any(leg["is_fee"] for leg in further(session, row["sequence"], row["leg_count"]))
 
 
+REPEATING = frozenset({Kind.RETURN, Kind.HOLD_EXPIRED, Kind.KEPT, Kind.DROPPED})
+"""Kinds of rows that bear the id of an earlier one."""
+
+_OUTCOME_BY_STATE = {
+    PromiseState.OPEN: Outcome.IN_TRANSIT,
+    PromiseState.KEPT: Outcome.POSTED,
+    PromiseState.DROPPED: Outcome.REFUSED,
+}
 ENDED = ("peer_id", "number", "acknowledged", "return_refusal")
 
 
@@ -210,31 +230,17 @@ def load_peers(session: "Session") -> list[Record]:
 @statement
 def unacknowledged_crossings(session: "Session", peer_id: int, after: int, limit: int) -> list[Record]:
     found = []
-    for number in range(after + 1, after + limit + 1):
-        crossing = session.table("crossing_out").get(peer_id, number)
-        if crossing is None:
-            break
+    sent = [each for each in session.table("crossing_out").by("peer_id", peer_id) if each["number"] > after]
+    for crossing in sorted(sent, key=lambda each: each["number"])[:limit]:
         row = session.table("transfer").get(crossing["sequence"])
         assert row is not None
         actor = session.table("actor").get(row["actor_id"]) or {"channel": "", "subject": ""}
-        found.append(row | actor | {"number": number} | beside(session, row))
+        found.append(row | actor | {"number": crossing["number"]} | beside(session, row))
     names = (
         "number", "transfer_id", "debit_account", "credit_account", "amount_minor", "currency", "reference",
         "value_date", "further", "metadata", "channel", "subject",
     )  # fmt: skip
     return records(names, found)
-
-
-@statement
-def load_open_promises(session: "Session") -> list[Record]:
-    assert not session.table("promise").rows, "no simulated caller pays over several shards yet"
-    return []
-
-
-@statement
-def unacknowledged_decisions(session: "Session", _peer_id: int, _after: int, _limit: int) -> list[Record]:
-    assert not session.table("decision_out").rows, "no simulated caller pays over several shards yet"
-    return []
 
 
 def beside(session: "Session", row: Row) -> Row:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from services.ledger.books import HoldState, Kind
-from simulation.statements.loading import ENDED, beside, ended, last, refused_leg
+from simulation.statements.loading import ENDED, REPEATING, became, beside, ended, last, refused_leg
 from simulation.statements.registry import HOLD, one, records, statement
 from simulation.tables import Record, Row
 
@@ -38,7 +38,7 @@ def check_payees(session: "Session", numbers: Sequence[int]) -> list[Record]:
 def transfers(session: "Session", ids: Sequence[bytes], sequences: Sequence[int]) -> list[Record]:
     table = session.table("transfer")
     rows = [row for each in ids for row in table.by("transfer_id", each)]
-    rows = [row for row in rows if row["kind"] not in {Kind.RETURN, Kind.HOLD_EXPIRED}]
+    rows = [row for row in rows if row["kind"] not in REPEATING]
     rows += [row for row in map(table.get, sequences) if row is not None]
     found = []
     for row in sorted(rows, key=lambda row: -row["sequence"]):
@@ -52,6 +52,7 @@ def transfers(session: "Session", ids: Sequence[bytes], sequences: Sequence[int]
             | actor
             | link
             | creditor
+            | became(session, row)
             | ended(session, row)
             | beside(session, row)
             | {"refused_leg": refused_leg(session, row), "home_id": 0}

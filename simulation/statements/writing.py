@@ -72,7 +72,7 @@ def begin_day(session: "Session", business_date: int, first_sequence: int) -> No
     session.insert("day", {"business_date": business_date, "first_sequence": first_sequence})
 
 
-def _put(session: "Session", name: str, key: tuple[Any, ...], fresh: Row, changing: Sequence[str]) -> None:
+def put(session: "Session", name: str, key: tuple[Any, ...], fresh: Row, changing: Sequence[str]) -> None:
     """Insert a row, or change some columns of the one that is there."""
     table = session.table(name)
     known = table.get(*key)
@@ -88,7 +88,7 @@ def _put(session: "Session", name: str, key: tuple[Any, ...], fresh: Row, changi
 def write_holds(session: "Session", *columns: Sequence[Any]) -> None:
     for values in zip(*columns, strict=True):
         hold = dict(zip(HOLD, values, strict=True))
-        _put(session, "hold", (hold["hold_id"],), hold, ("amount_minor", "expire_time", "state", "captured_minor"))
+        put(session, "hold", (hold["hold_id"],), hold, ("amount_minor", "expire_time", "state", "captured_minor"))
 
 
 @statement
@@ -108,7 +108,7 @@ def write_account_facts(session: "Session", *columns: Sequence[Any]) -> None:
 def write_caps(session: "Session", *columns: Sequence[Any]) -> None:
     for customer, currency, day_max in zip(*columns, strict=True):
         cap = {"customer_number": customer, "currency": currency, "day_minor_max": day_max}
-        _put(session, "customer_cap", (customer, currency), cap, ("day_minor_max",))
+        put(session, "customer_cap", (customer, currency), cap, ("day_minor_max",))
 
 
 @statement
@@ -148,4 +148,4 @@ def write_change(session: "Session", *values: Any) -> None:
 def write_peers(session: "Session", *columns: Sequence[Any]) -> None:
     names = ("peer_id", "sent_through", "acknowledged_through", "landed_through")
     for values in zip(*columns, strict=True):
-        _put(session, "peer", (values[0],), dict(zip(names, values, strict=True)), names[1:])
+        put(session, "peer", (values[0],), dict(zip(names, values, strict=True)), names[1:])

@@ -15,6 +15,8 @@ from loadtest import bank
 from loadtest.bank import OpenBank
 from loadtest.bench import chart
 from loadtest.crosscheck.__main__ import describe_wire
+from loadtest.features.groups import GROUPS
+from loadtest.features.turns import UNPRICED
 
 HIVECORE = Path(sys.executable).with_name("hivecore")
 SEARCH = os.pathsep.join([str(HIVECORE.parent), os.environ.get("PATH", os.defpath)])
@@ -119,3 +121,17 @@ def test_a_profile_looks_at_every_process_and_proves_the_books(tmp_path: Path) -
     assert not any("CREATE DATABASE" in statement["text"] for statement in found["statements"])
     assert sum(wait["samples"] for wait in found["waits"]) > 0
     assert "audit clean" in found["proved"]
+
+
+def test_the_cost_of_features_is_told_of_books_that_proved_sound(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    output = tmp_path / "features.json"
+    command = (sys.executable, "-m", "loadtest.features", f"--data={tmp_path / 'bank'}", f"--output={output}")
+    done = run(*command, "--accounts=20", "--calls=1", "--rounds=1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = json.loads(output.read_text())
+    assert "audit clean; 22,000 ids and 140 balances" in found["proved"]
+    groups = found["groups"]
+    assert list(groups) == [UNPRICED, *(group.name for group in GROUPS)]
+    assert all(group["transfers_per_s"] > 0 and group["log_bytes"] > 0 for group in groups.values())
+    assert not (tmp_path / "bank").exists()

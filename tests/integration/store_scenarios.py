@@ -11,19 +11,22 @@ from typing import Any
 import asyncpg
 from memory_books import CZK, an_id, ask, cash, crossings, customer_account
 from memory_special import a_change, capture, columns, increase, legs, place, release, reverse
+from span_books import ask_of, span
 
 from services.chassis.postgres import ERRORS
 from services.domain import limits
-from services.domain.outcomes import Refusal
+from services.domain.outcomes import Outcome, Refusal
 from services.ledger import raw, store
 from services.ledger.batching import Writer
-from services.ledger.books import AccountState, Actor, Allowance, Creditor
+from services.ledger.books import AccountState, Actor, Allowance, Creditor, Leg
 from services.ledger.changes import CREDITS_FROZEN
 from services.ledger.command_jobs import BuryJob, ChangeJob, ExpireJob, HoldJob
 from services.ledger.jobs import AcknowledgeJob, Job, LandJob, OpenJob, PostJob
 from services.ledger.memory import Facts, Memory
+from services.ledger.promise_jobs import DecideJob, PromiseJob, TellJob
+from services.ledger.spanning import Told
 from services.ledger.store import FenceLost, Head, IdTaken, Lease, Store
-from services.ledger.traffic import Crossing
+from services.ledger.traffic import Crossing, Crossings, Verdict
 from simulation.tables import Row, definitions
 
 FOREVER = float("inf")
@@ -54,6 +57,13 @@ def work() -> list[list[Callable[[], Job[Any]]]]:
         Crossing(2, an_id(202), FAR, C, 70, CZK, "", 20_000),
     ]
     refused = Crossing(1, an_id(15), A, FAR, 60, CZK, "", 0)
+    promised = [span(Leg(FAR, B, 40 + n, CZK), Leg(B, FAR, 25, CZK), home_id=2, number=301 + n) for n in range(3)]
+    decided = span(Leg(B, FAR, 30, CZK), Leg(FAR, C, 10, CZK), number=311)
+    heard = [
+        Verdict(3, an_id(301), Outcome.POSTED, 0, "kept", 20_001, B),
+        Verdict(4, an_id(302), Outcome.REFUSED, int(Refusal.INSUFFICIENT_FUNDS), "", 20_001, B),
+        Verdict(5, an_id(309), Outcome.REFUSED, int(Refusal.PROMISE_TIMED_OUT), "", 20_001, B),
+    ]
     accounts = [AccountState(cash(1), CZK, -limits.BALANCE_MINOR_MAX)]
     accounts += [AccountState(number, CZK, 0, customer_number=7) for number in (A, B, C)]
     accounts[3].allowance = Allowance(balance_minor_max=900)
@@ -78,6 +88,10 @@ def work() -> list[list[Callable[[], Job[Any]]]]:
         [posts(capture(35, 31, A, B, 320), reverse(36, 14, (B, A, 100)), ask(14, A, B, 250, value_date=20_003))],
         [lambda: LandJob(crossings(2, sent), FOREVER), lambda: BuryJob([an_id(77)], [A], TELLER, FOREVER)],
         [lambda: AcknowledgeJob(2, 1, [(refused, int(Refusal.CREDIT_ACCOUNT_CLOSED))])],
+        [lambda one=one: PromiseJob(ask_of(one, 1), TELLER, FOREVER) for one in promised],
+        [lambda: LandJob(Crossings(2, 3, [], [], [], [], [], [], [], decisions=heard), FOREVER)],
+        [lambda: DecideJob(decided, (), (2,), TELLER, FOREVER)],
+        [lambda: TellJob(2, [Told(an_id(312), B)], FOREVER)],
         [posts(ask(18, A, B, 1, metadata=(("order", "7/24"), ("shop", "Žižkov")), creditor=CREDITOR), TOO_MUCH)],
         [lambda: ExpireJob([an_id(30)]), changes(a_change(104, B, cap=-1)), posts(ask(77, A, B, 1))],
     ]

@@ -14,7 +14,7 @@ BOUNDS = {
     "balance after a cut": (10, 4),
     "balance by value date": (400, 160),
     "where a period lies": (16, 4 * DAYS),
-    "page of 100 entries": (2_400, 520),
+    "page of 100 entries": (1_200, 420),
 }
 """Of each look-up: pages and rows that it may read at most, whatever the history."""
 

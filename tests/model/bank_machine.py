@@ -1,87 +1,39 @@
 """Drives a bank and the model of it with the same requests, in any order, and compares everything they say.
 
-What a bank is (rules on books in memory, or writers on PostgreSQL) is left to the tests; here are the
-requests, drawn from few accounts, ids and amounts so that they meet often.
+What a bank is (rules on books in memory, or writers on PostgreSQL) is left to the tests; which requests
+there are stands in `bank_requests.py`.
 """
 
 import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
-from hypothesis import strategies as st
+from bank_requests import (
+    BALANCE_MAX,
+    REACHABLE,
+    Acknowledge,
+    Inquire,
+    Land,
+    Open,
+    Post,
+    PostAcross,
+    Repeat,
+    Request,
+    pool,
+)
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
-from ledger_model import LedgerModel
+from ledger_model import Across, LedgerModel
 from memory_books import CZK, EUR, Ask, an_id, cash, customer_account
 
 from services.domain import chart
+from services.domain.metadata import Metadata
 from services.domain.outcomes import Outcome
-from services.ledger.books import Answers, Leg, PlaceError
+from services.ledger.books import NO_LEG, Answers, Leg, PlaceError
+from services.ledger.promises import PromiseAsked
+from services.ledger.spanning import Answered, Span, Told
 from services.ledger.traffic import Crossing, Watermarks
-
-BALANCE_MAX: Final = 300
-"""The balance limit during these tests, so that it is met."""
-
-REACHABLE: Final = 5
-"""Accounts of a shard's pool that are opened at the start; those behind them are not there."""
-
-
-def pool(shard: int) -> list[tuple[int, int, int]]:
-    """List the accounts that requests name on a shard: number, currency, floor."""
-    return [
-        (cash(shard), CZK, -BALANCE_MAX),
-        (customer_account(shard, 1), CZK, 0),
-        (customer_account(shard, 2), CZK, -50),
-        (customer_account(shard, 3), EUR, 0),
-        (cash(shard, EUR), EUR, -BALANCE_MAX),
-        (customer_account(shard, 4), CZK, 0),
-        (chart.transit_account(shard, shard % 2 + 1, CZK), CZK, 0),
-    ]
-
-
-@dataclass(frozen=True)
-class Post:
-    """Asks for transfers; a payee's shard is asked about the payee unless a yes is still believed."""
-
-    asked: tuple[Ask, ...]
-    believed: bool = False
-
-
-@dataclass(frozen=True)
-class Repeat:
-    """Asks once more for what was asked before."""
-
-    which: int
-
-
-@dataclass(frozen=True)
-class Land:
-    """Hands over crossings from a peer: too early or again by so many numbers."""
-
-    peer_id: int
-    offset: int
-    count: int
-
-
-@dataclass(frozen=True)
-class Acknowledge:
-    """Tells how far crossings have landed at a peer, or had before the last so many."""
-
-    peer_id: int
-    behind: int
-
-
-@dataclass(frozen=True)
-class Open:
-    """Opens an account of the pool, perhaps with another floor."""
-
-    which: int
-    floor: int
-
-
-Request = Post | Repeat | Land | Acknowledge | Open
 
 
 @dataclass(frozen=True)
@@ -102,6 +54,32 @@ class Word:
 
 
 @dataclass(frozen=True)
+class Promising:
+    """A home's request for a part of a transfer."""
+
+    across: Across
+    asked: PromiseAsked
+
+
+@dataclass(frozen=True)
+class Deciding:
+    """A transfer over several shards with the others' answers."""
+
+    across: Across
+    span: Span
+    refusals: tuple[tuple[int, int], ...]
+    told: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Inquiry:
+    """A peer's question."""
+
+    peer_id: int
+    told: Told
+
+
+@dataclass(frozen=True)
 class Opening:
     """Facts of a new account."""
 
@@ -110,7 +88,7 @@ class Opening:
     floor: int
 
 
-Work = tuple[Ask, ...] | Landing | Word | Opening
+Work = tuple[Ask, ...] | Promising | Deciding | Inquiry | Landing | Word | Opening
 """What a request comes to once the other shards' committed books were looked at."""
 
 
@@ -122,6 +100,7 @@ class Seen:
     floor: int
     restrictions: int
     history: list[tuple[int, int]]
+    held: int = 0
 
 
 class Bank(Protocol):
@@ -142,6 +121,12 @@ class Bank(Protocol):
     def outcome(self, shard: int, transfer_id: bytes) -> tuple[int, int]:
         """Tell what an id means by the committed books."""
 
+    def metadata(self, shard: int) -> dict[bytes, Metadata]:
+        """Show what is kept with transfers, by id, where there is any."""
+
+    def open_promises(self, shard: int) -> list[tuple[bytes, int]]:
+        """Show the ids and homes of open promises, in the order in which they were made."""
+
     def watermarks(self, shard: int) -> dict[int, Watermarks]:
         """Show how far crossings have come."""
 
@@ -155,69 +140,6 @@ class Bank(Protocol):
         """Show what came back from a peer."""
 
 
-AMOUNTS: Final = (20, 1, 50, 51, 100, 20, 1, 50, 51, 100, BALANCE_MAX, BALANCE_MAX + 1)
-
-SENSIBLE: Final = 15
-"""How much more often a leg is drawn between accounts that are there, in their currency."""
-
-
-@cache
-def _legs(shard: int, payees_shard: int) -> st.SearchStrategy[Leg]:
-    sensible = [
-        (payer, payee, currency)
-        for payer, currency, _ in pool(shard)[:REACHABLE]
-        for payee, its_currency, _ in pool(payees_shard)[:REACHABLE]
-        if payer != payee and currency == its_currency
-    ]
-    anything = [
-        (payer, payee, currency)
-        for payer, currency, _ in pool(shard)
-        for payee, _, _ in pool(payees_shard)
-        if payer != payee
-    ]
-    sides = st.sampled_from(sensible * SENSIBLE + anything)
-    return st.tuples(sides, st.sampled_from(AMOUNTS)).map(lambda drawn: Leg(*drawn[0][:2], drawn[1], drawn[0][2]))
-
-
-@cache
-def _asks(shard: int, shards: Sequence[int]) -> st.SearchStrategy[Ask]:
-    """Draw transfers whose payer is on the shard and whose payee may be anywhere."""
-    ids = st.one_of(st.integers(100 * shard, 100 * shard + 60), st.integers(1, 9)).map(an_id)
-    references = st.sampled_from(["", "rent"])
-    failures = st.sampled_from([None] * 19 + [PlaceError.PAYEE_SHARD_UNREACHABLE])
-    one, more = _legs(shard, shard), st.lists(_legs(shard, shard), min_size=2, max_size=3)
-    ways = [st.tuples(st.one_of(st.tuples(one), more.map(tuple)), st.just(0))]
-    ways += [st.tuples(st.tuples(_legs(shard, peer)), st.just(peer)) for peer in shards if peer != shard]
-    return st.tuples(ids, st.one_of(ways), references, failures).map(
-        lambda drawn: Ask(drawn[0], drawn[1][0], drawn[2], peer_id=drawn[1][1], error=drawn[3])
-    )
-
-
-@cache
-def _requests(shard: int, shards: Sequence[int]) -> st.SearchStrategy[Request]:
-    peers = st.sampled_from([other for other in shards if other != shard])
-    post = st.builds(Post, st.lists(_asks(shard, shards), min_size=1, max_size=5).map(tuple), st.booleans())
-    repeat = st.builds(Repeat, st.integers(0, 99))
-    land = st.builds(Land, peers, st.sampled_from([0, 0, 0, -1, -3, 1]), st.integers(1, 5))
-    acknowledge = st.builds(Acknowledge, peers, st.sampled_from([0, 0, 0, 1, 3]))
-    opening = st.builds(Open, st.integers(0, REACHABLE), st.sampled_from([0, 0, -50]))
-    return st.one_of(post, post, post, repeat, land, land, land, acknowledge, acknowledge, opening)
-
-
-@cache
-def batches(shards: Sequence[int]) -> st.SearchStrategy[tuple[int, list[Request]]]:
-    """Draw a shard and what arrives there while the batch before commits."""
-    return st.sampled_from(list(shards)).flatmap(
-        lambda shard: st.tuples(st.just(shard), st.lists(_requests(shard, shards), min_size=1, max_size=4))
-    )
-
-
-@cache
-def restrictions(shards: Sequence[int]) -> st.SearchStrategy[tuple[int, int, int]]:
-    """Draw a shard, an account of its pool and what its state forbids from now on."""
-    return st.tuples(st.sampled_from(list(shards)), st.integers(0, REACHABLE), st.sampled_from([0, 0, 0, 1, 2, 4]))
-
-
 class BankMachine(RuleBasedStateMachine):
     """The bank and its model, side by side."""
 
@@ -227,7 +149,7 @@ class BankMachine(RuleBasedStateMachine):
         super().__init__()
         self.bank = self.make_bank()
         self.model = LedgerModel(self.SHARDS)
-        self.asked: dict[int, list[tuple[Ask, bool]]] = {shard: [] for shard in self.SHARDS}
+        self.asked: dict[int, list[tuple[Ask, bool] | PostAcross]] = {shard: [] for shard in self.SHARDS}
         self.booked: dict[tuple[int, bytes], int] = {}
 
     @abstractmethod
@@ -240,11 +162,12 @@ class BankMachine(RuleBasedStateMachine):
         for shard in self.SHARDS:
             opened: list[Request] = [Open(which, pool(shard)[which][2]) for which in range(REACHABLE)]
             money = [
-                Ask(an_id(1_000 * shard + i), (Leg(payer, payee, 200, currency),))
-                for i, (payer, payee, currency) in enumerate(
+                Ask(an_id(1_000 * shard + i), (Leg(payer, payee, amount, currency),))
+                for i, (payer, payee, amount, currency) in enumerate(
                     [
-                        (cash(shard), customer_account(shard, 1), CZK),
-                        (cash(shard, EUR), customer_account(shard, 3), EUR),
+                        (cash(shard), customer_account(shard, 1), 150, CZK),
+                        (cash(shard), customer_account(shard, 2), 50, CZK),
+                        (cash(shard, EUR), customer_account(shard, 3), 200, EUR),
                     ]
                 )
             ]
@@ -261,10 +184,15 @@ class BankMachine(RuleBasedStateMachine):
             self.model = before
             return
         for (work, _), answer, told in zip(prepared, answers, expected, strict=True):
-            if isinstance(work, Opening):
-                assert answer == [told]
-            elif isinstance(work, tuple):
-                self.compare(shard, work, answer, told)
+            match work:
+                case Opening():
+                    assert answer == [told]
+                case Promising():
+                    assert (answer.refusal, answer.place) == told
+                case Deciding():
+                    self.compare_across(shard, work, answer, told)
+                case tuple():
+                    self.compare(shard, work, answer, told)
 
     def prepare(self, shard: int, request: Request) -> list[tuple[Work, bool]]:
         """Look at the other shards' committed books for what a request needs."""
@@ -272,9 +200,18 @@ class BankMachine(RuleBasedStateMachine):
             case Post(asked, believed):
                 self.asked[shard].extend((ask, believed) for ask in asked)
                 return [(asked, believed)]
+            case PostAcross(across, silent):
+                self.asked[shard].append(request)
+                return self.ask_for_promises(across, silent)
+            case Inquire(peer_id, which):
+                waiting = [one for one, home in self.bank.open_promises(peer_id) if home == shard]
+                transfer_id = waiting[which % len(waiting)] if waiting else an_id(100 * shard + which)
+                return [(Inquiry(peer_id, Told(transfer_id, pool(peer_id)[0][0])), False)]
             case Repeat(which) if self.asked[shard]:
-                ask, believed = self.asked[shard][which % len(self.asked[shard])]
-                return [((ask,), believed)]
+                before = self.asked[shard][which % len(self.asked[shard])]
+                if isinstance(before, PostAcross):
+                    return self.ask_for_promises(before.across, frozenset())
+                return [((before[0],), before[1])]
             case Land(peer_id, offset, count):
                 landed = self.bank.watermarks(shard).get(peer_id, Watermarks()).landed_through
                 first = max(0, landed + offset)
@@ -292,6 +229,29 @@ class BankMachine(RuleBasedStateMachine):
                 return [(Opening(number, currency, floor), False)]
         return []
 
+    def ask_for_promises(self, across: Across, silent: frozenset[int]) -> list[tuple[Work, bool]]:
+        """Have the others promise their parts, one after the other, as the coordinator does; then it can be decided."""
+        ask = across.ask
+        span = Span(
+            ask.transfer_id, across.home, ask.legs, across.shards, ask.fingerprint, ask.reference, metadata=ask.metadata
+        )
+        refusals, told = [], []
+        for peer_id in span.peers:
+            if peer_id not in silent:
+                body = (span.home_id, span.transfer_id, span.fingerprint, span.share(peer_id), int(span.flags))
+                promising = Promising(across, PromiseAsked(*body, span.reference, span.metadata))
+                refusal, place = self.model.promise(peer_id, across)
+                answers = self.bank.run(peer_id, [promising], "committed")
+                assert answers is not None
+                assert (answers[0].refusal, answers[0].place) == (refusal, place)
+                if refusal:
+                    refusals.append((place, refusal))
+                    continue
+            told.append(peer_id)
+        if not refusals and silent & set(span.peers):
+            return []
+        return [(Deciding(across, span, tuple(refusals), tuple(told)), False)]
+
     def with_checks(self, work: Work, *, believed: bool) -> Work:
         """Ask the payees' shards about the payees, as the door does."""
         if not isinstance(work, tuple) or believed:
@@ -308,6 +268,10 @@ class BankMachine(RuleBasedStateMachine):
         match work:
             case tuple():
                 return [self.model.post(shard, ask, believed=believed) for ask in work]
+            case Deciding(across, _, refusals, peers):
+                return self.model.decide(across, refusals, peers)
+            case Inquiry(peer_id, told):
+                return self.model.inquire(shard, peer_id, told.transfer_id)
             case Landing(peer_id, sent):
                 return self.model.land(shard, peer_id, sent[0].number, len(sent))
             case Word(peer_id, through, _):
@@ -329,8 +293,17 @@ class BankMachine(RuleBasedStateMachine):
                     refusal = self.bank.returned(shard, peer_id).get(number, 0)
                     outcome = Outcome.RETURNED if refusal else Outcome.POSTED
             assert (outcome, refusal) == self.model.outcome(shard, ask.transfer_id)
+            assert answers.refused_legs.get(place, NO_LEG) == self.model.meanings[shard][ask.transfer_id].leg
             booked = answers.booking_times_us[place]
             assert self.booked.setdefault((shard, ask.transfer_id), booked) == booked
+
+    def compare_across(self, shard: int, asked: Deciding, answered: Answered, told: PlaceError | None) -> None:
+        """Compare what became of a transfer over several shards."""
+        assert answered.is_reused == (told is PlaceError.TRANSFER_ID_REUSED)
+        if not answered.is_reused:
+            transfer_id = asked.across.ask.transfer_id
+            assert (answered.outcome, answered.refusal) == self.model.outcome(shard, transfer_id)
+            assert answered.leg == self.model.meanings[shard][transfer_id].leg
 
     def restrict(self, shard: int, which: int, restrictions: int) -> None:
         """Freeze, close or free an account."""
@@ -352,7 +325,7 @@ class BankMachine(RuleBasedStateMachine):
                     assert not isinstance(name, int)
                     assert not account.history
                     continue
-                assert shown.history == account.history
+                assert (shown.history, shown.held) == (account.history, account.held)
                 assert (shown.currency, shown.restrictions) == (account.currency, account.restrictions)
                 assert shown.floor == (account.floor if isinstance(name, int) else -BALANCE_MAX)
             # Transit accounts may have been opened for what was then refused.
@@ -364,6 +337,13 @@ class BankMachine(RuleBasedStateMachine):
         for shard in self.SHARDS:
             for transfer_id in self.model.meanings[shard]:
                 assert self.bank.outcome(shard, transfer_id) == self.model.outcome(shard, transfer_id)
+
+    @invariant()
+    def metadata_agrees(self) -> None:
+        """Compare what is kept with every transfer."""
+        for shard in self.SHARDS:
+            kept = {one: meaning.metadata for one, meaning in self.model.meanings[shard].items() if meaning.metadata}
+            assert self.bank.metadata(shard) == kept
 
     @invariant()
     def streams_agree(self) -> None:

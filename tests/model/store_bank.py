@@ -14,17 +14,19 @@ import asyncpg
 import ledger_databases
 import pytest
 import uvloop
-from bank_machine import Landing, Opening, Seen, Word, Work
+from bank_machine import Deciding, Inquiry, Landing, Opening, Promising, Seen, Word, Work
 from memory_books import crossings, transfers
 
 from services.domain import errors, limits
+from services.domain.metadata import Metadata
 from services.ledger import posting
 from services.ledger.audit import audit
 from services.ledger.batching import Writer
-from services.ledger.books import AccountState, Decision
+from services.ledger.books import ENGINE, AccountState, Decision
 from services.ledger.draft import Draft
 from services.ledger.jobs import AcknowledgeJob, Job, LandJob, OpenJob, PostJob
 from services.ledger.memory import Memory
+from services.ledger.promise_jobs import DecideJob, PromiseJob, TellJob
 from services.ledger.reader import Reader
 from services.ledger.store import FenceLost, Head, Store
 from services.ledger.traffic import Crossing, Watermarks
@@ -85,6 +87,8 @@ class View:
     accounts: dict[int, Seen] = field(default_factory=dict)
     peers: dict[int, Watermarks] = field(default_factory=dict)
     meanings: dict[bytes, Decision] = field(default_factory=dict)
+    metadata: dict[bytes, Metadata] = field(default_factory=dict)
+    open_promises: list[tuple[bytes, int]] = field(default_factory=list)
     sent: dict[int, list[Crossing]] = field(default_factory=dict)
     refused: dict[int, dict[int, int]] = field(default_factory=dict)
     returned: dict[int, dict[int, int]] = field(default_factory=dict)
@@ -115,7 +119,7 @@ class _Shard:
 
     async def begin_writing(self) -> None:
         self.store, head = await self.take_books()
-        memory = Memory(self.shard_id, await self.store.load_peers())
+        memory = Memory(self.shard_id, await self.store.load_peers(), promises=await self.store.load_open_promises())
         self.writer = Writer(self.shard_id, self.store, head, memory, lambda: time.time_ns() // 1000, lambda _: None)
         self.running = asyncio.create_task(self.writer.run())
 
@@ -143,12 +147,21 @@ class _Shard:
         ):
             view.accounts[row[0]] = Seen(*row[1:], [])
         for row in await self.test.fetch(
-            "SELECT account_number, amount_minor, balance_after_minor FROM ledger.entry ORDER BY account_number, version"
+            "SELECT account_number, amount_minor, balance_after_minor, held_after_minor FROM ledger.entry"
+            " ORDER BY account_number, version"
         ):
             view.accounts[row[0]].history.append((row[1], row[2]))
+            view.accounts[row[0]].held = row[3]
         view.peers = await self.looker.load_peers()
         ids = [row[0].bytes for row in await self.test.fetch("SELECT transfer_id FROM ledger.transfer WHERE kind <> 3")]
         view.meanings = await self.looker.find_decisions(ids)
+        for row in await self.test.fetch(
+            "SELECT transfer_id, key, value FROM ledger.metadata JOIN ledger.transfer USING (sequence) ORDER BY sequence, key"
+        ):
+            pairs = view.metadata.get(row[0].bytes, ())
+            view.metadata[row[0].bytes] = pairs if (row[1], row[2]) in pairs else (*pairs, (row[1], row[2]))
+        promises = await self.looker.load_open_promises()
+        view.open_promises = [(promise.transfer_id, promise.home_id) for promise in promises]
         for peer_id in view.peers:
             view.sent[peer_id] = await self.looker.unacknowledged_crossings(peer_id, 0, 1_000_000)
             view.refused[peer_id] = dict(await self.reader.refused_crossings(peer_id, 1, 1_000_000))
@@ -249,6 +262,12 @@ class StoreBank:
         meaning = self._look(shard).meanings[transfer_id]
         return meaning.outcome, meaning.refusal
 
+    def metadata(self, shard: int) -> dict[bytes, Metadata]:
+        return self._look(shard).metadata
+
+    def open_promises(self, shard: int) -> list[tuple[bytes, int]]:
+        return self._look(shard).open_promises
+
     def watermarks(self, shard: int) -> dict[int, Watermarks]:
         return self._look(shard).peers
 
@@ -268,6 +287,12 @@ def _job(work: Work) -> Job[Any]:
     match work:
         case tuple():
             return PostJob(transfers(work), forever)
+        case Promising(_, asked):
+            return PromiseJob(asked, ENGINE, forever)
+        case Deciding(_, span, refusals, told):
+            return DecideJob(span, refusals, told, ENGINE, forever)
+        case Inquiry(peer_id, asked):
+            return TellJob(peer_id, [asked], forever)
         case Landing(peer_id, sent):
             return LandJob(crossings(peer_id, sent), forever)
         case Word(peer_id, through, refused):

@@ -4,18 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from bank_machine import BALANCE_MAX, BankMachine, Landing, Opening, Request, Seen, Word, Work, batches, restrictions
+from bank_machine import BankMachine, Deciding, Inquiry, Landing, Opening, Promising, Seen, Word, Work
+from bank_requests import BALANCE_MAX, Request, batches, restrictions
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 from memory_books import MemoryBooks, crossings, transfers
 
 from services.domain import limits
+from services.domain.metadata import Metadata
 from services.domain.outcomes import Outcome
-from services.ledger import posting
-from services.ledger.books import AccountState
+from services.ledger import posting, promises, spanning
+from services.ledger.books import AccountState, Kind
 from services.ledger.draft import Draft
-from services.ledger.traffic import Crossing, Watermarks
+from services.ledger.traffic import Crossing, Verdict, Watermarks
 
 
 class MemoryBank:
@@ -50,6 +52,7 @@ class MemoryBank:
                 state.floor_minor,
                 state.restrictions,
                 [(amount, after) for _, amount, after in books.entries.get(number, [])],
+                state.held_minor,
             )
             for number, state in books.accounts.items()
         }
@@ -57,10 +60,18 @@ class MemoryBank:
     def outcome(self, shard: int, transfer_id: bytes) -> tuple[int, int]:
         books = self.books[shard]
         meaning = books.decisions[transfer_id]
-        if meaning.outcome != Outcome.IN_TRANSIT or meaning.number > books.peers[meaning.peer_id].acknowledged_through:
+        is_crossing = meaning.outcome == Outcome.IN_TRANSIT and meaning.kind == Kind.ASKED
+        if not is_crossing or meaning.number > books.peers[meaning.peer_id].acknowledged_through:
             return meaning.outcome, meaning.refusal
         refusal = books.returned.get(meaning.peer_id, {}).get(meaning.number, 0)
         return (Outcome.RETURNED if refusal else Outcome.POSTED), refusal
+
+    def metadata(self, shard: int) -> dict[bytes, Metadata]:
+        books = self.books[shard]
+        return {books.transfers[sequence].transfer_id: pairs for sequence, pairs in books.metadata.items()}
+
+    def open_promises(self, shard: int) -> list[tuple[bytes, int]]:
+        return [(promise.transfer_id, promise.home_id) for promise in self.books[shard].open_promises.all()]
 
     def watermarks(self, shard: int) -> dict[int, Watermarks]:
         return self.books[shard].peers
@@ -79,8 +90,19 @@ def decide(draft: Draft, work: Work) -> Any:
     match work:
         case tuple():
             return posting.post(draft, transfers(work))
+        case Promising(_, asked):
+            return promises.promise(draft, asked)
+        case Deciding(_, span, refusals, told):
+            return spanning.decide(draft, span, refusals, told)
+        case Inquiry(peer_id, asked):
+            return spanning.tell(draft, peer_id, [asked])
         case Landing(peer_id, sent):
-            return posting.land(draft, crossings(peer_id, sent))
+            for run in crossings(peer_id, sent).runs():
+                if isinstance(run, Verdict):
+                    promises.settle(draft, peer_id, run)
+                else:
+                    posting.land(draft, run)
+            return None
         case Word(peer_id, through, refused):
             return posting.acknowledge(draft, peer_id, through, refused)
         case Opening(number, currency, floor):

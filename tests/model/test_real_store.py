@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from bank_machine import BALANCE_MAX, Bank, BankMachine, Request, batches, restrictions
+from bank_machine import Bank, BankMachine
+from bank_requests import BALANCE_MAX, Request, batches, restrictions
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test

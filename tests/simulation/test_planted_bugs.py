@@ -14,7 +14,7 @@ SEEDS_MAX = 400
 def test_a_planted_bug_is_found(bug: Bug) -> None:
     finding = find(bug, range(1, SEEDS_MAX))
     assert finding is not None, f"nothing noticed that {bug.name}"
-    assert simulate(finding.seed).error is None, "the seed fails without the bug, too"
+    assert simulate(finding.seed, bug.plan(finding.seed)).error is None, "the seed fails without the bug, too"
 
 
 def test_there_are_enough_planted_bugs() -> None:

@@ -72,6 +72,8 @@ class _PlaceErrorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PlaceError
     """Its legs touch several shards and not all of them could be asked: it is undecided."""
     PLACE_ERROR_WRONG_SHARD: _PlaceError.ValueType  # 4
     """Its debit account does not live on this shard; nothing was written."""
+    PLACE_ERROR_OUTCOME_UNKNOWN: _PlaceError.ValueType  # 5
+    """Its legs touch several shards, and it may or may not have been decided: the commit's answer is not known yet."""
 
 class PlaceError(_PlaceError, metaclass=_PlaceErrorEnumTypeWrapper):
     """Why a place of PostTransfers has no outcome."""
@@ -86,6 +88,8 @@ PLACE_ERROR_UNDECIDED: PlaceError.ValueType  # 3
 """Its legs touch several shards and not all of them could be asked: it is undecided."""
 PLACE_ERROR_WRONG_SHARD: PlaceError.ValueType  # 4
 """Its debit account does not live on this shard; nothing was written."""
+PLACE_ERROR_OUTCOME_UNKNOWN: PlaceError.ValueType  # 5
+"""Its legs touch several shards, and it may or may not have been decided: the commit's answer is not known yet."""
 Global___PlaceError: _TypeAlias = PlaceError  # noqa: Y015
 
 @_typing.final
