@@ -84,8 +84,8 @@ QUICK: Final = Sizes(accounts=50_000, seconds=2.0, warm_up_seconds=0.8, is_short
 IN_FLIGHT: Final = (1, 16, 64, 256)
 THOUSANDS: Final = (2, 4)
 """Calls of 1,000 in flight."""
-AGAIN_IN_SHORT: Final = frozenset({"single_1", "single_64"})
-"""What the short form measures twice: what suffers most from others on the machine."""
+AGAIN_IN_SHORT: Final = frozenset({"single_1", "single_64", "call_of_1", "call_of_64"})
+"""What the short form measures twice: what suffers most from others on the machine, and what is held against it."""
 
 
 def stages(sizes: Sizes, only: Collection[str] | None = None) -> tuple[Stage, ...]:
