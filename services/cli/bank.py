@@ -23,7 +23,7 @@ from services.chassis import children, clients, ports
 from services.chassis.children import LaunchError
 from services.chassis.directory_lock import DirectoryLock
 from services.chassis.embedded_postgres import SUPERUSER, EmbeddedPostgres
-from services.cli import health, revoking, tokens, topology
+from services.cli import authority, health, revoking, tokens, topology
 from services.cli.migrating import migrate_bank
 from services.cli.supervisor import ProgramPart, Supervisor
 from services.cli.topology import BankOptions, NameDatabase, Places, Shape, Topology
@@ -194,7 +194,7 @@ class Bank:
         tokens.ensure_secret(self.places.jwt_secret_file)
         _ensure_rules(self._options, self.places)
         if self._options.tls:
-            self.places.certificates.ensure(topology.CERTIFIED)
+            authority.ensure(self.places.certificates, topology.CERTIFIED)
         here = [name for name in topology.databases(self.shape) if name not in self._elsewhere]
         database = BankDatabase(self.postgres, here)
         try:

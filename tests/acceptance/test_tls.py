@@ -16,7 +16,7 @@ from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
 from services.chassis import clients
 from services.chassis.identity import LOOK_SECONDS, Identity
-from services.cli import topology
+from services.cli import authority, topology
 from services.cli.bank import Bank
 from services.cli.certificates import Certificates
 from services.cli.topology import BankOptions
@@ -34,7 +34,7 @@ async def bank(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bank]:
 def _stranger(place: Path) -> Certificates:
     """Make certificates of an authority that the bank does not know."""
     stranger = Certificates(place / "stranger")
-    stranger.ensure(["gateway"])
+    authority.ensure(stranger, ["gateway"])
     return stranger
 
 
@@ -117,7 +117,7 @@ async def test_renewed_certificates_are_shown_and_used_without_a_restart(bank: B
     processes = bank.processes
     for name in topology.CERTIFIED:
         own.certificate_file(name).unlink()
-    own.ensure(topology.CERTIFIED)
+    authority.ensure(own, topology.CERTIFIED)
     while await _shown(bank.gateway, own.authority_file) == before:
         await asyncio.sleep(LOOK_SECONDS / 10)
     # Every connection that is made from now on shows the new ones; calls go on all the while.

@@ -22,7 +22,7 @@ def rules(file: str) -> list[dict[str, Any]]:
 def cases() -> list[dict[str, Any]]:
     files = sorted((RULES / "tests").glob("*.yml"))
     tests = [test for file in files for test in yaml.safe_load(file.read_text())["tests"]]
-    return [case for test in tests for case in test["alert_rule_test"]]
+    return [case for test in tests for case in test.get("alert_rule_test", [])]
 
 
 ALERTS = {rule["alert"]: rule for rule in rules("alerts.yml")}

@@ -18,6 +18,7 @@ from services.chassis.bounds import METADATA_BYTES_MAX, STREAMS_PER_CONNECTION_M
 from services.chassis.identity import Identity
 from services.chassis.server import Server
 from services.chassis.settings import ServiceSettings
+from services.cli import authority
 from services.cli.certificates import Certificates
 
 SERVICE = "hivecore.ledger.v1.Ledger"
@@ -126,7 +127,7 @@ def papers(request: pytest.FixtureRequest, tmp_path: Path) -> Papers:
     if request.param == "plain":
         return Papers()
     made = Certificates(tmp_path)
-    made.ensure(["door"])
+    authority.ensure(made, ["door"])
     trust = ssl.create_default_context(cafile=made.authority_file)
     trust.set_alpn_protocols(["h2"])
     identity = Identity(made.certificate_file("door"), made.key_file("door"))

@@ -99,5 +99,5 @@ def test_banks_are_compared_within_a_round() -> None:
     assert [row["bank"] for row in rows] == [whole, other]
     assert rows[0]["rate_to_everything_on"] == 1.0
     assert rows[1]["rate_to_everything_on"] == 1.1
-    assert rows[1]["us_per_transfer"]["gateway"] == 180.0
-    assert rows[1]["bank_us_less"] == {"median": 20.0, "quartiles": [-390.0, 20.0]}
+    assert rows[1]["us_per_transfer"]["gateway"] == 80.0
+    assert rows[1]["us_less"] == dict.fromkeys(PARTS, 0.0) | {"gateway": 20.0}

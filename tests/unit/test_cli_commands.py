@@ -1,6 +1,8 @@
 """The command line refuses wrong usage before it does anything, and says why in one sentence."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from uuid import UUID
 
@@ -202,3 +204,10 @@ def test_the_ids_that_files_give_never_change() -> None:
     assert request_id("payment", "CZ-O29401") == request_id("payment", "CZ-O29401")
     assert request_id("payment", "CZ-O29401") == "26d81acc-06e2-5dad-8ba7-752334a24310"
     assert request_id("payment", "X") != request_id("funding", "X")
+
+
+def test_the_command_starts_without_what_only_some_commands_need() -> None:
+    heavy = ("asyncpg", "cryptography", "grpc", "pydantic", "uvloop")
+    script = f"import sys, services.cli.__main__; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

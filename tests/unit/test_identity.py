@@ -6,6 +6,7 @@ import pytest
 
 from services.chassis.identity import LOOK_SECONDS, Identity
 from services.chassis.settings import ServiceSettings, SettingsError, read
+from services.cli import authority
 from services.cli.certificates import Certificates
 
 
@@ -22,7 +23,7 @@ class Clock:
 @pytest.fixture
 def own(tmp_path: Path) -> Certificates:
     made = Certificates(tmp_path / "tls")
-    made.ensure(["ledger"])
+    authority.ensure(made, ["ledger"])
     return made
 
 
@@ -33,7 +34,7 @@ def _identity(own: Certificates, clock: Clock) -> Identity:
 def test_unchanged_files_stay_in_force(own: Certificates) -> None:
     clock = Clock()
     identity = _identity(own, clock)
-    own.ensure(["ledger"])
+    authority.ensure(own, ["ledger"])
     clock.seconds += 10 * LOOK_SECONDS
     assert identity.look() == 1
 
@@ -42,7 +43,7 @@ def test_renewed_files_are_in_force_once_it_is_time_to_look(own: Certificates) -
     clock = Clock()
     identity = _identity(own, clock)
     own.certificate_file("ledger").unlink()
-    own.ensure(["ledger"])
+    authority.ensure(own, ["ledger"])
     assert identity.look() == 1
     clock.seconds += LOOK_SECONDS
     assert identity.look() == 2
@@ -54,7 +55,7 @@ def test_a_certificate_whose_key_has_not_come_yet_is_not_taken(own: Certificates
     clock = Clock()
     identity = _identity(own, clock)
     others = Certificates(tmp_path / "other")
-    others.ensure(["ledger"])
+    authority.ensure(others, ["ledger"])
     own.certificate_file("ledger").write_bytes(others.certificate_file("ledger").read_bytes())
     clock.seconds += LOOK_SECONDS
     assert identity.look() == 1

@@ -50,11 +50,6 @@ class Turn:
     us_per_transfer: dict[str, float]
     """Processor time by process."""
 
-    @property
-    def bank_us(self) -> float:
-        """Processor time per transfer of all processes but the callers'."""
-        return sum(us for part, us in self.us_per_transfer.items() if part != CALLERS)
-
 
 class Stand:
     """An open bank and its callers. Made by `opened`."""

@@ -32,6 +32,12 @@ RATE_WINDOW: Final = "15s"
 
 STEP_SECONDS: Final = 1.0
 LEGEND_LINES_MAX: Final = 12
+LEGEND_ROWS_MAX: Final = 6
+LEGEND_ROW_SHARE: Final = 0.065
+"""Of a panel's height, for each row of its legend: lines stay below it."""
+
+WARM_UP_SECONDS: Final = 20.0
+"""Not drawn: until then rates are of less than their window."""
 COLOURS: Final = (
     "#1f77b4",
     "#ff7f0e",
@@ -120,8 +126,9 @@ def draw_lines(axes: Axes, panel: Panel, series: list[tuple[str, list[float], li
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f} s"))
     highest = max((value for _, _, values in series for value in values), default=0.0)
     lowest = min((value for _, _, values in series for value in values), default=0.0)
-    rows = min(6, len(series[:LEGEND_LINES_MAX]))
-    top = highest * (1.12 + 0.06 * rows) or 1.0
+    columns = 1 + (min(len(series), LEGEND_LINES_MAX) - 1) // LEGEND_ROWS_MAX
+    rows = -(-min(len(series), LEGEND_LINES_MAX) // max(1, columns))
+    top = highest / (0.96 - LEGEND_ROW_SHARE * rows) or 1.0
     axes.set_ylim(min(-0.015 * top, lowest * 1.1), top)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
@@ -130,7 +137,7 @@ def draw_lines(axes: Axes, panel: Panel, series: list[tuple[str, list[float], li
         handles = {line.get_label(): line for line in axes.get_lines()}
         names = [name for name, _, _ in series if name in {each[0] for each in shown}]
         axes.legend(handles=[handles[name] for name in names], fontsize=6.5, loc="upper left", frameon=True, framealpha=0.75,
-                    edgecolor="none", ncols=1 + (len(names) - 1) // 6)  # fmt: skip
+                    edgecolor="none", ncols=columns)  # fmt: skip
 
 
 async def measured(
@@ -172,8 +179,8 @@ async def preview(seconds: float, directory: Path) -> None:
             Bank.open(options) as bank,
             prometheus.running(bank.places.prometheus_targets_file, place, interval_seconds=1) as server,
         ):
-            start = time.time()
-            await traffic.run(bank, seconds)
+            start = time.time() + WARM_UP_SECONDS
+            await traffic.run(bank, WARM_UP_SECONDS + seconds)
             end = time.time()
             for page in panels.ALL:
                 await draw(server, page, start, end, directory / f"{page.name}.png")
