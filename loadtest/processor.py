@@ -36,6 +36,12 @@ class Reading:
         own = (os.getpid(), *(worker.pid or 0 for worker in multiprocessing.active_children()))
         return cls(time.monotonic(), busy_seconds(), seconds_by_part(pids_by_part, {own_part: own}))
 
+    def cores_until(self, end: "Reading") -> dict[str, float]:
+        """Compute how many processors each part kept busy from this reading to a later one; all others as `others`."""
+        seconds = end.at - self.at
+        cores = {part: max(0.0, end.by_part[part] - self.by_part[part]) / seconds for part in end.by_part}
+        return cores | {"others": max(0.0, (end.busy - self.busy) / seconds - sum(cores.values()))}
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:

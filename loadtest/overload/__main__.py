@@ -4,18 +4,21 @@
 
 An open loop: calls come when they are due. First the capacity is found by a closed loop, then half of it is
 offered, ten times it, half again; then a storm of retries, one of look-ups, one silent shard, many
-connections. There are figures only when the books are sound afterwards. Never here: the picture
-(`report.py`).
+connections. Generator and bank share the machine, so the capacity is found once more beside something that
+takes as much of it as the generator of the overload took. There are figures only when the books are sound
+afterwards. Never here: the picture (`report.py`).
 """
 
 import argparse
 import asyncio
+import gc
 import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from random import Random, SystemRandom
@@ -25,18 +28,18 @@ import uvloop
 from hivecore.gateway.v1 import bank_pb2
 from rich.console import Console
 
-from loadtest import closed_loop, machine, target
+from loadtest import closed_loop, machine, processor, target
 from loadtest.accounts import OpeningFailed
 from loadtest.bank import BankFailed
 from loadtest.bench.report import write
 from loadtest.client import ERROR, UNKNOWN, Client, Outcome
 from loadtest.crew import CrewFailed
 from loadtest.journal import ASK_AGAIN, Journal, Sent
-from loadtest.overload import report
-from loadtest.overload.report import Answered, Phase
+from loadtest.overload import burden, report
+from loadtest.overload.report import GENERATOR, Answered, Phase
 from loadtest.proof import NotSound
 from loadtest.stencil import Stencil
-from loadtest.workload import ID_CHANCE_BITS, Workload, transfer_id
+from loadtest.workload import ID_CHANCE_BITS, Payment, Workload, transfer_id
 
 FACTOR: Final = 10.0
 """Of the capacity, offered in the overload."""
@@ -49,19 +52,32 @@ DECIDING: Final = 16
 DECIDE_SECONDS: Final = 15.0
 DECIDE_ROUNDS: Final = 20
 CONNECTING: Final = 100
+PAYMENTS: Final = 20_000
+"""Drawn before a phase and used again and again: a generator shares the machine with the bank."""
+COUNTED_HEX: Final = 12
+"""The last digits of an id, counted up within a call; those before them are chance."""
 FAILURES: Final = (BankFailed, OpeningFailed, CrewFailed, NotSound, ValueError)
 
 
 class Offering:
     """Offers transfers to one bank and writes down what became of each."""
 
-    def __init__(self, asked: argparse.Namespace, client: Client, by_shard: Sequence[Sequence[str]]) -> None:
+    def __init__(
+        self,
+        asked: argparse.Namespace,
+        client: Client,
+        by_shard: Sequence[Sequence[str]],
+        pids: Mapping[str, Sequence[int]],
+    ) -> None:
         self.journal = Journal()
+        self._told: list[tuple[list[Sent], Sequence[Outcome]]] = []
+        """Calls of which something is or may be in the books; sorted out by `decide`."""
         self._undecided: list[list[Sent]] = []
         """Calls that left a doubt."""
         self._asked = asked
         self._client = client
         self._by_shard = by_shard
+        self._pids = pids
         self._stencil = Stencil(target.CURRENCY)
         self._ids = Random(SystemRandom().getrandbits(128))  # noqa: S311
         self._chance = Random(asked.seed)  # noqa: S311
@@ -76,9 +92,11 @@ class Offering:
         accounts = self._by_shard if shard is None else [self._by_shard[shard]]
         workload = Workload(accounts, crossing_share=0.0, chance=self._chance)
         phase = Phase(name, per_second, seconds)
-        begin = time.monotonic()
+        payments = workload.draw(PAYMENTS)
         in_flight: set[asyncio.Task[None]] = set()
         size = self._asked.per_call
+        reading = self._read()
+        begin = time.monotonic()
         for number in range(round(per_second * seconds / size)):
             due = number * size / per_second
             # A generator that is behind still looks after its answers.
@@ -86,10 +104,11 @@ class Offering:
             if len(in_flight) >= IN_FLIGHT_MAX:
                 phase.dropped += size
                 continue
-            call = asyncio.create_task(self._send(phase, self._draw(workload, size), begin, due, retries))
+            call = asyncio.create_task(self._send(phase, self._draw(payments, size), begin, due, retries))
             in_flight.add(call)
             call.add_done_callback(in_flight.discard)
         phase.sending_seconds = time.monotonic() - begin
+        phase.cores = reading.cores_until(self._read())
         await asyncio.gather(*in_flight)
         return phase
 
@@ -111,23 +130,29 @@ class Offering:
     async def _send(self, phase: Phase, sent: list[Sent], begin: float, due: float, retries: int) -> None:
         request = self._stencil.write(sent)
         undecided = False
+        kinds: set[str] = set()
         for attempt in range(retries + 1):
             phase.attempts += 1
             began = time.monotonic()
             outcomes = await self._client.post_many(request, len(sent), self._asked.deadline_seconds)
             ended = time.monotonic()
-            phase.answered.append(Answered(due, ended - begin, ended - (began if attempt else begin + due), outcomes))
-            undecided |= any(outcome.kind == UNKNOWN for outcome in outcomes)
-            if any(outcome.kind != ERROR for outcome in outcomes) or phase.is_late(ended - begin):
+            late_seconds = 0.0 if attempt else began - begin - due
+            phase.answered.append(Answered(due, ended - begin, late_seconds, ended - began, outcomes))
+            kinds = {outcome.kind for outcome in outcomes}
+            undecided |= UNKNOWN in kinds
+            if kinds != {ERROR} or phase.is_late(ended - begin):
                 break
-        if undecided and any(outcome.kind in ASK_AGAIN for outcome in outcomes):
+        if undecided and kinds & ASK_AGAIN:
             # An error says nothing of an earlier attempt.
             self._undecided.append(sent)
-        else:
-            self._enter(sent, outcomes)
+        elif kinds != {ERROR}:
+            self._told.append((sent, outcomes))
 
     async def decide(self) -> None:
         """Send every call that has left a doubt again, until there is none or it is left to the proof."""
+        for sent, outcomes in self._told:
+            self._enter(sent, outcomes)
+        self._told.clear()
         calls = iter(self._undecided)
 
         async def decide() -> None:
@@ -148,20 +173,25 @@ class Offering:
     def _again(self, transfer: Sent) -> tuple[str, bytes]:
         return "PostTransfer", self._stencil.write([transfer])
 
-    def _draw(self, workload: Workload, count: int) -> list[Sent]:
-        milliseconds = time.time_ns() // 1_000_000
+    def _draw(self, payments: Sequence[Payment], count: int) -> list[Sent]:
+        start = transfer_id(time.time_ns() // 1_000_000, self._ids.getrandbits(ID_CHANCE_BITS))[:-COUNTED_HEX]
+        first = self._ids.randrange(max(1, len(payments) - count))
         return [
-            (transfer_id(milliseconds, self._ids.getrandbits(ID_CHANCE_BITS)), *payment)
-            for payment in workload.draw(count)
+            (f"{start}{number:0{COUNTED_HEX}x}", *payment)
+            for number, payment in enumerate(payments[first : first + count])
         ]
+
+    def _read(self) -> processor.Reading:
+        return processor.Reading.now(self._pids, GENERATOR)
 
 
 async def run(asked: argparse.Namespace, bank: target.Target, by_shard: list[list[str]], peak: float) -> dict[str, Any]:
     """Offer everything; return the figures and the journal."""
     phases: list[Phase] = []
     extras: dict[str, Any] = {}
+    assert bank.open_bank is not None
     async with Client(bank.access) as client:
-        offering = Offering(asked, client, by_shard)
+        offering = Offering(asked, client, by_shard, bank.open_bank.pids_by_part)
 
         async def offer(name: str, factor: float, seconds: float, **more: Any) -> Phase:
             phases.append(await offering.offer(name, factor * peak, seconds, **more))
@@ -234,13 +264,21 @@ def measure(asked: argparse.Namespace, console: Console) -> dict[str, Any]:
         seed=asked.seed,
         bulk=True,
     )
-    closed = closed_loop.generate(load, 1)
-    peak = closed.posted / asked.normal_seconds
+    closed, peak, cores = _capacity(load, bank)
     console.print(f"capacity: {peak:,.0f} transfers/s by a closed loop; offering")
+    gc.collect()
+    gc.disable()  # What is remembered of every call grows; looking for cycles in it would stop the clock.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         seen = runner.run(run(asked, bank, by_shard, peak))
+    gc.enable()
+    overload = next(phase for phase in seen["phases"] if phase.name == "overload")
+    burdened = max(0.0, overload.cores[GENERATOR] - cores[GENERATOR])
+    console.print(f"capacity again, beside something that wants {burdened:.2f} processors")
+    with burden.carried(burdened):
+        again, beside, cores_beside = _capacity(replace(load, seed=load.seed + 1), bank)
     journal = closed.journal
     journal.add(seen["journal"])
+    journal.add(again.journal)
     console.print("proving the books")
     proved = bank.prove(journal, by_shard)
     names = ("accounts", "per_call", "in_flight", "deadline_seconds", "normal_seconds", "overload_seconds", "seed")
@@ -249,7 +287,23 @@ def measure(asked: argparse.Namespace, console: Console) -> dict[str, Any]:
         "load": {name: getattr(asked, name) for name in names},
         "load_average": [round(each, 2) for each in os.getloadavg()],
     }
-    return report.to_json(peak, seen["phases"], seen["extras"], conditions, proved)
+    capacities = {
+        "capacity_per_s": round(peak),
+        "cores": report.rounded(cores),
+        "capacity_beside_burden_per_s": round(beside),
+        "cores_beside_burden": report.rounded(cores_beside),
+    }
+    return report.to_json(capacities, seen["phases"], seen["extras"], conditions, proved)
+
+
+def _capacity(load: closed_loop.Load, bank: target.Target) -> tuple[closed_loop.Measured, float, dict[str, float]]:
+    """Find what the bank can do by a closed loop: all that was seen, transfers/s, and the processors each part used."""
+    assert bank.open_bank is not None
+    pids = bank.open_bank.pids_by_part
+    readings: list[processor.Reading] = []
+    seen = closed_loop.generate(load, 1, lambda: readings.append(processor.Reading.now(pids, GENERATOR)))
+    begin, end = readings
+    return seen, seen.posted / load.seconds, begin.cores_until(end)
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:

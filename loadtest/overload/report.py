@@ -15,6 +15,9 @@ from rich.table import Table
 
 from loadtest.client import POSTED, UNKNOWN, Outcome
 
+GENERATOR: Final = "generator"
+"""The part of the processors that is no bank's; `others` is the other."""
+
 BACK_SHARE: Final = 0.9
 """Of what is offered: a second in which so much is carried out is a normal one."""
 
@@ -25,8 +28,10 @@ class Answered(NamedTuple):
     due: float
     """Seconds from the phase's start; so is the next."""
     at: float
+    late_seconds: float
+    """From when it was due until the generator sent it."""
     seconds: float
-    """From when it was due, or sent again, until its answer."""
+    """From when it was sent, or sent again, until its answer."""
     outcomes: Sequence[Outcome]
 
     @property
@@ -49,6 +54,8 @@ class Phase:
     attempts: int = 0
     dropped: int = 0
     """Transfers that were due and not sent, since too many calls were unanswered."""
+    cores: dict[str, float] = field(default_factory=dict)
+    """Processors that each part kept busy while it was sent."""
 
     def is_late(self, at: float) -> bool:
         """Tell whether the phase is over at a second of it."""
@@ -63,7 +70,8 @@ class Phase:
 
     def back_after_seconds(self) -> int | None:
         """Give the first second from which on what is offered is carried out; None when there is none."""
-        enough = [posted >= BACK_SHARE * self.per_second for posted in self.posted_by_second()]
+        # Of the last second not all was answered when sending ended.
+        enough = [posted >= BACK_SHARE * self.per_second for posted in self.posted_by_second()][:-1]
         return next((second for second in range(len(enough)) if all(enough[second:])), None)
 
     def figures(self) -> dict[str, Any]:
@@ -76,6 +84,7 @@ class Phase:
             "wanted_per_s": round(self.per_second),
             "offered_per_s": round((sum(len(call.outcomes) for call in self.answered) + self.dropped) / seconds),
             "posted_per_s": round(sum(call.posted for call in self.answered) / seconds),
+            "late_p99_ms": _percentile([call.late_seconds for call in self.answered], 99),
             "p50_ms": _percentile(done, 50),
             "p99_ms": _percentile(done, 99),
             "refused_p50_ms": _percentile(refused, 50),
@@ -88,19 +97,28 @@ class Phase:
             ),
             "sending_seconds": round(self.sending_seconds, 1),
             "back_after_seconds": self.back_after_seconds(),
+            "cores": rounded(self.cores),
             "posted_by_second": self.posted_by_second(),
         }
 
 
 def to_json(
-    peak: float, phases: Sequence[Phase], extras: Mapping[str, Any], conditions: Mapping[str, Any], proved: str
+    capacities: Mapping[str, Any],
+    phases: Sequence[Phase],
+    extras: Mapping[str, Any],
+    conditions: Mapping[str, Any],
+    proved: str,
 ) -> dict[str, Any]:
     """Give the document."""
     figures = [phase.figures() for phase in phases]
-    by_name = {each["name"]: each for each in figures}
+    overload = next(each for each in figures if each["name"] == "overload")
+    goodput = overload["posted_per_s"]
+    usual, then = capacities["capacity_per_s"] / _bank(capacities["cores"]), goodput / _bank(overload["cores"])
     return {
-        "capacity_per_s": round(peak),
-        "goodput_share": round(by_name["overload"]["posted_per_s"] / peak, 3) if peak else 0.0,
+        **capacities,
+        "goodput_share_per_processor": _share(then, usual),
+        "goodput_share_beside_burden": _share(goodput, capacities["capacity_beside_burden_per_s"]),
+        "goodput_share": _share(goodput, capacities["capacity_per_s"]),
         "phases": figures,
         **extras,
         "conditions": conditions,
@@ -110,11 +128,13 @@ def to_json(
 
 def show(document: Mapping[str, Any], console: Console) -> None:
     """Print the table."""
-    table = Table(title=f"capacity {document['capacity_per_s']:,} transfers/s")
+    alone, beside = document["capacity_per_s"], document["capacity_beside_burden_per_s"]
+    table = Table(title=f"capacity {alone:,} transfers/s, {beside:,} beside what the generator of the overload took")
     table.add_column("phase")
     columns = {
         "offered_per_s": "offered/s",
         "posted_per_s": "posted/s",
+        "late_p99_ms": "late p99 ms",
         "p50_ms": "p50 ms",
         "p99_ms": "p99 ms",
         "refused_p50_ms": "refused p50 ms",
@@ -131,7 +151,17 @@ def show(document: Mapping[str, Any], console: Console) -> None:
     for phase in document["phases"]:
         if phase["not_posted"]:
             console.print(f"{phase['name']}: {phase['not_posted']}", markup=False)
-    console.print(f"carried out while overloaded: {document['goodput_share']:.0%} of the capacity")
+    for name, cores in (
+        ("capacity", document["cores"]),
+        ("capacity beside as much", document["cores_beside_burden"]),
+        *((phase["name"], phase["cores"]) for phase in document["phases"]),
+    ):
+        console.print(f"processors, {name}: {cores}", markup=False)
+    console.print(
+        f"carried out while overloaded: {document['goodput_share']:.0%} of the capacity, "
+        f"{document['goodput_share_beside_burden']:.0%} of the capacity beside as busy a generator; "
+        f"{document['goodput_share_per_processor']:.0%} for each second of the bank's processor time"
+    )
     console.print(document["proved"], markup=False)
 
 
@@ -145,18 +175,40 @@ def draw(document: Mapping[str, Any], beside: Path) -> Path:
             continue
         posted = phase["posted_by_second"]
         seconds = range(start, start + len(posted))
-        axes.plot(seconds, posted, color="#228833")
-        axes.plot(seconds, [phase["offered_per_s"]] * len(posted), color="#4477aa", linestyle="--")
+        first = not start
+        axes.plot(seconds, posted, color="#228833", label="carried out" if first else None)
+        offered = [phase["offered_per_s"]] * len(posted)
+        axes.plot(seconds, offered, color="#4477aa", linestyle="--", label="offered" if first else None)
         axes.axvline(start, color="#dddddd")
         axes.text(start, 1.0, phase["name"], rotation=30, fontsize=7, transform=axes.get_xaxis_transform())
         start += len(posted)
-    axes.axhline(document["capacity_per_s"], color="#bbbbbb", label="capacity")
+    for key, label, style in (
+        ("capacity_per_s", "capacity", "-"),
+        ("capacity_beside_burden_per_s", "capacity beside as busy a generator", ":"),
+    ):
+        axes.axhline(document[key], color="#aa3377", linestyle=style, linewidth=1, label=label)
     axes.set_yscale("symlog", linthresh=max(document["capacity_per_s"] / 10, 1))
+    axes.set_ylim(bottom=0)
     axes.set_xlabel("seconds")
-    axes.set_ylabel("transfers/s: offered (dashed), carried out")
+    axes.set_ylabel("transfers/s")
+    axes.legend(loc="lower right", fontsize=7)
     picture = beside.with_suffix(".png")
     figure.savefig(picture, dpi=110)
     return picture
+
+
+def rounded(cores: Mapping[str, float]) -> dict[str, float]:
+    """Round processors for reading."""
+    return {part: round(each, 2) for part, each in cores.items()}
+
+
+def _bank(cores: Mapping[str, float]) -> float:
+    """Add up the processors of the bank alone; a little when this machine does not tell."""
+    return sum(each for part, each in cores.items() if part not in {GENERATOR, "others"}) or 1.0
+
+
+def _share(part: float, whole: float) -> float:
+    return round(part / whole, 3) if whole else 0.0
 
 
 def _percentile(seconds: Sequence[float], percent: int) -> float | None:

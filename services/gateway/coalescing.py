@@ -31,6 +31,9 @@ RETRY_AFTER_SECONDS_MAX: Final = 5.0
 
 CALL_SECONDS_WANTED: Final = 0.5
 """Longer calls are made fewer at a time."""
+SLOWER_CALLS: Final = 2
+FASTER_CALLS: Final = 8
+"""So many calls are looked back on: trouble is believed sooner than that it is over."""
 CALLS_IN_FLIGHT_MIN: Final = 2
 """However slow a ledger is: one is under way while the next one waits there."""
 
@@ -243,7 +246,9 @@ class Coalescer(Generic[Load, Answer]):
             for parcel, answer in zip(parcels, answers, strict=True):
                 parcel.settle(answer)
             seconds = perf_counter() - began
-            shard.call_seconds += (seconds - shard.call_seconds) / 8
+            shard.call_seconds += (seconds - shard.call_seconds) / (
+                SLOWER_CALLS if seconds > shard.call_seconds else FASTER_CALLS
+            )
             shard.seconds_metric.observe(seconds)
             shard.items_metric.observe(sum(parcel.size for parcel in parcels))
             lane.calls_in_flight -= 1
