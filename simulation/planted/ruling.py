@@ -36,7 +36,7 @@ def ignore_caps() -> Patches:
     yield patch.object(posting, "spending_refusal", generous)
 
 
-@bug("hold", "limits")
+@bug("hold", weights={"hold": 2.0, "limits": 1.0}, faults=())
 def uncounted_holds() -> Patches:
     """What is set aside does not count for the day."""
     yield patch.object(holds, "spend", lambda *_: None)
@@ -86,7 +86,7 @@ def capture_after_expiry() -> Patches:
     yield patch.object(holds, "hold_refusal", late)
 
 
-@bug("reverse")
+@bug("reverse", weights={"transfer": 1.0, "reverse": 2.0}, faults=(), is_tight=False)
 def reverse_too_much() -> Patches:
     """Reversals may give back more than was moved."""
     refusal = specials.reversal_refusal

@@ -25,11 +25,20 @@ def test_an_internal_account_is_recognized_by_its_number(shard_id: int, code: Co
     assert chart.is_internal(number)
     assert chart.shard_of_internal_slot(identifiers.slot_of_account(number)) == shard_id
     assert identifiers.parse_account_number(identifiers.account_text(number)) == number
+    assert chart.code_of(number) == (code, sub)
+    assert chart.is_transit(number) == (code == Code.TRANSIT)
+
+
+@given(shard_ids)
+def test_a_shards_own_accounts_are_all_numbers_of_its_slot(shard_id: int) -> None:
+    own, slot = chart.own_accounts(shard_id), chart.internal_slot(shard_id)
+    assert (own.start, own.stop) == (slot * 10**12, (slot + 1) * 10**12)
 
 
 @given(st.sampled_from(CUSTOMER_SLOTS), st.integers(1, identifiers.ACCOUNT_SERIAL_MAX))
 def test_a_customers_account_is_never_taken_for_the_banks(slot: int, serial: int) -> None:
     assert not chart.is_internal(identifiers.account_number(slot, serial))
+    assert not chart.is_transit(identifiers.account_number(slot, serial))
     assert chart.shard_of_internal_slot(slot) is None
 
 

@@ -109,6 +109,13 @@ def test_the_fee_of_a_capture_comes_from_free_funds_and_the_rest_of_the_hold_is_
     assert books.relations == [(2, Relation.CAPTURES, an_id(1), 990)]
 
 
+@pytest.mark.parametrize(("fee_minor", "expected"), [(100, 0), (101, Refusal.INSUFFICIENT_FUNDS)])
+def test_the_fee_of_a_capture_leaves_other_holds_alone(books: SpecialBooks, fee_minor: int, expected: int) -> None:
+    command(books, place(1, PAYER, 500), place(2, PAYER, 400))
+    special = capture(3, 1, PAYER, PAYEE, 500).special
+    assert refusal(books, SpecialAsk(charged(3, 500, fee_minor), special)) == expected
+
+
 def test_a_capture_refused_for_its_fee_leaves_the_hold_open(books: SpecialBooks) -> None:
     command(books, place(1, PAYER, 1_000))
     special = capture(2, 1, PAYER, PAYEE, 1_000).special

@@ -83,6 +83,9 @@ def test_only_holds_past_their_time_expire_each_with_a_row_of_its_own(books: Spe
     assert expire(books, 3, 2, 1, 1, 99) == 2
     assert held(books) == 60
     rows = [row for row in books.transfers.values() if row.kind == Kind.HOLD_EXPIRED]
+    assert [row.sequence for row in rows] == [books.sequence - 1, books.sequence]
+    assert {(row.fingerprint, row.refusal, row.leg_count) for row in rows} == {(0, 0, 1)}
+    assert books.holds[an_id(3)].captured_minor == 0
     assert [(row.transfer_id, row.debit_account, row.credit_account, row.amount_minor) for row in rows] == [
         (an_id(2), PAYER, 0, 50),
         (an_id(1), PAYER, PAYEE, 40),

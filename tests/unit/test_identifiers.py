@@ -106,6 +106,13 @@ def test_what_is_no_customer_number_is_refused_by_field(text: str) -> None:
     assert (caught.value.reason, caught.value.field) == ("CUSTOMER_NUMBER_INVALID", "name")
 
 
+@given(slots, st.sampled_from((8, 10)))
+def test_a_number_with_serial_0_is_refused_although_its_check_digits_are_right(slot: int, digits: int) -> None:
+    number = slot * 10**digits * 100
+    with pytest.raises(errors.Malformed):
+        parse(f"{number + 98 - number % 97:0{4 + digits + 2}d}")
+
+
 @pytest.mark.parametrize(("slot", "serial"), [(-1, 1), (SLOTS, 1), (0, 0), (0, ACCOUNT_SERIAL_MAX + 1)])
 def test_numbers_outside_of_the_plan_are_a_bug(slot: int, serial: int) -> None:
     with pytest.raises(AssertionError):
