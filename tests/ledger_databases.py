@@ -60,6 +60,7 @@ async def empty(dsn: str) -> None:
             await connection.execute("SET LOCAL session_replication_role = replica")
             for table in TABLES:
                 await connection.execute(f"DELETE FROM ledger.{table}")
+            await connection.execute("ALTER TABLE ledger.actor ALTER COLUMN actor_id RESTART")
             await connection.execute(
                 "UPDATE ledger.journal_head SET last_sequence = 0, writer_epoch = 0, booking_time = 'epoch'"
             )

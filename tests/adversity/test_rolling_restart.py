@@ -20,7 +20,7 @@ from crowd import CURRENCY, Crowd
 from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
 
 from services.chassis import children, clients, status
-from services.cli import topology
+from services.cli import top, topology
 from services.cli.bank import Bank
 from services.domain.outcomes import Outcome
 from services.ledger.audit import audit
@@ -35,10 +35,9 @@ METHODS = ("PostTransfer", "GetBalance", "ListEntries", "PlaceHold", "ReleaseHol
 
 DEADLINE_SECONDS = 10.0
 
-SERVICE_CONFIG = {
-    "loadBalancingConfig": [{"round_robin": {}}],
-    "healthCheckConfig": {"serviceName": "hivecore.gateway.v1.Bank"},
-}
+SERVICE = "hivecore.gateway.v1.Bank"
+
+SERVICE_CONFIG = {"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": SERVICE}}
 """What the README tells channel apps to set: they leave a gateway when its health says that it stops."""
 
 
@@ -137,12 +136,22 @@ class Customers:
         assert in_time, f"{ {each: len(times) for each, times in self.seconds.items()} } calls, {self.failures}"
 
 
+async def _found_again(bank: Bank, name: str) -> None:
+    """Wait until callers use a new gateway, as a release does: their channels come back after a pause of seconds."""
+    while True:
+        seen = (await top.read({name: bank.topology.metrics[name]}))[name]
+        if seen is not None and seen.total("grpc_server_handled_total", grpc_service=SERVICE):
+            return
+        await asyncio.sleep(children.POLL_SECONDS)
+
+
 async def test_a_rolling_restart_of_the_whole_bank_costs_nobody_a_call(
     bank_and_crowd: tuple[Bank, Crowd], noticed: Noticed
 ) -> None:
     bank, crowd = bank_and_crowd
     ledgers = [name for shard_id in range(1, SHARDS + 1) for name in topology.ledger_names(shard_id, 1)]
-    names = [*topology.gateway_names(2), "account", *ledgers]
+    gateways = topology.gateway_names(2)
+    names = [*gateways, "account", *ledgers]
     calm: dict[str, int] = {}
 
     async def restart(customers: Customers) -> None:
@@ -151,6 +160,8 @@ async def test_a_rolling_restart_of_the_whole_bank_costs_nobody_a_call(
         for name in names:
             pid = bank.kill(name, signal.SIGTERM)
             await bank.wait_replaced(name, pid)
+            if name in gateways:
+                await _found_again(bank, name)
             await customers.more(ENOUGH)
 
     customers = Customers(bank, crowd)

@@ -62,7 +62,7 @@ async def test_customers_and_accounts_are_opened_down_to_the_books(bank: Bank, s
     opened = await open_customers(bank, wants)
     numbers = [customer.customer_number for customer in opened]
     assert all(identifiers.parse_customer_number(identifiers.customer_text(number)) for number in numbers)
-    assert [(c.external_reference, c.display_name) for c in opened] == [tuple(want[1:]) for want in wants]
+    assert [(c.external_reference, c.display_name) for c in opened] == [tuple(want[1:3]) for want in wants]
     assert all(customer.create_time_us > 1_700_000_000_000_000 for customer in opened)
     wanted = accounts(numbers * 2)
     made = await open_accounts(bank, wanted)
