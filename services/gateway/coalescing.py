@@ -162,9 +162,11 @@ class Coalescer(Generic[Load, Answer]):
         return answer
 
     def is_full(self, shard_ids: Callable[[], Iterable[int]]) -> bool:
-        """Tell whether each of the bank's shards refuses whatever comes; they are asked for once one does."""
-        full = {shard.shard_id for shard in self._shards.values() if self._is_full(shard, 1, math.inf)}
-        return bool(full) and full.issuperset(shard_ids())
+        """Tell whether each of the bank's shards refuses whatever comes; the first that does not ends the search."""
+        shards = self._shards
+        return bool(shards) and all(
+            shard_id in shards and self._is_full(shards[shard_id], 1, math.inf) for shard_id in shard_ids()
+        )
 
     async def close(self) -> None:
         """Give up the calls under way; their callers get `late`."""
