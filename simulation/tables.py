@@ -147,6 +147,8 @@ def definitions() -> dict[str, Definition]:
             found[name] = _definition(name, body)
         for name, column in _ADD.findall(script):
             _take_column(found[name], " ".join(column.split()))
+        for name, column in re.findall(r"ALTER TABLE ledger\.(\w+)\s+ALTER COLUMN (\w+) DROP NOT NULL", script):
+            found[name].required.remove(column)
         for name in re.findall(r"DROP INDEX ledger\.(\w+)", script):
             for definition in found.values():
                 definition.uniques = [unique for unique in definition.uniques if unique.name != name]
