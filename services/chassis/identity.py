@@ -8,17 +8,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import grpc
 
-from services.chassis import logs
-from services.chassis.settings import ServiceSettings, SettingsError
+from services.chassis.settings_error import SettingsError
+
+if TYPE_CHECKING:
+    import structlog
+
+    from services.chassis.settings import ServiceSettings
 
 LOOK_SECONDS: Final = 1.0
 """Files are looked at no more often than this."""
-
-_log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Identity:
         """Grows when other files are in force."""
 
     @classmethod
-    def among_services(cls, settings: ServiceSettings) -> Self | None:
+    def among_services(cls, settings: "ServiceSettings") -> Self | None:
         """Read what a process shows other services; None where they speak plain text. Raises as the constructor."""
         if settings.certificate_file is None or settings.key_file is None:
             return None
@@ -77,9 +79,9 @@ class Identity:
                 if papers != self._papers and _fit(papers):
                     self._papers = papers
                     self.version += 1
-                    _log.info("certificate_renewed", version=self.version)
+                    _log().info("certificate_renewed", version=self.version)
         except OSError as error:
-            _log.warning("certificate_not_readable", error=type(error).__name__)
+            _log().warning("certificate_not_readable", error=type(error).__name__)
         return self.version
 
     def server_credentials(self) -> grpc.ServerCredentials:
@@ -112,6 +114,13 @@ class Identity:
     def _read(self) -> _Papers:
         certificate, key, *authority = (file.read_bytes() for file in self._files)
         return _Papers(certificate, key, authority[0] if authority else None)
+
+
+def _log() -> "structlog.stdlib.BoundLogger":
+    # Imported here: a command that only makes a call does not pay for what services log with.
+    from services.chassis import logs  # noqa: PLC0415
+
+    return logs.get(__name__)
 
 
 def _fit(papers: _Papers) -> bool:
