@@ -185,16 +185,24 @@ class ServerConnection(Connection):
 
     def _run(self, call: Call) -> None:
         call.has_whole_request = True
+        if call.method.places is not None:
+            # Not before: who sends half a request must not keep others out. Refusals see it all the same, since
+            # requests that came together are taken one after the other.
+            call.method.places.taken += 1
         try:
             request = call.request(self.message_bytes_max)
         except Unsound:
             self._refuse(call, _MESSAGE_UNREADABLE)
             return
+        self._server.wait(call)
         call.start(self._run_call(call, request))
 
     async def _run_call(self, call: Call, request: bytes | None) -> None:
         behaviour = call.method.behaviour
         assert behaviour is not None, "streams have ways of their own"
+        if self._server.turn_of(call) > call.deadline:
+            call.finish(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline came before anybody looked at it")
+            return
         try:
             call.answer(await behaviour(request, call))
         except Aborted:
