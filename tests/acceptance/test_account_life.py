@@ -14,6 +14,7 @@ from grpc_status import rpc_status
 from hivecore.gateway.v1 import bank_pb2 as bank
 from small_bank import World, absent, leg, post, read_status
 
+from services.cli.bank import Bank
 from services.domain import chart
 
 State = bank.Account
@@ -21,9 +22,9 @@ RACING = 300
 
 
 @pytest.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with small_bank.opened(tmp_path_factory.mktemp("account_life") / "bank") as opened:
-        yield opened
+async def world(shared_bank: Bank) -> AsyncIterator[World]:
+    async with small_bank.moved_in(shared_bank) as world:
+        yield world
 
 
 async def funded(world: World, amount_minor: int = 1_000, customer: int = 0) -> str:

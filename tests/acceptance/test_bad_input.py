@@ -13,6 +13,7 @@ from hivecore.gateway.v1 import bank_pb2_grpc
 from small_bank import FUNDS_MINOR, World, absent, leg, post, read_status
 
 from services.cli import tokens
+from services.cli.bank import Bank
 from services.domain import chart, identifiers, limits
 from services.gateway import scopes
 
@@ -22,9 +23,9 @@ ABSENT_CUSTOMER = f"customers/{identifiers.customer_number(0, identifiers.CUSTOM
 
 
 @pytest.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with small_bank.opened(tmp_path_factory.mktemp("bad_input") / "bank") as opened:
-        yield opened
+async def world(shared_bank: Bank) -> AsyncIterator[World]:
+    async with small_bank.moved_in(shared_bank) as world:
+        yield world
 
 
 @pytest.fixture(autouse=True)

@@ -13,12 +13,13 @@ from hivecore.gateway.v1 import bank_pb2 as bank
 from small_bank import World, leg, post
 
 from services.cli.auditing import audit_bank
+from services.cli.bank import Bank
 
 
 @pytest.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with small_bank.opened(tmp_path_factory.mktemp("limits") / "bank") as opened:
-        yield opened
+async def world(shared_bank: Bank) -> AsyncIterator[World]:
+    async with small_bank.moved_in(shared_bank) as world:
+        yield world
 
 
 async def reason(world: World, method: str, request: Any) -> str:

@@ -12,14 +12,16 @@ from grpc import StatusCode
 from hivecore.gateway.v1 import bank_pb2 as bank
 from small_bank import World, absent, leg, post
 
+from services.cli.bank import Bank
+
 EXPIRY_SECONDS_MAX = 10
 REFUSE, OVERDRAW = bank.ReverseTransferRequest.REFUSE, bank.ReverseTransferRequest.OVERDRAW
 
 
 @pytest.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with small_bank.opened(tmp_path_factory.mktemp("holds") / "bank") as opened:
-        yield opened
+async def world(shared_bank: Bank) -> AsyncIterator[World]:
+    async with small_bank.moved_in(shared_bank) as world:
+        yield world
 
 
 def place(account: str, amount_minor: int, **more: Any) -> bank.PlaceHoldRequest:

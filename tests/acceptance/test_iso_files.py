@@ -10,7 +10,9 @@ import pytest
 from command_line import User
 from hivecore.gateway.v1 import bank_pb2 as bank
 from payment_files import by_sepaxml, check_status_report, document, information, transfer
-from small_bank import World, leg, opened, post
+from small_bank import World, leg, moved_in, post
+
+from services.cli.bank import Bank
 
 DEBTOR = "CZ6508000000192000145399"
 PAYEE = "CZ0708000000001019382023"
@@ -42,8 +44,8 @@ class Clerk(User):
 
 
 @pytest.fixture(scope="module")
-async def user(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clerk]:
-    async with opened(tmp_path_factory.mktemp("bank") / "bank") as world:
+async def user(shared_bank: Bank) -> AsyncIterator[Clerk]:
+    async with moved_in(shared_bank) as world:
         yield Clerk(world)
 
 

@@ -13,12 +13,13 @@ from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from small_bank import FUNDS_MINOR, World, leg, post, read_status
 
 from services.chassis import clients
+from services.cli.bank import Bank
 
 
 @pytest.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with small_bank.opened(tmp_path_factory.mktemp("public_door") / "bank") as opened:
-        yield opened
+async def world(shared_bank: Bank) -> AsyncIterator[World]:
+    async with small_bank.moved_in(shared_bank) as world:
+        yield world
 
 
 async def _all_pages(world: World, method: str, rows: str, **asked: Any) -> list[list[Any]]:
