@@ -2,29 +2,20 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import grpc
 import pytest
-import small_bank
 from grpc import StatusCode
 from grpc_status import rpc_status
 from hivecore.gateway.v1 import bank_pb2 as bank
 from small_bank import World, absent, leg, post, read_status
 
-from services.cli.bank import Bank
 from services.domain import chart
 
 State = bank.Account
 RACING = 300
-
-
-@pytest.fixture(scope="module")
-async def world(shared_bank: Bank) -> AsyncIterator[World]:
-    async with small_bank.moved_in(shared_bank) as world:
-        yield world
 
 
 async def funded(world: World, amount_minor: int = 1_000, customer: int = 0) -> str:

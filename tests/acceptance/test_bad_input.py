@@ -6,26 +6,18 @@ from uuid import uuid4
 
 import grpc
 import pytest
-import small_bank
 from grpc import StatusCode
 from hivecore.gateway.v1 import bank_pb2 as bank
 from hivecore.gateway.v1 import bank_pb2_grpc
 from small_bank import FUNDS_MINOR, World, absent, leg, post, read_status
 
 from services.cli import tokens
-from services.cli.bank import Bank
 from services.domain import chart, identifiers, limits
 from services.gateway import scopes
 
 NOBODYS_SLOT = f"{identifiers.account_number(9000, 1):016d}"
 TRANSIT = f"{chart.transit_account(1, 2, 203):016d}"
 ABSENT_CUSTOMER = f"customers/{identifiers.customer_number(0, identifiers.CUSTOMER_SERIAL_MAX):014d}"
-
-
-@pytest.fixture(scope="module")
-async def world(shared_bank: Bank) -> AsyncIterator[World]:
-    async with small_bank.moved_in(shared_bank) as world:
-        yield world
 
 
 @pytest.fixture(autouse=True)

@@ -3,23 +3,13 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
-import pytest
-import small_bank
 from hivecore.gateway.v1 import bank_pb2 as bank
 from small_bank import World, leg, post
 
 from services.cli.auditing import audit_bank
-from services.cli.bank import Bank
-
-
-@pytest.fixture(scope="module")
-async def world(shared_bank: Bank) -> AsyncIterator[World]:
-    async with small_bank.moved_in(shared_bank) as world:
-        yield world
 
 
 async def reason(world: World, method: str, request: Any) -> str:

@@ -1,27 +1,17 @@
 """Money set aside is used or freed exactly once, and what was given back is never more than what was moved."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import grpc
 import pytest
-import small_bank
 from grpc import StatusCode
 from hivecore.gateway.v1 import bank_pb2 as bank
 from small_bank import World, absent, leg, post
 
-from services.cli.bank import Bank
-
 EXPIRY_SECONDS_MAX = 10
 REFUSE, OVERDRAW = bank.ReverseTransferRequest.REFUSE, bank.ReverseTransferRequest.OVERDRAW
-
-
-@pytest.fixture(scope="module")
-async def world(shared_bank: Bank) -> AsyncIterator[World]:
-    async with small_bank.moved_in(shared_bank) as world:
-        yield world
 
 
 def place(account: str, amount_minor: int, **more: Any) -> bank.PlaceHoldRequest:
