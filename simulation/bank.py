@@ -275,7 +275,7 @@ class Bank:
             return pool
 
         seams = [
-            (clients, "channel", self.network.channel),
+            (clients, "Channel", self.network.channel),
             (clients, "_chance", chance),
             (crossings, "random", chance),
             (postgres, "connect", connect),

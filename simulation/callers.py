@@ -7,7 +7,6 @@ to the oracle. Never here: what may go wrong with the bank.
 import asyncio
 from random import Random
 
-import grpc
 from google.rpc import status_pb2
 from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
 from hivecore.ledger.v1 import ledger_pb2
@@ -17,6 +16,7 @@ from services.chassis.directory_cache import DirectoryCache
 from services.domain import errors
 from services.domain.outcomes import Outcome, Refusal
 from services.gateway.peers import Shards
+from services.transport.channel import CallError
 from simulation.bank import ACCOUNT_SERVICE, Bank, Host
 from simulation.journal import claim
 from simulation.loop import Process
@@ -63,7 +63,7 @@ class Desk:
         self._bank = bank
         self._oracle = oracle
         self._chance = chance
-        channels = [clients.channel(gateway.address) for gateway in bank.gateways]
+        channels = [clients.Channel(gateway.address, clients.PATIENCE) for gateway in bank.gateways]
         self._stubs = [bank_pb2_grpc.BankStub(channel) for channel in channels]
         self._directory = DirectoryCache(ACCOUNT_SERVICE)
 
@@ -125,7 +125,7 @@ class Desk:
                 return await self._change_state(intention, seconds)
             stub = self._chance.choice(self._stubs)
             answer = await getattr(stub, intention.method)(intention.request, timeout=seconds)
-        except grpc.aio.AioRpcError as failure:
+        except CallError as failure:
             error = status.from_rpc_error(failure)
             error.was_described = status.is_described(failure)  # type: ignore[attr-defined]
             return _for_ever(error)
@@ -140,7 +140,7 @@ class Desk:
         request = bank_pb2.PostTransfersRequest(transfers=[one.request.transfer for one in intentions])
         try:
             answer = await self._chance.choice(self._stubs).PostTransfers(request, timeout=seconds)
-        except grpc.aio.AioRpcError as failure:
+        except CallError as failure:
             error = status.from_rpc_error(failure)
             error.was_described = status.is_described(failure)  # type: ignore[attr-defined]
             return [error] * len(intentions)

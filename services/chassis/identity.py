@@ -4,13 +4,12 @@ Files are read again when they change, so certificates are renewed without a res
 the new one to whoever connects next, clients open new connections. Never here: making certificates.
 """
 
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
-
-import grpc
 
 from services.chassis.settings_error import SettingsError
 
@@ -84,28 +83,46 @@ class Identity:
             _log().warning("certificate_not_readable", error=type(error).__name__)
         return self.version
 
-    def server_credentials(self) -> grpc.ServerCredentials:
+    def server_context(self) -> ssl.SSLContext:
         """Make what a server listens with; with an authority, callers must show a certificate of it."""
-        shown = [self.version]
+        first = self._context()
+        shown = (self.version, first)
 
-        def renewed() -> grpc.ServerCertificateConfiguration | None:
-            if self.look() == shown[0]:
-                return None
-            shown[0] = self.version
-            return self._configuration()
+        def show_newest(connecting: ssl.SSLObject, _name: str | None, _first: ssl.SSLContext) -> None:
+            nonlocal shown
+            version = self.look()
+            if version != shown[0]:
+                try:
+                    shown = version, self._context()
+                except OSError as error:
+                    _log().warning("certificate_not_readable", error=type(error).__name__)
+            connecting.context = shown[1]
 
-        must_show = self._papers.authority is not None
-        # The stubs do not know that None means that nothing changed.
-        return grpc.dynamic_ssl_server_credentials(self._configuration(), renewed, must_show)  # type: ignore[arg-type]
+        first.sni_callback = show_newest
+        return first
 
-    def channel_credentials(self) -> grpc.ChannelCredentials:
+    def client_context(self) -> ssl.SSLContext:
         """Make what a client connects with, as things stand now."""
         papers = self._papers
-        return grpc.ssl_channel_credentials(papers.authority, papers.key, papers.certificate)
+        context = ssl.create_default_context(cadata=papers.authority.decode() if papers.authority else None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["h2"])
+        certificate_file, key_file, *_ = self._files
+        context.load_cert_chain(certificate_file, key_file)
+        return context
 
-    def _configuration(self) -> grpc.ServerCertificateConfiguration:
+    def _context(self) -> ssl.SSLContext:
+        """Make a context of the files. Raises OSError while they are being replaced."""
         papers = self._papers
-        return grpc.ssl_server_certificate_configuration([(papers.key, papers.certificate)], papers.authority)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["h2"])
+        certificate_file, key_file, *_ = self._files
+        context.load_cert_chain(certificate_file, key_file)
+        if papers.authority is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(cadata=papers.authority.decode())
+        return context
 
     def _stamped(self) -> tuple[tuple[int, int, int], ...]:
         stats = [file.stat() for file in self._files]
