@@ -17,7 +17,9 @@ from services.chassis.directory_cache import DirectoryCache
 from services.domain import errors
 from services.domain.outcomes import Outcome, Refusal
 from services.gateway.peers import Shards
-from simulation.bank import ACCOUNT_SERVICE, Bank, Host
+from simulation.account_service import ACCOUNT_SERVICE
+from simulation.bank import Bank
+from simulation.hosts import Host
 from simulation.journal import claim
 from simulation.loop import Process
 from simulation.oracle import REUSED, Answer, Intention, Oracle
@@ -132,6 +134,7 @@ class Desk:
         except errors.BankError as error:
             return _for_ever(error)
         if isinstance(answer, bank_pb2.Transfer):
+            self._oracle.told_fee(intention, answer.fee_minor)
             return Answer(Outcome(answer.state))
         return Answer(Outcome.POSTED)
 

@@ -5,6 +5,7 @@ Never here: what the server does (`database.py`).
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -224,13 +225,30 @@ class Pool:
 
     async def fetch(self, query: str, *arguments: Any, timeout: float | None = None) -> Any:
         async with asyncio.timeout(timeout), self._room:
-            while self._free and self._free[-1].is_closed():
-                self._free.pop()
-            connection = self._free.pop() if self._free else await Connection.open(self._database)
+            connection = await self._connected()
             try:
                 return await connection.fetch(query, *arguments)
             finally:
                 self._free.append(connection)
+
+    @asynccontextmanager
+    async def acquire(self, *, timeout: float) -> AsyncIterator[Connection]:
+        """Lend a connection."""
+        async with asyncio.timeout(timeout):
+            await self._room.acquire()
+        try:
+            connection = await self._connected()
+            try:
+                yield connection
+            finally:
+                self._free.append(connection)
+        finally:
+            self._room.release()
+
+    async def _connected(self) -> Connection:
+        while self._free and self._free[-1].is_closed():
+            self._free.pop()
+        return self._free.pop() if self._free else await Connection.open(self._database)
 
     async def warm(self) -> None:
         """Open the first connection at once, as asyncpg does."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger.books import Kind, Relation
+from simulation.charges import Charges
 from simulation.database import Database
 from simulation.journal import claim
 from simulation.story import Story
@@ -64,6 +65,11 @@ class Intention:
         return self.final is not None or bool(self.declined)
 
     @property
+    def transfer(self) -> Any:
+        """The transfer as it was asked for; None for what never bears a fee."""
+        return self.request.transfer if self.kind in {"transfer", "capture"} else None
+
+    @property
     def short(self) -> str:
         """Name it in the story."""
         return f"{self.kind}-{int.from_bytes(self.id) % 100_000}"
@@ -75,6 +81,7 @@ class Oracle:
 
     databases: dict[int, Database]
     story: Story
+    charges: Charges
     by_id: dict[bytes, list[Intention]] = field(default_factory=dict)
     """Intentions by id: more than one where somebody reuses an id."""
     told: Counter[str] = field(default_factory=Counter)
@@ -109,8 +116,11 @@ class Oracle:
                 opened = self.opened.get(row[side], float("inf"))
                 claim(any(opened > one.first_sent for one in intentions if one.first_sent is not None),
                       "an account that was there was not found", row)  # fmt: skip
-        claim(any(_is_body(one, row, further, relation) for one in intentions), "the books have another body", row,
-              further, [one.legs for one in intentions])  # fmt: skip
+        meant = [one for one in intentions if _is_body(one, row, further, relation)]
+        claim(meant, "the books have another body", row, further, [one.legs for one in intentions])
+        one = meant[0]
+        assert one.first_sent is not None
+        self.charges.check(one.first_sent, one.transfer, row, further, is_capture=one.kind == "capture")
 
     # What callers are told.
 
@@ -174,6 +184,14 @@ class Oracle:
             return
         claim(meaning == answer, "a caller is told what is not so", intention.short, answer, meaning)
 
+    def told_fee(self, intention: Intention, fee_minor: int) -> None:
+        """Judge the fee that an answer names against that of the books."""
+        truth = self.truth(intention.id)
+        claim(truth is not None, "a fee that the books do not know", intention.short, fee_minor)
+        assert truth is not None
+        charged = sum(leg["amount_minor"] for leg in self._further(truth[0]) if leg["is_fee"])
+        claim(fee_minor == charged, "a caller is told another fee", intention.short, fee_minor, charged)
+
     def _further(self, row: Row) -> list[Row]:
         for database in self.databases.values():
             if database.tables["transfer"].get(row["sequence"]) is row:
@@ -224,8 +242,10 @@ def _worded(reason: str) -> str:
 
 
 def _legs_of(row: Row, further: list[Row]) -> tuple[Leg, ...]:
+    """Return the legs that were asked for, without those that the bank added."""
     names = ("debit_account", "credit_account", "amount_minor", "currency")
-    return tuple((leg[names[0]], leg[names[1]], leg[names[2]], leg[names[3]]) for leg in (row, *further))
+    asked = (row, *(leg for leg in further if not leg["is_fee"]))
+    return tuple((leg[names[0]], leg[names[1]], leg[names[2]], leg[names[3]]) for leg in asked)
 
 
 def _is_body(intention: Intention, row: Row, further: list[Row], relation: Row | None) -> bool:

@@ -120,6 +120,10 @@ class Wishes:
             transfer.reference = f"reference {self._chance.randint(1, 9)}"
         if kind == "transfer" and self._chance.random() < 0.05:
             transfer.override_limits = True
+        if self._plan.has_products:
+            transfer.waive_fees = self._chance.random() < 0.05
+            if self._chance.random() < 0.15:
+                transfer.fee_minor_max = self._chance.choice((0, 2, 20, 1_000))
         request = bank_pb2.PostTransferRequest(transfer=transfer)
         intention = self._oracle.add(Intention(kind, transfer_id, request, "PostTransfer", tuple(legs)))
         if kind == "transfer":
