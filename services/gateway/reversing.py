@@ -13,7 +13,7 @@ from hivecore.ledger.v1 import ledger_pb2
 from services.chassis.directory_cache import DirectoryCache
 from services.domain import errors, identifiers
 from services.domain.outcomes import Refusal
-from services.gateway import authentication, commands, peers, wire
+from services.gateway import authentication, commands, peers, wire, wire_records
 from services.gateway.authentication import Caller
 from services.gateway.commands import Reversal
 from services.gateway.peers import Shards
@@ -69,7 +69,7 @@ class Reversals:
                     found = await self._directory.ledger(home_id).call(
                         "GetTransfer", request, deadline_seconds=peers.seconds_until(deadline)
                     )
-                if not wire.was_asked_for(found) or found.legs[0].debit_account != asked.payer_account:
+                if not wire_records.was_asked_for(found) or found.legs[0].debit_account != asked.payer_account:
                     raise _original_not_found(asked)
                 return found, home_id
             burial = ledger_pb2.BuryTransferRequest(

@@ -83,11 +83,15 @@ async def test_a_transfer_is_answered_the_same_however_often_it_is_sent(world: W
 
 
 async def test_a_crossing_is_found_from_both_of_its_sides(world: World) -> None:
-    posted = await world.ask("PostTransfer", post(leg(world.mine, world.far, 7)))
-    for account in (world.mine, world.far):
+    legs = leg(world.mine, world.far, 7), leg(world.mine, world.neighbour, 2), leg(world.mine, "FEES", 1)
+    posted = await world.ask("PostTransfer", post(*legs))
+    shown = []
+    for account in (world.mine, world.neighbour, world.far):
         name = f"accounts/{account}/transfers/{posted.transfer_id}"
-        found = await world.ask("GetTransfer", bank.GetTransferRequest(name=name))
-        assert (found.name, found.legs) == (posted.name, posted.legs)
+        shown.append(await world.ask("GetTransfer", bank.GetTransferRequest(name=name)))
+    assert shown[1:] == shown[:1] * 2
+    found = shown[0]
+    assert (found.name, found.legs, found.booking_time) == (posted.name, posted.legs, posted.booking_time)
     entry = (await world.ask("ListEntries", bank.ListEntriesRequest(parent=f"accounts/{world.far}"))).entries[0]
     assert (entry.transfer, entry.amount_minor) == (posted.name, 7)
 

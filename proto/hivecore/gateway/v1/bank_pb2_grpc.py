@@ -326,8 +326,11 @@ class BankServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetTransfer(self, request, context):
-        """Returns one transfer with its outcome. Needs scope `accounts.read`; tokens limited to one
-        customer see only transfers that touch that customer's accounts.
+        """Returns one transfer with its outcome, the same for all accounts of its legs, on whichever shards they
+        lie; `is_part` tells when that could not be. One that was refused is kept where its first payer is: ask
+        for it by that account. Needs scope `accounts.read`; tokens limited to one
+        customer see only transfers that touch that customer's accounts, and unless the first payer is the
+        customer only the legs that do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -346,7 +349,9 @@ class BankServicer:
         """Finds transfers by reference, counterparty, amount, business date and metadata, newest first; what
         is given must all apply. With an account: those that moved its money. Without one: all that were
         asked for in the bank, refused ones included, shard by shard; needs scope `operator` and is refused
-        for tokens limited to one customer. One call looks at a bounded number of transfers: a page may be
+        for tokens limited to one customer. An account's transfers are shown as its shard has them (`is_part`);
+        to tokens limited to one customer, unless that is the first payer, only the legs that touch the
+        account. One call looks at a bounded number of transfers: a page may be
         short or empty and still have a `next_page_token`. Needs scope `accounts.read`. INVALID_ARGUMENT
         with PERIOD_INVALID, AMOUNT_RANGE_INVALID; DEADLINE_EXCEEDED with QUERY_TOO_SLOW when the database
         gave up on a page.

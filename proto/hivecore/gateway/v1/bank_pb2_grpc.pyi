@@ -106,8 +106,11 @@ class BankStub:
     be sure of its price. Needs scope `transfers.write`, and dispensations their own.
     """
     GetTransfer: _grpc.UnaryUnaryMultiCallable[_bank_pb2.GetTransferRequest, _bank_pb2.Transfer]
-    """Returns one transfer with its outcome. Needs scope `accounts.read`; tokens limited to one
-    customer see only transfers that touch that customer's accounts.
+    """Returns one transfer with its outcome, the same for all accounts of its legs, on whichever shards they
+    lie; `is_part` tells when that could not be. One that was refused is kept where its first payer is: ask
+    for it by that account. Needs scope `accounts.read`; tokens limited to one
+    customer see only transfers that touch that customer's accounts, and unless the first payer is the
+    customer only the legs that do.
     """
     ListEntries: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ListEntriesRequest, _bank_pb2.ListEntriesResponse]
     """Lists the entries of an account, newest first unless asked otherwise, of all days or of some. All
@@ -118,7 +121,9 @@ class BankStub:
     """Finds transfers by reference, counterparty, amount, business date and metadata, newest first; what
     is given must all apply. With an account: those that moved its money. Without one: all that were
     asked for in the bank, refused ones included, shard by shard; needs scope `operator` and is refused
-    for tokens limited to one customer. One call looks at a bounded number of transfers: a page may be
+    for tokens limited to one customer. An account's transfers are shown as its shard has them (`is_part`);
+    to tokens limited to one customer, unless that is the first payer, only the legs that touch the
+    account. One call looks at a bounded number of transfers: a page may be
     short or empty and still have a `next_page_token`. Needs scope `accounts.read`. INVALID_ARGUMENT
     with PERIOD_INVALID, AMOUNT_RANGE_INVALID; DEADLINE_EXCEEDED with QUERY_TOO_SLOW when the database
     gave up on a page.
@@ -282,8 +287,11 @@ class BankAsyncStub(BankStub):
     be sure of its price. Needs scope `transfers.write`, and dispensations their own.
     """
     GetTransfer: _aio.UnaryUnaryMultiCallable[_bank_pb2.GetTransferRequest, _bank_pb2.Transfer]  # type: ignore[assignment]
-    """Returns one transfer with its outcome. Needs scope `accounts.read`; tokens limited to one
-    customer see only transfers that touch that customer's accounts.
+    """Returns one transfer with its outcome, the same for all accounts of its legs, on whichever shards they
+    lie; `is_part` tells when that could not be. One that was refused is kept where its first payer is: ask
+    for it by that account. Needs scope `accounts.read`; tokens limited to one
+    customer see only transfers that touch that customer's accounts, and unless the first payer is the
+    customer only the legs that do.
     """
     ListEntries: _aio.UnaryUnaryMultiCallable[_bank_pb2.ListEntriesRequest, _bank_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Lists the entries of an account, newest first unless asked otherwise, of all days or of some. All
@@ -294,7 +302,9 @@ class BankAsyncStub(BankStub):
     """Finds transfers by reference, counterparty, amount, business date and metadata, newest first; what
     is given must all apply. With an account: those that moved its money. Without one: all that were
     asked for in the bank, refused ones included, shard by shard; needs scope `operator` and is refused
-    for tokens limited to one customer. One call looks at a bounded number of transfers: a page may be
+    for tokens limited to one customer. An account's transfers are shown as its shard has them (`is_part`);
+    to tokens limited to one customer, unless that is the first payer, only the legs that touch the
+    account. One call looks at a bounded number of transfers: a page may be
     short or empty and still have a `next_page_token`. Needs scope `accounts.read`. INVALID_ARGUMENT
     with PERIOD_INVALID, AMOUNT_RANGE_INVALID; DEADLINE_EXCEEDED with QUERY_TOO_SLOW when the database
     gave up on a page.
@@ -539,8 +549,11 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         request: _bank_pb2.GetTransferRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bank_pb2.Transfer, _abc.Awaitable[_bank_pb2.Transfer]]:
-        """Returns one transfer with its outcome. Needs scope `accounts.read`; tokens limited to one
-        customer see only transfers that touch that customer's accounts.
+        """Returns one transfer with its outcome, the same for all accounts of its legs, on whichever shards they
+        lie; `is_part` tells when that could not be. One that was refused is kept where its first payer is: ask
+        for it by that account. Needs scope `accounts.read`; tokens limited to one
+        customer see only transfers that touch that customer's accounts, and unless the first payer is the
+        customer only the legs that do.
         """
 
     @_abc_1.abstractmethod
@@ -563,7 +576,9 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         """Finds transfers by reference, counterparty, amount, business date and metadata, newest first; what
         is given must all apply. With an account: those that moved its money. Without one: all that were
         asked for in the bank, refused ones included, shard by shard; needs scope `operator` and is refused
-        for tokens limited to one customer. One call looks at a bounded number of transfers: a page may be
+        for tokens limited to one customer. An account's transfers are shown as its shard has them (`is_part`);
+        to tokens limited to one customer, unless that is the first payer, only the legs that touch the
+        account. One call looks at a bounded number of transfers: a page may be
         short or empty and still have a `next_page_token`. Needs scope `accounts.read`. INVALID_ARGUMENT
         with PERIOD_INVALID, AMOUNT_RANGE_INVALID; DEADLINE_EXCEEDED with QUERY_TOO_SLOW when the database
         gave up on a page.
