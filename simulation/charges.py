@@ -1,10 +1,11 @@
-"""Who had which product when, and whether the fees in the books are what products say.
+"""Who had which product when: whether the fees in the books are what products say, and moves between products sound.
 
 A gateway may price by a product that an account had until a moment ago; while faults keep news from it, by any that the
 account ever had. Never here: what a payment costs (`prices.py`), how a fee moves (`replay.py`).
 """
 
 from collections.abc import Sequence
+from hashlib import blake2b
 from typing import Any
 
 from services.account.moves import MoveState
@@ -21,6 +22,11 @@ NEWS_SECONDS_MAX = 6.0
 """How long an old price may be used where nothing goes wrong: the gateway's refreshing, and its question's own time."""
 
 
+def change_id_of(request_id: bytes) -> bytes:
+    """Tell under which id the books know a move."""
+    return blake2b(request_id, digest_size=16, person=b"product move").digest()
+
+
 class Charges:
     """Knows the products of all accounts, and judges fees by them."""
 
@@ -31,7 +37,7 @@ class Charges:
         """By account: since when it has had which."""
         self._income: dict[int, int] = {}
         """The account that takes a payer's fees."""
-        self._done: set[Any] = set()
+        self._ended: set[Any] = set()
 
     def opened(self, number: int, shard_id: int, currency: int, reference: Reference) -> None:
         """Learn of an account and its first product."""
@@ -47,12 +53,60 @@ class Charges:
         return self._had[number][-1][1]
 
     def watch(self, database: Database, _changes: Sequence[Change]) -> None:
-        """Notice moves that were done."""
+        """Notice moves that have ended."""
         for row in database.tables["account.product_move"].rows:
-            if row["state"] == MoveState.DONE and row["request_id"] not in self._done:
-                self._done.add(row["request_id"])
+            if row["state"] == MoveState.BEGUN or row["request_id"] in self._ended:
+                continue
+            self._ended.add(row["request_id"])
+            if row["state"] == MoveState.DONE:
                 product = Reference(row["to_code"], row["to_version"])
                 self._had[row["account_number"]].append((database.network.loop.time(), product))
+            self._check_move(database, row)
+
+    def _check_move(self, database: Database, move: Row) -> None:
+        """Hold a move that has ended against what it did in the books: only what was as the old version says is replaced."""
+        found = database.tables["account_change"].by("change_id", change_id_of(move["request_id"].bytes))
+        claim(len(found) == 1, "a move ended that the books do not know", move)
+        change = found[0]
+        claim(move["refusal"] == change["refusal"], "a move ended otherwise than in the books", move, change)
+        if change["refusal"]:
+            return
+        before, after = (
+            self.standard(Reference(move[f"{side}_code"], move[f"{side}_version"])) for side in ("from", "to")
+        )
+        floor = after.floor_minor if change["floor_before_minor"] == before.floor_minor else None
+        claim(change["floor_minor"] == floor, "a move left another floor", move, change, before, after)
+        claim(change["sets_allowance"], "a move left the limits", move, change)
+        for name, old, new in zip(Standard._fields[1:], before[1:], after[1:], strict=True):
+            own = change[name.replace("_", "_before_", 1)]
+            claim(change[name] == (new if own == old else own), "a move left another limit", name, move, change)
+
+    @staticmethod
+    def under_way(databases: dict[int, Database]) -> list[str]:
+        """Name the moves that have not ended."""
+        return [
+            f"moving {row['account_number']}"
+            for database in databases.values()
+            for row in database.tables["account.product_move"].rows
+            if row["state"] == MoveState.BEGUN
+        ]
+
+    def finish(self, databases: dict[int, Database]) -> None:
+        """Hold the records against the moves, in their order."""
+        for database in databases.values():
+            tables = database.tables
+            done = [row for row in tables["account.product_move"].rows if row["state"] == MoveState.DONE]
+            done.sort(key=lambda row: row["done_sequence"])
+            places = [row["done_sequence"] for row in done]
+            claim(places == list(range(1, len(done) + 1)), "the order of moves has gaps or doubles", places)
+            has = {number: had[0][1] for number, had in self._had.items()}
+            for row in done:
+                came_from = Reference(row["from_code"], row["from_version"])
+                claim(has[row["account_number"]] == came_from, "a move began elsewhere than the last one ended", row)
+                has[row["account_number"]] = Reference(row["to_code"], row["to_version"])
+            for row in tables["account.account"].rows:
+                now = Reference(row["product_code"], row["product_version"])
+                claim(now == has[row["account_number"]], "an account has another product than it was moved to", row)
 
     def check(self, first_sent: float, asked: Any, row: Row, further: list[Row], *, is_capture: bool) -> None:
         """Judge the fees of a transfer that was asked for with a message, None for one that is always free."""

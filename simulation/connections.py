@@ -27,6 +27,7 @@ class Connection:
         self._owner = owner
         self._session: Session | None = None
         self._is_closed = False
+        self.is_in_transaction = False
         self._waiting: asyncio.Future[Any] | None = None
         self._given_up: asyncio.Future[Any] | None = None
 
@@ -79,6 +80,7 @@ class Connection:
             raise asyncpg.InterfaceError("cannot perform operation: another operation is in progress")
         if self._given_up is not None:
             await self._wait_for_cancellation(self._given_up)
+        self.is_in_transaction = name not in {"COMMIT", "ROLLBACK"} and (self.is_in_transaction or name == "BEGIN")
         waiting = self._waiting = network.loop.create_future()
 
         def reply(answer: Any) -> None:
@@ -106,7 +108,7 @@ class Connection:
         except asyncio.CancelledError:
             self._given_up = waiting
             if network.passes(self._owner, database.process):
-                database.process.call(network.delay(), session.cancel, name)
+                database.process.call(network.delay(), session.cancel, reply)
             raise
         finally:
             self._waiting = None
@@ -241,9 +243,20 @@ class Pool:
             try:
                 yield connection
             finally:
-                self._free.append(connection)
+                if connection.is_in_transaction and not connection.is_closed():
+                    # Its user was stopped between two statements: the driver takes back what that leaves open.
+                    await asyncio.shield(asyncio.create_task(self._reset(connection)))
+                else:
+                    self._free.append(connection)
         finally:
             self._room.release()
+
+    async def _reset(self, connection: Connection) -> None:
+        try:
+            await connection._ask("ROLLBACK")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection.terminate()
+        self._free.append(connection)
 
     async def _connected(self) -> Connection:
         while self._free and self._free[-1].is_closed():

@@ -165,6 +165,8 @@ class Session:
         self._is_ending = False
         self._is_waiting: Callable[[Any], None] | None = None
         """Whom to answer, while a statement waits for a lock."""
+        self._is_alone = False
+        """Whether that statement is a transaction of its own."""
 
     # What statements may do.
 
@@ -246,7 +248,7 @@ class Session:
                 self._forget()
             reply([])
             return
-        self._is_waiting = reply
+        self._is_waiting, self._is_alone = reply, is_alone
         self.database.locks.take(lock, self, finish)
 
     def _run(self, name: str, arguments: tuple[Any, ...]) -> Any:
@@ -306,12 +308,14 @@ class Session:
             self.database.committed(transaction.changes)
         self.database.locks.release_all(self)
 
-    def cancel(self, name: str) -> None:
-        """Give up a statement that waits for a lock; one that runs is as good as done."""
-        if self.is_open and self._is_waiting is not None:
-            reply, self._is_waiting = self._is_waiting, None
+    def cancel(self, reply: Callable[[Any], None]) -> None:
+        """Give up the statement whose answer goes there, if it waits for a lock; one that runs is as good as done."""
+        if self.is_open and self._is_waiting is reply:
+            self._is_waiting = None
             self.database.locks.stop_waiting(self)
-            if self.transaction is not None:
+            if self._is_alone:
+                self._forget()
+            elif self.transaction is not None:
                 self.transaction.has_failed = True
             reply(asyncpg.QueryCanceledError("canceling statement due to user request"))
 

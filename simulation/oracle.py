@@ -8,10 +8,12 @@ caller can: it knows the truth at the moment of an answer. Never here: whether t
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
+from services.account.moves import MoveState
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger.books import Kind, Relation
-from simulation.charges import Charges
+from simulation.charges import Charges, change_id_of
 from simulation.database import Database
 from simulation.journal import claim
 from simulation.story import Story
@@ -166,6 +168,9 @@ class Oracle:
         if intention.kind in {"limits", "state"}:
             self._check_change(intention, answer)
             return
+        if intention.kind == "move":
+            self._check_move(intention, answer)
+            return
         truth = self.truth(intention.id)
         claim(truth is not None, "an answer that the books do not know", intention.short, answer)
         assert truth is not None
@@ -199,8 +204,7 @@ class Oracle:
         return []
 
     def _check_change(self, intention: Intention, answer: Answer) -> None:
-        rows = [row for database in self.databases.values()
-                for row in database.tables["account_change"].by("change_id", intention.id)]  # fmt: skip
+        rows = self._changes(intention)
         claim(len(rows) == 1, "a change is told and not in the books", intention.short, rows)
         if answer == REUSED:
             return
@@ -208,11 +212,44 @@ class Oracle:
         told = "" if answer.outcome == Outcome.POSTED else answer.reason
         claim(_worded(reason) == _worded(told), "a change was told wrong", intention.short, answer, rows[0])
 
+    def _changes(self, intention: Intention) -> list[Row]:
+        return [row for database in self.databases.values()
+                for row in database.tables["account_change"].by("change_id", intention.id)]  # fmt: skip
+
+    def _moves(self, intention: Intention) -> list[Row]:
+        found = (
+            database.tables["account.product_move"].get(UUID(bytes=intention.id))
+            for database in self.databases.values()
+        )
+        return [row for row in found if row is not None]
+
+    def _check_move(self, intention: Intention, answer: Answer) -> None:
+        rows = self._moves(intention)
+        claim(len(rows) == 1, "a move is told and not recorded", intention.short, rows)
+        told = MoveState.DONE if answer.outcome == Outcome.POSTED else MoveState.REFUSED
+        reason = Refusal(rows[0]["refusal"]).name if rows[0]["refusal"] else ""
+        is_so = rows[0]["state"] == told and reason == answer.reason
+        claim(is_so, "a move was told wrong", intention.short, answer, rows[0])
+
+    def changed(self, row: Row) -> None:
+        """Find the intention of a change that somebody must have asked for."""
+        asked = [one for one in self.by_id.get(row["change_id"], ()) if one.first_sent is not None]
+        moves = [
+            each
+            for each, ones in self.by_id.items()
+            if ones[0].kind == "move" and change_id_of(each) == row["change_id"]
+        ]
+        claim(asked or moves, "an account was changed as nobody asked for", row)
+
     def nothing_written(self, intention: Intention) -> None:
         """Judge the claim that nothing was written, made to a caller whose attempts are all accounted for."""
         if intention.is_in_doubt or intention.under_way or intention.final is not None or intention.was_in_transit:
             return
-        if intention.kind in {"limits", "state"} or len(self.by_id[intention.id]) > 1:
+        if len(self.by_id[intention.id]) > 1:
+            return
+        if intention.kind in {"limits", "state", "move"}:
+            done = self._moves(intention) if intention.kind == "move" else self._changes(intention)
+            claim(not done, "a caller is told that nothing was done, and it was", intention.short, done)
             return
         truth = self.truth(intention.id)
         claim(

@@ -10,7 +10,7 @@ from random import Random
 OPERATIONS = ("transfer", "crossing", "legs", "fee", "hold", "increase", "capture", "release", "reverse", "limits",
               "cap", "state", "reuse", "batch", "open",
               "span")  # fmt: skip
-PRODUCT_OPERATIONS: tuple[str, ...] = ()
+PRODUCT_OPERATIONS = ("move",)
 """Those of a bank that has products."""
 
 FAULTS = ("kill ledger", "pause ledger", "stop ledger", "kill gateway", "kill caller", "crash postgres",

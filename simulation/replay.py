@@ -16,16 +16,18 @@ from simulation.tables import Row
 
 
 class Replay(Spans):
-    """Reads the rows of journals again. `asked` is told of each transfer that a caller must have asked for."""
+    """Reads the rows of journals again. `asked` and `changed` are told of what a caller must have asked for."""
 
     def __init__(
         self,
         databases: dict[int, Database],
         books: dict[int, Books],
         asked: Callable[[int, Row, list[Row], Row | None], None],
+        changed: Callable[[Row], None],
     ) -> None:
         super().__init__(databases, books)
         self._asked = asked
+        self._changed = changed
         self.transfers = 0
 
     def transfer(self, books: Books, batch: Batch, row: Row) -> None:
@@ -247,6 +249,7 @@ class Replay(Spans):
 
     def change(self, books: Books, batch: Batch, row: Row) -> None:
         batch.used.append(row["sequence"])
+        self._changed(row)
         if row["refusal"]:
             return
         account = books.accounts[row["account_number"]]

@@ -102,7 +102,7 @@ class Simulation:
         self.bank = Bank(plan)
         self.charges = Charges(plan, draw_products(plan.seed) if plan.has_products else {})
         self.oracle = Oracle(self.bank.databases, self.bank.story, self.charges)
-        self.checker = Checker(self.bank.databases, self.oracle.asked)
+        self.checker = Checker(self.bank.databases, self.oracle.asked, self.oracle.changed)
         self.wishes = Wishes(plan, self.oracle)
         self.callers = [CallerHost(self.bank, self.oracle, self.wishes, n) for n in range(1, plan.callers + 1)]
         self.faults = Faults(self.bank, self.callers)
@@ -170,8 +170,10 @@ class Simulation:
             async with asyncio.timeout(RECOVERY_SECONDS_MAX):
                 await self._rest()
         except TimeoutError:
-            claim(False, "not everything comes to rest in time", self.checker.unsettled())
+            moving = Charges.under_way(self.bank.databases)
+            claim(False, "not everything comes to rest in time", self.checker.unsettled(), moving)
         self.checker.finish()
+        self.charges.finish(self.bank.databases)
 
     async def _settle(self, process: Process) -> None:
         """Ask about everything that has no outcome yet, then wait until nothing is on its way.
@@ -187,7 +189,7 @@ class Simulation:
 
     async def _rest(self) -> None:
         """Wait until nothing is on its way, and nothing waits."""
-        while self.checker.unsettled() or self._holds_are_due():
+        while self.checker.unsettled() or self._holds_are_due() or Charges.under_way(self.bank.databases):
             await asyncio.sleep(0.1)
 
     def _holds_are_due(self) -> bool:

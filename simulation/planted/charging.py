@@ -6,9 +6,12 @@ Each docstring says what is wrong.
 from typing import Any
 from unittest.mock import patch
 
+from services.account.moving import Mover
+from services.domain import errors
 from services.gateway import products
+from services.gateway.cataloguing import Cataloguing
 from services.gateway.products import Products
-from services.ledger import posting
+from services.ledger import changes, posting
 from services.ledger.draft import Draft
 from simulation.planted.bug import Patches, bug
 
@@ -46,6 +49,61 @@ def free_while_starting() -> Patches:
         return await charge(self, *asked) if self._is_loaded else {}
 
     yield patch.object(Products, "charge", generous)
+
+
+@bug("move", shards=1, weights={"move": 1.0, "limits": 1.0}, faults=(), has_products=True)
+def take_own_limits() -> Patches:
+    """A move replaces limits that were set for the account alone, too."""
+    yield patch.object(changes, "_where_standard", lambda _, asked: asked)
+
+
+@bug("move", shards=1, weights={"move": 1.0, "state": 1.0}, faults=(), has_products=True)
+def move_before_the_books() -> Patches:
+    """An account has its new product before the books have agreed."""
+    finish = Mover.finish
+
+    async def hasty(self: Mover, move: Any, **more: Any) -> int:
+        await self._moves[self._shard_of(move.account_number)].finish(move.request_id)
+        return await finish(self, move, **more)
+
+    yield patch.object(Mover, "finish", hasty)
+
+
+@bug("move", shards=1, weights={"move": 1.0, "transfer": 2.0}, faults=(), think_seconds=1.0, has_products=True)
+def remember_old_products() -> Patches:
+    """Gateways go on with the product that an account had when it first paid."""
+    yield patch.object(Products, "forget", lambda *_: None)
+
+
+@bug(
+    "move",
+    weights={"move": 1.0},
+    faults=("crash postgres", "kill ledger"),
+    fault_seconds=0.2,
+    has_products=True,
+)
+def read_back_or_nothing() -> Patches:
+    """Who cannot be shown a moved account is told that nothing was done."""
+    move = Cataloguing.move
+
+    async def moved(self: Cataloguing, *asked: Any) -> Any:
+        get = self._customers.get_account
+        failures: list[errors.BankError] = []
+
+        async def read(*of: Any) -> Any:
+            try:
+                return await get(*of)
+            except errors.BankError as error:
+                failures.append(error)
+                raise
+
+        with patch.object(self._customers, "get_account", read):
+            try:
+                return await move(self, *asked)
+            except errors.OutcomeUnknown as doubt:
+                raise (failures or [doubt])[0] from None
+
+    yield patch.object(Cataloguing, "move", moved)
 
 
 @bug("span", shards=2, weights={"span": 1.0}, faults=(), has_products=True)

@@ -98,7 +98,8 @@ def close_on_a_promise() -> Patches:
     yield patch.object(changes, "change_refusal", careless)
 
 
-@bug("span", shards=2, weights={"span": 2.0}, faults=("kill ledger",), fault_seconds=0.1, intentions=80)
+@bug("span", shards=2, weights={"span": 2.0}, faults=("kill ledger",), fault_seconds=0.1, intentions=80,
+     call_seconds=(0.05, 0.5))  # fmt: skip
 def never_ask() -> Patches:
     """Nobody asks what became of an old promise."""
 

@@ -168,7 +168,7 @@ async def test_the_tables_have_the_columns_that_the_migrations_make(
 
 
 PRODUCTS = draw_products(1)
-MOVING = (5, 14)
+MOVING = (13, 40)
 """Seeds in which accounts are moved between products."""
 
 
