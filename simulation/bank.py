@@ -218,7 +218,7 @@ class Bank:
             (await Connection.open(databases[int(dsn.split()[1])])).terminate()
 
         seams = [
-            (clients, "channel", self.network.channel),
+            (clients, "Channel", self.network.channel),
             (clients, "_chance", chance),
             (crossings, "random", chance),
             (postgres, "connect", connect),

@@ -7,13 +7,13 @@ to the oracle. Never here: what may go wrong with the bank.
 import asyncio
 from random import Random
 
-import grpc
 from google.rpc import status_pb2
 from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
 
 from services.chassis import clients, status
 from services.domain import errors
 from services.domain.outcomes import Outcome
+from services.transport.channel import CallError
 from simulation.bank import Bank
 from simulation.hosts import Host
 from simulation.journal import claim
@@ -64,7 +64,7 @@ class Desk:
         self._bank = bank
         self._oracle = oracle
         self._chance = chance
-        channels = [clients.channel(gateway.address) for gateway in bank.gateways]
+        channels = [clients.Channel(gateway.address, clients.PATIENCE) for gateway in bank.gateways]
         self._stubs = [bank_pb2_grpc.BankStub(channel) for channel in channels]
 
     async def settle_all(self, intentions: list[Intention], attempts_max: int = 1_000_000) -> None:
@@ -125,7 +125,7 @@ class Desk:
         try:
             stub = self._chance.choice(self._stubs)
             answer = await getattr(stub, intention.method)(intention.request, timeout=seconds)
-        except grpc.aio.AioRpcError as failure:
+        except CallError as failure:
             error = status.from_rpc_error(failure)
             error.was_described = status.is_described(failure)  # type: ignore[attr-defined]
             return _for_ever(error)
@@ -139,7 +139,7 @@ class Desk:
         request = bank_pb2.PostTransfersRequest(transfers=[one.request.transfer for one in intentions])
         try:
             answer = await self._chance.choice(self._stubs).PostTransfers(request, timeout=seconds)
-        except grpc.aio.AioRpcError as failure:
+        except CallError as failure:
             error = status.from_rpc_error(failure)
             error.was_described = status.is_described(failure)  # type: ignore[attr-defined]
             return [error] * len(intentions)

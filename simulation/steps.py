@@ -86,7 +86,7 @@ class Steps:
         entries = batch.entries.get(sequence, [])
         names = ("account_number", "version", "amount_minor", "balance_after_minor", "held_after_minor")
         for entry in entries:
-            if tuple(entry[name] for name in names) == want:
+            if tuple(entry[name] or 0 for name in names) == want:
                 entries.remove(entry)
                 break
         else:

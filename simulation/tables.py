@@ -152,6 +152,8 @@ def definitions(
             for column in _parts(columns):
                 if column.startswith("ADD COLUMN "):
                     _take_column(found[name], column.removeprefix("ADD COLUMN "))
+        for name, column in re.findall(rf"ALTER TABLE {schema}\.(\w+)\s+ALTER COLUMN (\w+) DROP NOT NULL", script):
+            found[name].required.remove(column)
         for name in re.findall(rf"DROP INDEX {schema}\.(\w+)", script):
             for definition in found.values():
                 definition.uniques = [unique for unique in definition.uniques if unique.name != name]

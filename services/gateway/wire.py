@@ -180,8 +180,6 @@ def posted_transfer(
         strict=True,
     )
     further = (each[1:] for each in transfers.further_legs)
-    # A reversal begins with the original's last leg.
-    last_payee = transfers.further_legs[-1].credit_account if transfers.further_legs else transfers.credit_accounts[0]
     transfer_id = identifiers.uuid_text(transfers.transfer_ids)
     return bank_pb2.Transfer(
         name=transfer_name(payer, transfers.transfer_ids),
@@ -193,7 +191,6 @@ def posted_transfer(
         state=outcome,  # type: ignore[arg-type]
         booking_time=timestamp(booking_time_us),
         captured_hold=hold_name(payer, special.hold_id) if special.hold_id else "",
-        reversed_transfer=transfer_name(last_payee, special.original_id) if special.original_id else "",
         override_limits=bool(special.flags & LIMITS_OVERRIDDEN),
         fee_minor_max=special.fee_minor_max,
         waive_fees=bool(special.flags & FEES_WAIVED),

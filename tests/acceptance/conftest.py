@@ -3,20 +3,18 @@
 from typing import Any
 
 import pytest
+import tables
 from watched_bank import Report
 
-_lines: list[str] = []
+TABLE = "alerts that fired"
 
 
 @pytest.fixture
-def report() -> Report:
+def report(request: pytest.FixtureRequest) -> Report:
     """Take down what came of something broken, and when."""
-    return lambda what, came, seconds: _lines.append(f"{what}: {came} after {seconds:.1f} s")
+    return lambda what, came, seconds: tables.write(request.node, TABLE, f"{what}: {came} after {seconds:.1f} s")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Show the table."""
-    if _lines:
-        terminalreporter.section("alerts that fired")
-        for line in _lines:
-            terminalreporter.line(line)
+    tables.show(terminalreporter, TABLE)

@@ -15,7 +15,7 @@ from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
 from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
 from services.chassis import clients
-from services.chassis.identity import LOOK_SECONDS, Identity
+from services.chassis.identity import LOOK_SECONDS
 from services.cli import authority, topology
 from services.cli.bank import Bank
 from services.cli.certificates import Certificates
@@ -87,7 +87,9 @@ async def test_services_take_calls_only_from_who_shows_a_certificate_of_the_bank
     false = grpc.ssl_channel_credentials(
         authority, stranger.key_file("gateway").read_bytes(), stranger.certificate_file("gateway").read_bytes()
     )
-    true = Identity(own.certificate_file("gateway"), own.key_file("gateway"), own.authority_file).channel_credentials()
+    true = grpc.ssl_channel_credentials(
+        authority, own.key_file("gateway").read_bytes(), own.certificate_file("gateway").read_bytes()
+    )
     ledger = bank.topology.ledgers[1][0]
     for address in (ledger, bank.topology.account):
         for credentials in (None, nobody, false):

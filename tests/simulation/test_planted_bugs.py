@@ -1,6 +1,7 @@
 """The checker is checked: the simulation finds every bug that is planted, and without one it finds none."""
 
 import multiprocessing
+import os
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 
@@ -31,9 +32,11 @@ def _look_for(name: str) -> tuple[Finding | None, Exception | None]:
 
 @pytest.fixture(scope="module")
 def searches(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[tuple[Finding | None, Exception | None]]]]:
-    """Look for all bugs whose tests will run, on every processor."""
+    """Look for all bugs whose tests will run, on every processor, as far as nobody who is timed needs it."""
     wanted = [item.callspec.params["name"] for item in request.session.items if "searches" in item.fixturenames]
-    with ProcessPoolExecutor(mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(
+        mp_context=multiprocessing.get_context("spawn"), initializer=os.nice, initargs=(19,)
+    ) as pool:
         yield {name: pool.submit(_look_for, name) for name in wanted}
 
 
