@@ -10,6 +10,9 @@ from random import Random
 OPERATIONS = ("transfer", "crossing", "legs", "fee", "hold", "increase", "capture", "release", "reverse", "limits",
               "cap", "state", "reuse", "batch", "open",
               "span")  # fmt: skip
+PRODUCT_OPERATIONS = ("move",)
+"""Those of a bank that has products."""
+
 FAULTS = ("kill ledger", "pause ledger", "stop ledger", "kill gateway", "kill caller", "crash postgres",
           "pause postgres", "partition", "half partition", "clock jump", "disk full", "lossy", "resets", "doubles",
           "slow network", "cuts", "slow disk", "account service away", "move slots")  # fmt: skip
@@ -40,11 +43,14 @@ class Plan:
     think_seconds: float = 0.2
     is_tight: bool = False
     """Whether accounts hold little, so that most transfers meet a floor or a limit."""
+    has_products: bool = False
+    """Whether accounts have products, which set limits and fees."""
 
     def __str__(self) -> str:
         return (
             f"seed {self.seed}: {self.shards} shards, {self.standbys} standbys, {self.gateways} gateways, "
-            f"{self.intentions} intentions of {', '.join(self.weights)}; faults: {', '.join(self.faults) or 'none'}"
+            f"{self.intentions} intentions of {', '.join(self.weights)}{', with products' if self.has_products else ''}; "
+            f"faults: {', '.join(self.faults) or 'none'}"
         )
 
 
@@ -61,6 +67,11 @@ def draw(seed: int) -> Plan:
     faults = tuple(name for name in FAULTS if chance.random() < 0.3)
     if chance.random() < 0.05:
         faults = ()
+    # What came later is drawn apart, so that it left all other plans as they were.
+    later = Random(f"later {seed}")
+    has_products = later.random() < 0.4
+    if has_products:
+        weights |= {name: later.uniform(0.2, 1.0) for name in PRODUCT_OPERATIONS if later.random() < 0.7}
     return Plan(
         seed,
         shards=chance.choice((1, 2, 2, 3)),
@@ -79,4 +90,5 @@ def draw(seed: int) -> Plan:
         call_seconds=chance.choice(((0.05, 0.5), (0.5, 5.0), (2.0, 15.0))),
         think_seconds=chance.choice((0.0, 0.1, 0.3, 1.0)),
         is_tight=chance.random() < 0.5,
+        has_products=has_products,
     )

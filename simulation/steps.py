@@ -11,6 +11,11 @@ FROZEN_DEBIT, FROZEN_CREDIT, CLOSED, RESERVED, PENDING, DORMANT = 1, 2, 4, 8, 16
 OVERRIDDEN, OVERDRAW, GIVES_BACK, PASSES_ON = 1, 2, 8, 16
 
 
+def is_fee(leg: Row) -> bool:
+    """Tell whether the bank added a leg, which counts for no limit; a first leg never is."""
+    return bool(leg.get("is_fee"))
+
+
 class Steps:
     """Reads the rows of journals again, one shard's `books` each."""
 
@@ -81,7 +86,7 @@ class Steps:
         entries = batch.entries.get(sequence, [])
         names = ("account_number", "version", "amount_minor", "balance_after_minor", "held_after_minor")
         for entry in entries:
-            if tuple(entry[name] for name in names) == want:
+            if tuple(entry[name] or 0 for name in names) == want:
                 entries.remove(entry)
                 break
         else:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from random import Random
 
 from hivecore.gateway.v1 import bank_pb2
-from hivecore.ledger.v1 import ledger_pb2
 
 from services.domain import chart
 from services.domain.identifiers import account_text, uuid_text
+from services.gateway import wire
 from services.ledger import changes
 from simulation.oracle import Intention, Leg, Oracle
 from simulation.plan import Plan
@@ -60,6 +60,7 @@ class Wishes:
             "batch": self._batch,
             "open": self._open,
             "span": self._span,
+            "move": self._move,
         }
 
     def next(self) -> list[Intention] | None:
@@ -120,6 +121,10 @@ class Wishes:
             transfer.reference = f"reference {self._chance.randint(1, 9)}"
         if kind == "transfer" and self._chance.random() < 0.05:
             transfer.override_limits = True
+        if self._plan.has_products:
+            transfer.waive_fees = self._chance.random() < 0.05
+            if self._chance.random() < 0.15:
+                transfer.fee_minor_max = self._chance.choice((0, 2, 20, 1_000))
         request = bank_pb2.PostTransferRequest(transfer=transfer)
         intention = self._oracle.add(Intention(kind, transfer_id, request, "PostTransfer", tuple(legs)))
         if kind == "transfer":
@@ -289,6 +294,23 @@ class Wishes:
                 setattr(request, name, value)
         return [self._oracle.add(Intention("limits", change_id, request, "ChangeAccountLimits"))]
 
+    def _move(self) -> list[Intention] | None:
+        """Want another product, or another version of it, for an account; now and then one in another currency."""
+        account = self._account()
+        if account is None:
+            return None
+        request_id, products = self.new_id(), list(self._oracle.charges.products)
+        fitting = [each for each in products if each.code.endswith(str(account.currency))]
+        product = self._chance.choice(fitting if self._chance.random() < 0.95 else products)
+        version = f"/versions/{product.version}" if self._chance.random() < 0.8 else ""
+        request = bank_pb2.MoveAccountProductRequest(
+            name=f"accounts/{account_text(account.number)}",
+            request_id=uuid_text(request_id),
+            product=f"products/{product.code}{version}",
+            reason="test",
+        )
+        return [self._oracle.add(Intention("move", request_id, request, "MoveAccountProduct"))]
+
     def _limits(self) -> list[Intention] | None:
         limits = bank_pb2.AccountLimits()
         for name in ("balance_minor_max", "transfer_minor_max", "day_minor_max"):
@@ -319,14 +341,14 @@ class Wishes:
         return [emptied]
 
     def _state_of(self, account: Account, restrictions: int) -> Intention:
-        request = ledger_pb2.ChangeAccountRequest(
-            change_id=self.new_id(),
-            account_number=account.number,
-            restrictions=restrictions,
+        change_id = self.new_id()
+        request = bank_pb2.ChangeAccountStateRequest(
+            name=f"accounts/{account_text(account.number)}",
+            request_id=uuid_text(change_id),
+            state=wire.STATE_BY_RESTRICTIONS[restrictions],
             reason="test",
-            actor=ledger_pb2.Actor(channel="test", subject="operator"),
         )
-        return self._oracle.add(Intention("state", request.change_id, request, "ChangeAccount"))
+        return self._oracle.add(Intention("state", change_id, request, "ChangeAccountState"))
 
     def _empty(self, account: Account) -> Intention | None:
         """Want all of an account's money to go elsewhere, as whoever closes it would."""

@@ -96,6 +96,8 @@ def transfer_view(transfer: bank_pb2.Transfer) -> View:
         "transfer_id": transfer.transfer_id,
         "state": bank_pb2.Transfer.State.Name(transfer.state),
         "reason": transfer.reason,
+        "refused_leg": transfer.refused_leg if transfer.HasField("refused_leg") else None,
+        "is_part": transfer.is_part,
         "legs": legs,
         "reference": transfer.reference,
         "creditor": external if transfer.HasField("creditor") else None,

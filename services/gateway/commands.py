@@ -4,6 +4,7 @@ What a ledger carries out by itself becomes its message; what is a transfer, col
 who may ask, or whether the books agree.
 """
 
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from hivecore.gateway.v1 import bank_pb2
@@ -140,10 +141,33 @@ def reversing(asked: Reversal, original: ledger_pb2.TransferRecord, home_id: int
     metadata = {"transfer_id": identifiers.uuid_text(asked.transfer_id)}
     if original.outcome != ledger_pb2.OUTCOME_POSTED:
         raise wire.refused(Refusal.ORIGINAL_NOT_POSTED, metadata)
-    asked_for = [leg for leg in original.legs if not leg.is_fee]
-    first, *further = reversed(asked_for)
-    if further and asked.amount_minor not in {0, sum(leg.amount_minor for leg in asked_for)}:
+    turned = [leg for leg in reversed(original.legs) if not leg.is_fee]
+    if len(turned) > 1 and not _is_whole(asked, turned):
         raise wire.refused(Refusal.REVERSAL_MISMATCH, metadata)
+    return _reversal(asked, turned, home_id)
+
+
+def reversed_before(asked: Reversal, original: ledger_pb2.TransferRecord, home_id: int) -> list[tuple[int, Transfers]]:
+    """Write it as earlier releases gave several legs back, each with an account on whose shard it would be known.
+
+    They gave the first leg back first, or of a crossing only that one. For ids that are known already: what they
+    mean never changes, and only who asks in the same words is told.
+    """
+    legs = [leg for leg in original.legs if not leg.is_fee]
+    if len(legs) == 1:
+        return []
+    forms = [(legs[0].credit_account, _reversal(asked, legs[:1], 0))]
+    if _is_whole(asked, legs):
+        forms.insert(0, (asked.payer_account, _reversal(asked, legs, home_id)))
+    return forms
+
+
+def _is_whole(asked: Reversal, legs: Sequence[ledger_pb2.TransferRecord.Leg]) -> bool:
+    return asked.amount_minor in {0, sum(leg.amount_minor for leg in legs)}
+
+
+def _reversal(asked: Reversal, legs: Sequence[ledger_pb2.TransferRecord.Leg], home_id: int) -> Transfers:
+    first, *further = legs
     return Transfers(
         asked.transfer_id,
         [first.credit_account],

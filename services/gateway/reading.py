@@ -5,7 +5,6 @@ Never here: changing anything, the past (`history.py`).
 
 import asyncio
 from collections.abc import Collection
-from contextlib import suppress
 from typing import Final
 
 from hivecore.account.v1 import account_pb2
@@ -16,7 +15,7 @@ from services.chassis import directory_cache
 from services.chassis.directory_cache import DirectoryCache
 from services.domain import errors, identifiers
 from services.domain.directory import Directory, ShardFacts
-from services.gateway import fields, peers, routing, wire
+from services.gateway import fields, peers, routing, wire, wire_records
 from services.gateway.authentication import Caller
 from services.gateway.coalescing import Bounds, Coalescer
 from services.gateway.ownership import Ownership, account_of_another_customer
@@ -25,8 +24,8 @@ from services.gateway.peers import AccountService, Shards
 SHARD_STATUS_SECONDS_MAX: Final = 2.0
 """A shard that does not answer this fast is shown without a writer."""
 
-LANDING_SECONDS_MAX: Final = 1.0
-"""A crossing whose payee's shard does not answer this fast is shown as the payer's shard has it."""
+OTHER_SHARD_SECONDS_MAX: Final = 1.0
+"""A transfer of two shards is shown as the account's own has it when the other does not answer this fast."""
 
 BALANCES_LANE: Final = 0
 
@@ -95,27 +94,57 @@ class Books:
         return found
 
     async def get_transfer(self, caller: Caller, name: str, deadline: float) -> bank_pb2.Transfer:
-        """Return a transfer that touches the account in its name; limited callers must own one side."""
+        """Return a transfer that touches the account in its name; limited callers must own one side.
+
+        It is shown as the shard that decided it has it, whichever shard of its accounts is asked. Where that one
+        does not answer, or has not decided yet, what the account's shard has is shown as a part.
+        """
         number, transfer_id = fields.parse_transfer_name(name)
         asked = ledger_pb2.GetTransferRequest(transfer_id=transfer_id)
         try:
             record: ledger_pb2.TransferRecord = await self._shards.call(number, "GetTransfer", asked, deadline)
-            sides = {side for leg in record.legs for side in (leg.debit_account, leg.credit_account)}
-            if number not in sides or not wire.is_transfer(record):
+            if number not in wire_records.sides(record) or not wire_records.is_transfer(record):
                 raise _transfer_not_found(transfer_id)
         except errors.NotFound:
             # Whoever may not see the account does not learn what is missing either.
             await self._ownership.check_account(caller, number, deadline)
             raise _transfer_not_found(transfer_id) from None
-        if caller.customer_number is not None:
-            owned = await self._ownership.owned(caller, sides, deadline)
-            if not owned:
-                raise account_of_another_customer()
-            _keep_own_legs(record, owned)
-        soon = min(deadline, asyncio.get_running_loop().time() + LANDING_SECONDS_MAX)
-        with suppress(errors.BankError):
-            await self.settle(record, soon)
-        return wire.transfer_of_record(record)
+        missing: errors.BankError | None = None
+        try:
+            soon = min(deadline, asyncio.get_running_loop().time() + OTHER_SHARD_SECONDS_MAX)
+            record = await self._as_decided(record, soon)
+        except errors.BankError as error:
+            missing = error
+        if caller.customer_number is None:
+            return wire_records.transfer(record)
+        owned = await self._ownership.owned(caller, wire_records.sides(record), deadline)
+        if not owned:
+            # The caller's legs may be among those that could not be had.
+            raise account_of_another_customer() if missing is None else missing
+        return wire_records.transfer(record, owned)
+
+    async def _as_decided(self, record: ledger_pb2.TransferRecord, deadline: float) -> ledger_pb2.TransferRecord:
+        """Return a transfer as the shard that decided it has it, with how it ended.
+
+        Raises `BankError` when that shard does not answer, and `NotFound` when it has not decided.
+        """
+        if not wire_records.is_part(record):
+            await self.settle(record, deadline)
+            return record
+        asked = ledger_pb2.GetTransferRequest(transfer_id=record.transfer_id)
+        whole: ledger_pb2.TransferRecord
+        if record.home_shard_id:
+            asked.shard_id = record.home_shard_id
+            whole = await self._directory.ledger(asked.shard_id).call(
+                "GetTransfer", asked, deadline_seconds=peers.seconds_until(deadline)
+            )
+        else:
+            whole = await self._shards.call(record.legs[0].debit_account, "GetTransfer", asked, deadline)
+        if not wire_records.is_part_of(record, whole):
+            raise _transfer_not_found(record.transfer_id)
+        if wire_records.is_landing(record):  # Which the payer's shard may not have noted yet.
+            whole.outcome = ledger_pb2.OUTCOME_POSTED
+        return whole
 
     async def settle(self, record: ledger_pb2.TransferRecord, deadline: float) -> None:
         """Let a crossing be posted when the payee's shard has it, though the payer's has not noted so yet.
@@ -129,7 +158,7 @@ class Books:
             landed = await self._shards.call(record.legs[0].credit_account, "GetTransfer", asked, deadline)
         except errors.NotFound:
             return
-        if wire.is_landing_of(landed, record):
+        if wire_records.is_landing(landed) and wire_records.is_part_of(landed, record):
             record.outcome = ledger_pb2.OUTCOME_POSTED
 
     async def list_shards(self, deadline: float) -> bank_pb2.ListShardsResponse:
@@ -193,15 +222,6 @@ def _shard(facts: ShardFacts, directory: Directory, status: ledger_pb2.ShardStat
         shard.crossings_in_flight_count = status.crossings_in_flight_count
         shard.promises_open_count = status.promises_open_count
     return shard
-
-
-def _keep_own_legs(record: ledger_pb2.TransferRecord, owned: Collection[int]) -> None:
-    """Leave out the legs of others, unless it is the first payer who asks: nobody sees a colleague's salary."""
-    if record.legs[0].debit_account in owned:
-        return
-    own = [leg for leg in record.legs if leg.debit_account in owned or leg.credit_account in owned]
-    del record.legs[:]
-    record.legs.extend(own)
 
 
 def _transfer_not_found(transfer_id: bytes) -> errors.NotFound:

@@ -12,7 +12,7 @@ from hivecore.ledger.v1 import ledger_pb2
 
 from services.chassis.directory_cache import DirectoryCache
 from services.domain import identifiers, limits, metadata
-from services.gateway import authentication, fields, peers, scopes, wire
+from services.gateway import authentication, fields, peers, scopes, wire_records
 from services.gateway.authentication import Caller
 from services.gateway.ownership import Ownership
 from services.gateway.pages import START, PageTokens, Position
@@ -62,8 +62,15 @@ class Searches:
         else:
             await self._ownership.check_account(caller, asked.account_number, deadline)
             found, next_page = await self._search_account(asked, position, deadline)
+        if caller.customer_number is None:
+            transfers = list(map(wire_records.transfer, found))
+        else:
+            # Of others' transfers, only what moved money of the account that is searched: by what is asked for, too.
+            first_payers = {record.legs[0].debit_account for record in found}
+            owned = {asked.account_number} | await self._ownership.owned(caller, first_payers, deadline)
+            transfers = [each for record in found if _has(each := wire_records.transfer(record, owned), request)]
         return bank_pb2.SearchTransfersResponse(
-            transfers=map(wire.transfer_of_record, found),
+            transfers=transfers,
             next_page_token="" if next_page == START else self._page_tokens.seal_at(next_page, *query),
         )
 
@@ -130,6 +137,14 @@ def _read(request: bank_pb2.SearchTransfersRequest) -> ledger_pb2.SearchTransfer
         request.page_size, default=limits.SEARCH_PAGE_SIZE_DEFAULT, page_size_max=limits.SEARCH_PAGE_SIZE_MAX
     )
     return asked
+
+
+def _has(transfer: bank_pb2.Transfer, request: bank_pb2.SearchTransfersRequest) -> bool:
+    """Tell whether the legs that are shown have what is asked for of legs."""
+    other, least, most = request.counterparty_account, request.amount_minor_min, request.amount_minor_max
+    return any(least <= leg.amount_minor and (not most or leg.amount_minor <= most) for leg in transfer.legs) and any(
+        not other or other in {leg.debit_account, leg.credit_account} for leg in transfer.legs
+    )
 
 
 def _query(request: bank_pb2.SearchTransfersRequest, caller: Caller) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from services.chassis.directory_cache import DirectoryCache
 from services.domain import errors, identifiers, limits
 from services.domain.directory import Directory
 from services.domain.outcomes import Outcome
-from services.gateway import authentication, columns, commands, metrics, peers, routing, validation, wire
+from services.gateway import authentication, columns, commands, metrics, peers, routing, validation, wire, wire_records
 from services.gateway.authentication import Caller
 from services.gateway.coalescing import Bounds, Coalescer
 from services.gateway.columns import FEES_WAIVED, LIMITS_OVERRIDDEN, Actor, Outcomes, Transfers
@@ -116,7 +116,7 @@ class Posting:
                 deadline,
             )
             record.outcome = outcome
-            return wire.transfer_of_record(record)
+            return wire_records.transfer(record)
         return wire.posted_transfer(asked, transfers, outcome, decided.booking_times_us[0])
 
     async def post_many(

@@ -78,12 +78,6 @@ STATE_BY_RESTRICTIONS: Final = {
 }
 """What the books forbid an account, as its state of life."""
 
-_ASKED: Final = 1
-_LANDING: Final = 2
-_BURIED: Final = 8
-_PROMISED: Final = 9
-"""Kinds of the books' transfers; those between are holds' commands."""
-
 
 def post_request(shard_id: int, transfers: Transfers, directory_version: int) -> ledger_pb2.PostTransfersRequest:
     """Write transfers, their chart names resolved, as a ledger wants them."""
@@ -177,7 +171,7 @@ def posted_transfer(
     """Write one transfer, asked for and routed alone, with its outcome."""
     (actor,) = transfers.actors
     special = transfers.specials.get(0, Special())
-    payer, payee = transfers.debit_accounts[0], transfers.credit_accounts[0]
+    payer = transfers.debit_accounts[0]
     firsts = zip(
         transfers.debit_accounts,
         transfers.credit_accounts,
@@ -185,19 +179,18 @@ def posted_transfer(
         transfers.currencies,
         strict=True,
     )
-    further = (leg[1:] for leg in transfers.further_legs)
+    further = (each[1:] for each in transfers.further_legs)
     transfer_id = identifiers.uuid_text(transfers.transfer_ids)
     return bank_pb2.Transfer(
         name=transfer_name(payer, transfers.transfer_ids),
         transfer_id=transfer_id,
-        legs=[_leg(*leg) for leg in chain(firsts, further)],
+        legs=[leg(*each) for each in chain(firsts, further)],
         reference=asked.reference,
         creditor=asked.creditor if asked.HasField("creditor") else None,
         value_date=asked.value_date if asked.HasField("value_date") else None,
         state=outcome,  # type: ignore[arg-type]
         booking_time=timestamp(booking_time_us),
         captured_hold=hold_name(payer, special.hold_id) if special.hold_id else "",
-        reversed_transfer=transfer_name(payee, special.original_id) if special.original_id else "",
         override_limits=bool(special.flags & LIMITS_OVERRIDDEN),
         fee_minor_max=special.fee_minor_max,
         waive_fees=bool(special.flags & FEES_WAIVED),
@@ -205,49 +198,6 @@ def posted_transfer(
         actor=actor.subject,
         channel=actor.channel,
         metadata=asked.metadata,
-    )
-
-
-def is_transfer(record: ledger_pb2.TransferRecord) -> bool:
-    """Tell a transfer, or an id that was refused beforehand, from a hold's command."""
-    return record.kind in {_ASKED, _LANDING, _BURIED, _PROMISED}
-
-
-def is_landing_of(landed: ledger_pb2.TransferRecord, sent: ledger_pb2.TransferRecord) -> bool:
-    """Tell a crossing on its payee's shard from another transfer that has its id there."""
-    return landed.kind == _LANDING and landed.legs[0] == sent.legs[0]
-
-
-def was_asked_for(record: ledger_pb2.TransferRecord) -> bool:
-    """Tell a transfer on the shard that decided it."""
-    return record.kind == _ASKED
-
-
-def transfer_of_record(record: ledger_pb2.TransferRecord) -> bank_pb2.Transfer:
-    """Write a transfer as the books have it."""
-    first = record.legs[0]
-    legs = () if record.kind == _BURIED else record.legs
-    transfer_id = identifiers.uuid_text(record.transfer_id)
-    return bank_pb2.Transfer(
-        name=transfer_name(first.debit_account, record.transfer_id),
-        transfer_id=transfer_id,
-        legs=[_leg(leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency, leg.is_fee) for leg in legs],
-        reference=record.reference,
-        creditor=external_creditor(record.creditor) if record.HasField("creditor") else None,
-        value_date=day(record.value_date),
-        state=record.outcome,  # type: ignore[arg-type]
-        reason=refusal_name(record.refusal),
-        booking_time=timestamp(record.booking_time_us),
-        business_date=day(record.business_date),
-        captured_hold=hold_name(first.debit_account, record.hold_id) if record.hold_id else "",
-        reversed_transfer=transfer_name(first.credit_account, record.original_id) if record.original_id else "",
-        override_limits=bool(record.flags & LIMITS_OVERRIDDEN),
-        waive_fees=bool(record.flags & FEES_WAIVED),
-        fee_minor=sum(leg.amount_minor for leg in legs if leg.is_fee),
-        actor=record.actor.subject,
-        channel=record.actor.channel,
-        metadata=record.metadata,
-        refused_leg=record.refused_leg if record.refused_leg >= 0 else None,
     )
 
 
@@ -287,9 +237,8 @@ def hold(record: ledger_pb2.Hold) -> bank_pb2.Hold:
     )
 
 
-def _leg(
-    debit_account: int, credit_account: int, amount_minor: int, currency: int, is_fee: int = False
-) -> bank_pb2.Leg:
+def leg(debit_account: int, credit_account: int, amount_minor: int, currency: int, is_fee: int = False) -> bank_pb2.Leg:
+    """Write a leg."""
     return bank_pb2.Leg(
         debit_account=f"{debit_account:016d}",
         credit_account=f"{credit_account:016d}",

@@ -98,7 +98,8 @@ WITH fact AS (
                   WHERE $4::boolean AND t.kind = 9) h
           USING (account_number)
 ), stepped AS (
-    SELECT account_number, version, sequence, amount_minor, balance_after_minor, held_after_minor,
+    SELECT account_number, version, sequence, amount_minor, balance_after_minor,
+           coalesce(held_after_minor, 0) AS held_after_minor,
            lag(version, 1, 0::bigint) OVER history AS version_before,
            lag(sequence, 1, 0::bigint) OVER history AS sequence_before,
            lag(balance_after_minor, 1, 0::bigint) OVER history AS balance_before_minor
@@ -134,7 +135,7 @@ WITH fact AS (
             WHERE s.below_a_floor
               AND s.balance_after_minor::numeric - s.held_after_minor < in_force.floor_minor
               AND s.balance_after_minor::numeric - s.held_after_minor <
-                  coalesce((SELECT e.balance_after_minor::numeric - e.held_after_minor FROM ledger.entry e
+                  coalesce((SELECT e.balance_after_minor::numeric - coalesce(e.held_after_minor, 0) FROM ledger.entry e
                              WHERE e.account_number = s.account_number AND e.sequence < s.sequence
                              ORDER BY e.sequence DESC LIMIT 1), 0)
               AND NOT EXISTS (

@@ -70,7 +70,7 @@ WITH step AS (
             WINDOW steps AS (PARTITION BY step, account_number ORDER BY sequence)) part
      WHERE pays
 ), held AS (
-    SELECT e.account_number, e.version, e.sequence, e.held_after_minor,
+    SELECT e.account_number, e.version, e.sequence, coalesce(e.held_after_minor, 0) AS held_after_minor,
            coalesce(sum(CASE WHEN l.kind IN (4, 5) THEN l.amount_minor
                              WHEN l.kind IS NOT NULL THEN -l.whole_minor
                              ELSE p.change_minor END)

@@ -61,7 +61,7 @@ WITH change AS MATERIALIZED (
                   lpad(c.account_number::text, 16, '0'), c.sequence, coalesce(last.balance_after_minor, 0),
                   coalesce(last.held_after_minor, 0), since.entry_count)
       FROM change c
-      LEFT JOIN LATERAL (SELECT balance_after_minor, held_after_minor FROM ledger.entry e
+      LEFT JOIN LATERAL (SELECT balance_after_minor, coalesce(held_after_minor, 0) AS held_after_minor FROM ledger.entry e
                           WHERE e.account_number = c.account_number AND e.sequence < c.sequence
                           ORDER BY e.sequence DESC LIMIT 1) last ON true
      CROSS JOIN LATERAL (SELECT count(*) AS entry_count FROM ledger.entry e

@@ -92,7 +92,7 @@ WITH page AS MATERIALIZED (
     (SELECT version, sequence, amount_minor, balance_after_minor, held_after_minor FROM ledger.entry
       WHERE NOT $4::boolean AND account_number = $1 AND sequence > $2 AND sequence <= $3 ORDER BY sequence LIMIT $5)
 )
-SELECT e.version, e.sequence, e.amount_minor, e.balance_after_minor, e.held_after_minor,
+SELECT e.version, e.sequence, e.amount_minor, e.balance_after_minor, coalesce(e.held_after_minor, 0) AS held_after_minor,
        t.transfer_id, t.kind,
        CASE t.kind WHEN 3 THEN t.credit_account ELSE t.debit_account END AS payer_account,
        coalesce(f.debit_account, t.debit_account) AS debit_account,
@@ -136,9 +136,10 @@ WITH scanned AS MATERIALIZED (
       ORDER BY sequence DESC LIMIT $4::bigint)
      UNION ALL
     (SELECT sequence FROM ledger.transfer
-      WHERE $1::integer = 3 AND reference <> '' AND hashtextextended(reference, 0) = hashtextextended($6::text, 0)
+      WHERE $1::integer = 3 AND reference <> '' AND hashtext(reference) = hashtext($6::text)
+        AND (sequence >> 10)::integer BETWEEN ($2::bigint >> 10)::integer AND ($3::bigint >> 10)::integer
         AND sequence > $2 AND sequence <= $3
-      ORDER BY sequence DESC LIMIT $4::bigint)
+      ORDER BY (sequence >> 10)::integer DESC, sequence DESC LIMIT $4::bigint)
      UNION ALL
     (SELECT sequence FROM ledger.metadata
       WHERE $1::integer = 4 AND key = ($10::text[])[1] AND value = ($11::text[])[1] AND sequence > $2 AND sequence <= $3

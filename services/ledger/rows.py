@@ -14,6 +14,7 @@ from services.ledger.draft import Draft
 
 _TRANSFER = Struct(">hiqi16siqiqiqiqiqiiiiiiihihihihihihi").pack
 _ENTRY = Struct(">hiqiqiqiqiqiq").pack
+_ENTRY_UNHELD = Struct(">hiqiqiqiqiqi").pack
 _FURTHER_LEG = Struct(">hiqiqiqiqiqihi?").pack
 _CROSSING_OUT = Struct(">hiqiqih").pack
 _CROSSING_RETURNED = Struct(">hiqiqihih").pack
@@ -95,13 +96,7 @@ def packed(draft: Draft) -> Iterable[tuple[str, list[bytes]]]:
     if draft.transfers:
         yield "transfer", _packed_transfers(draft, time)
     if draft.entries:
-        yield (
-            "entry",
-            [
-                _ENTRY(6, 8, account, 8, version, 8, sequence, 8, amount, 8, balance, 8, held)
-                for account, version, sequence, amount, balance, held in draft.entries
-            ],
-        )
+        yield "entry", _packed_entries(draft)
     if draft.further_legs:
         yield (
             "further_leg",
@@ -225,6 +220,16 @@ def _packed_transfers(draft: Draft, time: int) -> list[bytes]:
         )
         # fmt: on
     return rows
+
+
+def _packed_entries(draft: Draft) -> list[bytes]:
+    """Pack entries; NULL where nothing is held, which takes no place in the table."""
+    return [
+        _ENTRY(6, 8, account, 8, version, 8, sequence, 8, amount, 8, balance, 8, held)
+        if held
+        else _ENTRY_UNHELD(6, 8, account, 8, version, 8, sequence, 8, amount, 8, balance, -1)
+        for account, version, sequence, amount, balance, held in draft.entries
+    ]
 
 
 def spending(draft: Draft) -> list[tuple[int, int, int, int, int]]:

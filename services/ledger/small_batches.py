@@ -69,9 +69,11 @@ def _pairs(draft: Draft) -> int:
 def columns(draft: Draft) -> list[Sequence[Any]]:
     """Return the rows of the first statement column by column, in the order of its parameters."""
     marks = draft.peers.values()
+    *entries, helds = _turned(draft.entries, 6)
     return [
         *_turned(draft.transfers, 15),
-        *_turned(draft.entries, 6),
+        *entries,
+        [held or None for held in helds],
         *_turned(draft.crossings_out, 3),
         *_turned(draft.crossings_landed, 4),
         list(draft.peers),

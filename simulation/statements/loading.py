@@ -43,7 +43,7 @@ def load_accounts(session: "Session", numbers: Sequence[int]) -> list[Record]:
             | {
                 "version": entry["version"] if entry else 0,
                 "balance_minor": entry["balance_after_minor"] if entry else 0,
-                "held_minor": entry["held_after_minor"] if entry else 0,
+                "held_minor": (entry["held_after_minor"] or 0) if entry else 0,
                 "is_capped": cap is not None,
                 "spent_date": spent["business_date"] if spent else None,
                 "spent_minor": spent["minor"] if spent else None,

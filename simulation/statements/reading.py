@@ -97,7 +97,7 @@ def state_at(session: "Session", number: int, sequence: int) -> list[Record]:
         currency=account["currency"],
         version=entry["version"] if entry is not None else 0,
         balance_minor=entry["balance_after_minor"] if entry is not None else 0,
-        held_minor=entry["held_after_minor"] if entry is not None else 0,
+        held_minor=(entry["held_after_minor"] or 0) if entry is not None else 0,
     )
 
 

@@ -13,7 +13,14 @@ from simulation.tables import Record, Row
 if TYPE_CHECKING:
     from simulation.database import Session
 
-_NAMES = {sql: name for name, sql in (*queries.load("services.ledger").items(), *history.SQL.items())}
+_NAMES = {
+    sql: name
+    for name, sql in (
+        *queries.load("services.ledger").items(),
+        *history.SQL.items(),
+        *queries.load("services.account").items(),
+    )
+}
 RUN: dict[str, Callable[..., Any]] = {}
 
 CONDITIONS: dict[str, Callable[..., bool]] = {}
@@ -28,6 +35,9 @@ LOCKS = {
     "raise_own_epoch": "head",
     "write_small_batch": "head",
     "write_small_mixed_batch": "head",
+    "begin_move": "moves under way",
+    "lock_moves": "moves",
+    "refuse_move": "moves",
 }
 """Row locks that statements take, until their transaction ends."""
 

@@ -45,8 +45,8 @@ class Company(World):
         self.payees = [result.account.account_number for result in opened.results]
         await self.ask("PostTransfer", post(leg("CASH", self.employer, EMPLOYERS_MINOR)))
 
-    def payroll(self, *further: bank.Leg) -> bank.PostTransferRequest:
-        return post(*(leg(self.employer, payee, SALARY_MINOR) for payee in self.payees), *further, reference="salaries")
+    def payroll(self, *further: bank.Leg, reference: str = "salaries") -> bank.PostTransferRequest:
+        return post(*(leg(self.employer, payee, SALARY_MINOR) for payee in self.payees), *further, reference=reference)
 
     async def balance(self, account: str) -> tuple[int, int]:
         found = await self.ask("GetBalance", bank.GetBalanceRequest(name=f"accounts/{account}/balance"))
@@ -130,16 +130,70 @@ async def test_a_payroll_pays_everybody_on_all_shards_or_nobody(company: Company
 
 
 async def test_an_employee_sees_no_colleagues_salary(company: Company) -> None:
-    employee = company.customers[1]
-    own = next(place for place in range(PAYEES) if place % len(company.customers) == 1)
-    posted = await company.ask("PostTransfer", company.payroll())
-    token = company.mint(customer=employee.customer_number)
-    name = f"accounts/{company.payees[own]}/transfers/{posted.transfer_id}"
-    seen = await company.ask("GetTransfer", bank.GetTransferRequest(name=name), token)
-    mine = {company.payees[place] for place in range(1, PAYEES, len(company.customers))}
-    assert {each.credit_account for each in seen.legs} == mine
+    posted = await company.ask("PostTransfer", company.payroll(reference="bonus"))
+    for who in (0, 1, 2):  # Of the home's shard and of two others.
+        own = next(place for place in range(1, PAYEES) if place % len(company.customers) == who)
+        account = company.payees[own]
+        token = company.mint(customer=company.customers[who].customer_number)
+        name = f"accounts/{account}/transfers/{posted.transfer_id}"
+        seen = await company.ask("GetTransfer", bank.GetTransferRequest(name=name), token)
+        mine = set(company.payees[who :: len(company.customers)])
+        shown = {each.credit_account for each in seen.legs}
+        assert shown == (mine if who else set(company.payees)), "the employer, who is customer 0, sees all"
+        assert (seen.name, seen.state, seen.booking_time) == (posted.name, posted.state, posted.booking_time)
+        asked = bank.SearchTransfersRequest(parent=f"accounts/{account}", reference="bonus")
+        (found,) = (await company.ask("SearchTransfers", asked, token)).transfers
+        assert who == 0 or [each.credit_account for each in found.legs] == [account]
+    # Nor is a colleague found by asking for one.
+    asked.counterparty_account = company.payees[own + len(company.customers)]
+    assert not (await company.ask("SearchTransfers", asked, token)).transfers
+    assert (await company.ask("SearchTransfers", asked)).transfers
     reversal = bank.ReverseTransferRequest(name=posted.name, transfer_id=str(uuid4()))
     await company.ask("ReverseTransfer", reversal)
+    await company.prove()
+
+
+async def test_every_account_of_a_transfer_shows_the_same_transfer(company: Company) -> None:
+    payers, payees = company.payees[1:4], company.payees[4:7]
+    legs = [leg(payer, payee, 1_00) for payer, payee in zip(payers, payees, strict=True)]
+    assert len({account[:4] for account in (*payers, *payees)}) == SHARDS
+    fund = post(*(leg("CASH", payer, 1_00) for payer in payers))
+    funded = await company.ask("PostTransfer", fund)
+    posted = await company.ask("PostTransfer", post(*legs, reference="three debts", metadata={"order": "8"}))
+    reversal = bank.ReverseTransferRequest(name=posted.name, transfer_id=str(uuid4()))
+    back = await company.ask("ReverseTransfer", reversal)
+    refused = post(*legs, leg(payees[0], payers[0], 5_00))
+    assert (await company.told("PostTransfer", refused)).metadata["leg"] == "3"
+    refused_id = refused.transfer.transfer_id
+    await company.until_settled()
+    refuser = f"accounts/{payees[0]}/transfers/{refused_id}"
+    assert (await company.told("GetTransfer", bank.GetTransferRequest(name=refuser))).reason == "TRANSFER_NOT_FOUND"
+    for transfer_id, name, state, count in (
+        (refused_id, f"accounts/{payers[0]}/transfers/{refused_id}", bank.Transfer.REFUSED, 4),
+        (posted.transfer_id, posted.name, bank.Transfer.POSTED, 3),
+        (back.transfer_id, back.name, bank.Transfer.POSTED, 3),
+    ):
+        knowing = (*payers, *payees[1:]) if state == bank.Transfer.REFUSED else (*payers, *payees)
+        shown = [
+            await company.ask(
+                "GetTransfer", bank.GetTransferRequest(name=f"accounts/{account}/transfers/{transfer_id}")
+            )
+            for account in knowing
+        ]
+        assert shown[1:] == shown[:-1]
+        assert (shown[0].name, shown[0].state, len(shown[0].legs), shown[0].is_part) == (name, state, count, False)
+    assert shown[0].reversed_transfer == back.reversed_transfer == posted.name
+    for place in range(3):  # Each of the others sees the leg that is theirs, under the same name.
+        customer = company.customers[(4 + place) % len(company.customers)]
+        name = f"accounts/{payees[place]}/transfers/{posted.transfer_id}"
+        token = company.mint(customer=customer.customer_number)
+        seen = await company.ask("GetTransfer", bank.GetTransferRequest(name=name), token)
+        assert (seen.name, list(seen.legs)) == (posted.name, [posted.legs[place]])
+        asked = bank.SearchTransfersRequest(parent=f"accounts/{payees[place]}", reference="three debts")
+        (found,) = (await company.ask("SearchTransfers", asked)).transfers
+        assert found.is_part == (payees[place][:4] != payers[0][:4])
+        assert posted.legs[place] in found.legs
+    await company.ask("ReverseTransfer", bank.ReverseTransferRequest(name=funded.name, transfer_id=str(uuid4())))
     await company.prove()
 
 

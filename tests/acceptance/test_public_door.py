@@ -1,21 +1,16 @@
 """What the public door answers when all is well: pages, repeats, many at once, and a customer's own token."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import grpc
 import pytest
-import small_bank
 from hivecore.gateway.v1 import bank_pb2 as bank
+from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from small_bank import FUNDS_MINOR, World, leg, post, read_status
 
-
-@pytest.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with small_bank.opened(tmp_path_factory.mktemp("public_door") / "bank") as opened:
-        yield opened
+from services.chassis import clients
 
 
 async def _all_pages(world: World, method: str, rows: str, **asked: Any) -> list[list[Any]]:
@@ -83,11 +78,15 @@ async def test_a_transfer_is_answered_the_same_however_often_it_is_sent(world: W
 
 
 async def test_a_crossing_is_found_from_both_of_its_sides(world: World) -> None:
-    posted = await world.ask("PostTransfer", post(leg(world.mine, world.far, 7)))
-    for account in (world.mine, world.far):
+    legs = leg(world.mine, world.far, 7), leg(world.mine, world.neighbour, 2), leg(world.mine, "FEES", 1)
+    posted = await world.ask("PostTransfer", post(*legs))
+    shown = []
+    for account in (world.mine, world.neighbour, world.far):
         name = f"accounts/{account}/transfers/{posted.transfer_id}"
-        found = await world.ask("GetTransfer", bank.GetTransferRequest(name=name))
-        assert (found.name, found.legs) == (posted.name, posted.legs)
+        shown.append(await world.ask("GetTransfer", bank.GetTransferRequest(name=name)))
+    assert shown[1:] == shown[:1] * 2
+    found = shown[0]
+    assert (found.name, found.legs, found.booking_time) == (posted.name, posted.legs, posted.booking_time)
     entry = (await world.ask("ListEntries", bank.ListEntriesRequest(parent=f"accounts/{world.far}"))).entries[0]
     assert (entry.transfer, entry.amount_minor) == (posted.name, 7)
 
@@ -119,6 +118,58 @@ async def test_legs_of_one_transfer_are_posted_together(world: World) -> None:
     after = await world.books()
     assert len(posted.legs) == 3
     assert [new.balance_minor - old.balance_minor for old, new in zip(before, after, strict=True)][:3] == [-7, 6, 0]
+
+
+def as_released_before(asked: bank.ReverseTransferRequest, shard_id: int, *legs: bank.Leg) -> Any:
+    """Write a reversal as the gateway of an earlier release sent it, with the legs in an order of its own."""
+    original_id = UUID(asked.name.rpartition("/")[2]).bytes
+    first, *further = [(int(each.credit_account), int(each.debit_account), each.amount_minor, 203) for each in legs]
+    names = ("debit_account", "credit_account", "amount_minor", "currency")
+    return ledger_pb2.PostTransfersRequest(
+        shard_id=shard_id,
+        transfer_ids=UUID(asked.transfer_id).bytes,
+        debit_accounts=first[:1],
+        credit_accounts=first[1:2],
+        amounts_minor=first[2:3],
+        currencies=first[3:],
+        references=[asked.reference],
+        further_legs=[ledger_pb2.FurtherLeg(**dict(zip(names, each, strict=True))) for each in further],
+        specials=[ledger_pb2.Special(original_id=original_id)],
+    )
+
+
+@pytest.mark.parametrize("far", [False, True], ids=["the first leg first", "of a crossing only the first leg"])
+async def test_a_reversal_that_an_earlier_release_decided_is_answered_as_it_was(world: World, far: bool) -> None:
+    payer, payee = world.mine, world.far if far else world.neighbour
+    legs = leg(payer, payee, 300), leg(payer, world.neighbour, 100)
+    original = await world.ask("PostTransfer", post(*legs))
+    asked = bank.ReverseTransferRequest(name=original.name, transfer_id=str(uuid4()), reference="sorry")
+    shard = next(
+        each for each in (await world.ask("ListShards", bank.ListShardsRequest())).shards if each.shard_id == 1 + far
+    )
+    async with clients.channel(shard.ledger_addresses[0]) as channel:
+        ledger = ledger_pb2_grpc.LedgerStub(channel)
+        before = as_released_before(asked, shard.shard_id, *legs[: 1 if far else 2])
+        answered = await ledger.PostTransfers(before, timeout=10)
+    if far:
+        assert answered.outcomes == [ledger_pb2.OUTCOME_POSTED]
+        for _ in range(2):
+            again = await world.ask("ReverseTransfer", asked)
+            assert (again.state, again.reversed_transfer) == (bank.Transfer.POSTED, original.name)
+            assert list(again.legs) == [leg(payee, payer, 300)]
+    else:  # What was posted then is refused now, and would be posted in the form of this release.
+        assert answered.outcomes == [ledger_pb2.OUTCOME_REFUSED]
+        for _ in range(2):
+            assert (await world.told("ReverseTransfer", asked)).reason == "REVERSAL_MISMATCH"
+    stand = await world.books()
+    for change, reason in (
+        ({"reference": "other words"}, "TRANSFER_ID_REUSED"),
+        ({"amount_minor": 7}, "REVERSAL_MISMATCH"),
+    ):
+        request = bank.ReverseTransferRequest.FromString(asked.SerializeToString())
+        request.MergeFrom(bank.ReverseTransferRequest(**change))
+        assert (await world.told("ReverseTransfer", request)).reason == reason
+    assert await world.books() == stand
 
 
 async def test_a_customers_token_does_what_is_that_customers(world: World) -> None:

@@ -113,6 +113,12 @@ SPECIAL_DAMAGES = [
         f"account {account_text(HOLDER)} version 5 (sequence 24): held 1001, open holds and promises 1000",
     ),
     SpecialDamage(
+        "what is held is left out in the middle of a history with holds",
+        {"held_broken"},
+        f"UPDATE ledger.entry SET held_after_minor = NULL WHERE account_number = {HOLDER} AND sequence = 24",
+        f"account {account_text(HOLDER)} version 5 (sequence 24): held 0, open holds and promises 1000",
+    ),
+    SpecialDamage(
         "a hold set nothing aside",
         {"entries_missing", "version_broken", "held_broken"},
         f"DELETE FROM ledger.entry WHERE account_number = {HOLDER} AND sequence = 24",

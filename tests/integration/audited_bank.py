@@ -13,6 +13,7 @@ from services.domain import chart
 from services.domain.identifiers import customer_number
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger.audit_report import Acknowledged, Report
+from services.ledger.sealing import Sealer
 
 SHARDS = (1, 2, 3, 4)
 SLOT = {1: 100, 2: 4000, 3: 8999, 4: 6000}
@@ -245,6 +246,16 @@ async def connected(dsn: str) -> AsyncIterator[asyncpg.Connection]:
         yield connection
     finally:
         await connection.close()
+
+
+async def seal(shard_id: int, dsn: str) -> None:
+    """Seal all there is, in blocks so small that there are several."""
+    sealer = Sealer(shard_id, dsn, block_sequences_max=10)
+    try:
+        while await sealer.seal_block():
+            pass
+    finally:
+        sealer._drop()
 
 
 def broken_checks(report: Report) -> set[str]:

@@ -97,7 +97,9 @@ class Books:
         account.version += 1
         account.balance += signed
         account.held += held
-        self.rows["entry"].append((number, account.version, self.sequence, signed, account.balance, account.held))
+        # Where nothing is held, older releases wrote 0 and newer ones write NULL: here are both.
+        says_held = account.held or (None if self.sequence % 2 else 0)
+        self.rows["entry"].append((number, account.version, self.sequence, signed, account.balance, says_held))
         if value_date not in (None, self.day):
             self.rows["value_dated"].append((number, self.sequence, signed, self.day, value_date))
             for day, minor in ((value_date, signed), (self.day, -signed)):

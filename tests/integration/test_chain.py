@@ -5,7 +5,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from audited_bank import KEEP_A_COPY, RESTORE, SHARDS, Bank, connected
+from audited_bank import KEEP_A_COPY, RESTORE, SHARDS, Bank, connected, seal
 
 from services.chassis.embedded_postgres import EmbeddedPostgres
 from services.chassis.migrations import migrate
@@ -64,16 +64,6 @@ async def bank(postgres: EmbeddedPostgres) -> AsyncIterator[Bank]:
     yield bank
     for name in names.values():
         await postgres.drop_database(name)
-
-
-async def seal(shard_id: int, dsn: str) -> None:
-    """Seal all there is, in blocks so small that there are several."""
-    sealer = Sealer(shard_id, dsn, block_sequences_max=10)
-    try:
-        while await sealer.seal_block():
-            pass
-    finally:
-        sealer._drop()
 
 
 @pytest.fixture

@@ -151,7 +151,7 @@ class _Shard:
             " ORDER BY account_number, version"
         ):
             view.accounts[row[0]].history.append((row[1], row[2]))
-            view.accounts[row[0]].held = row[3]
+            view.accounts[row[0]].held = row[3] or 0
         view.peers = await self.looker.load_peers()
         ids = [row[0].bytes for row in await self.test.fetch("SELECT transfer_id FROM ledger.transfer WHERE kind <> 3")]
         view.meanings = await self.looker.find_decisions(ids)

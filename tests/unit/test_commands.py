@@ -216,6 +216,22 @@ def test_a_crossing_with_further_legs_is_given_back_whole_but_for_fees() -> None
     assert (transfers.debit_accounts, transfers.amounts_minor, transfers.further_legs) == ([FAR], [100], [])
 
 
+def test_several_legs_were_once_given_back_the_first_one_first_or_alone() -> None:
+    several = original((A, B, 100), (B, FAR, 40), (A, B, 3))
+    several.legs[2].is_fee = True
+    (first, forward), (second, alone) = commands.reversed_before(commands.read_reversal(reversal()), several, 4)
+    assert (first, second) == (A, B), "who is asked whether the id is known"
+    assert (
+        (forward.debit_accounts, forward.amounts_minor) == (alone.debit_accounts, alone.amounts_minor) == ([B], [100])
+    )
+    assert (forward.further_legs, alone.further_legs) == ([FurtherLeg(0, FAR, B, 40, CZK)], [])
+    assert (forward.specials[0].home_id, alone.specials[0].home_id) == (4, 0)
+    part = commands.read_reversal(reversal(amount_minor=7))
+    ((account, alone),) = commands.reversed_before(part, several, 4)
+    assert (account, alone.amounts_minor) == (B, [7])
+    assert not commands.reversed_before(commands.read_reversal(reversal()), original((A, B, 100)), 4)
+
+
 @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.IN_TRANSIT, Outcome.RETURNED])
 def test_what_is_not_posted_is_not_given_back(outcome: Outcome) -> None:
     with pytest.raises(errors.Refused) as raised:

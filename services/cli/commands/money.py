@@ -149,22 +149,31 @@ def show_transfer(posted: "bank_pb2.Transfer", *, as_json: bool) -> None:
     if as_json:
         show_json(view)
         return
-    leg, *further = [each for each in posted.legs if not each.is_fee]
-    shown = {
-        "transfer": posted.transfer_id,
-        "state": view["state"],
-        "from": leg.debit_account,
-        "to": leg.credit_account,
-        "amount": f"{format_amount(leg.amount_minor, leg.currency_code)} {leg.currency_code}",
-        "reference": posted.reference,
-        "booked": view["booking_time"],
-    }
+    shown: dict[str, object] = {"transfer": posted.transfer_id, "state": view["state"]}
+    if posted.reason:
+        shown["reason"] = posted.reason
+    legs = [each for each in posted.legs if not each.is_fee]
+    for leg in legs[:1]:  # An id that was refused before it was asked for has none.
+        shown |= {
+            "from": leg.debit_account,
+            "to": leg.credit_account,
+            "amount": f"{format_amount(leg.amount_minor, leg.currency_code)} {leg.currency_code}",
+        }
+    shown |= {"reference": posted.reference, "booked": view["booking_time"]}
     if posted.metadata:
         shown["metadata"] = [f"{key}={value}" for key, value in sorted(posted.metadata.items())]
     if posted.fee_minor:
-        shown["fee"] = f"{format_amount(posted.fee_minor, leg.currency_code)} {leg.currency_code}"
-    if further:
-        shown["further legs"] = len(further)
+        code = posted.legs[0].currency_code
+        shown["fee"] = f"{format_amount(posted.fee_minor, code)} {code}"
+    if len(legs) > 1:
+        shown["further legs"] = len(legs) - 1
     show_fields(shown)
+    if posted.is_part:
+        show_line("Only a part: the shard that decides the transfer does not answer, or did not decide it.")
     if view["state"] == "IN_TRANSIT":
-        show_line(f"The payee's shard has not answered yet; ask again with --id {posted.transfer_id}.")
+        show_line(f"Another shard has not answered yet; ask again: {_again(posted)}")
+
+
+def _again(posted: "bank_pb2.Transfer") -> str:
+    _, account, _, transfer_id = posted.name.split("/")
+    return f"hivecore transfers show {account} {transfer_id}"

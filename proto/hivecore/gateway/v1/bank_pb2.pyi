@@ -339,7 +339,7 @@ class Transfer(_message.Message):
         """Not done, and never will be under this id; `reason` says why."""
         IN_TRANSIT: Transfer._State.ValueType  # 3
         """The payer is debited, the payee's shard has not answered yet; or, of a transfer over several
-        shards, this account's shard has not heard yet what became of it. Ask again.
+        shards (`is_part`), this account's shard has not heard yet what became of it. Ask again.
         """
         RETURNED: Transfer._State.ValueType  # 4
         """The payee could not be credited and the payer has the money back; `reason` says why."""
@@ -355,7 +355,7 @@ class Transfer(_message.Message):
     """Not done, and never will be under this id; `reason` says why."""
     IN_TRANSIT: Transfer.State.ValueType  # 3
     """The payer is debited, the payee's shard has not answered yet; or, of a transfer over several
-    shards, this account's shard has not heard yet what became of it. Ask again.
+    shards (`is_part`), this account's shard has not heard yet what became of it. Ask again.
     """
     RETURNED: Transfer.State.ValueType  # 4
     """The payee could not be credited and the payer has the money back; `reason` says why."""
@@ -400,6 +400,7 @@ class Transfer(_message.Message):
     FEE_MINOR_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     REFUSED_LEG_FIELD_NUMBER: _builtins.int
+    IS_PART_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """`accounts/{first leg's debit account}/transfers/{transfer_id}`."""
     transfer_id: _builtins.str
@@ -434,6 +435,12 @@ class Transfer(_message.Message):
     """
     refused_leg: _builtins.int
     """Which of several legs it was refused for, from 0; absent when it was not, or has one leg."""
+    is_part: _builtins.bool
+    """Whether this is only what the account's shard keeps of a transfer that another shard decided: the legs
+    that touch its accounts, when they were booked there, under the name of who pays the first of them.
+    SearchTransfers does not ask the other shard; GetTransfer does, and shows a part only when that one
+    does not answer, has not decided, or refused the id before it was asked for.
+    """
     @_builtins.property
     def legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Leg]:
         """From 1 to 2,000 legs, applied in the order given; their accounts may lie on any shards. All are
@@ -486,10 +493,11 @@ class Transfer(_message.Message):
         fee_minor: _builtins.int = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         refused_leg: _builtins.int | None = ...,
+        is_part: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max", "_refused_leg", b"_refused_leg", "booking_time", b"booking_time", "business_date", b"business_date", "creditor", b"creditor", "fee_minor_max", b"fee_minor_max", "refused_leg", b"refused_leg", "value_date", b"value_date"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max", "_refused_leg", b"_refused_leg", "actor", b"actor", "booking_time", b"booking_time", "business_date", b"business_date", "captured_hold", b"captured_hold", "channel", b"channel", "creditor", b"creditor", "fee_minor", b"fee_minor", "fee_minor_max", b"fee_minor_max", "legs", b"legs", "metadata", b"metadata", "name", b"name", "override_limits", b"override_limits", "reason", b"reason", "reference", b"reference", "refused_leg", b"refused_leg", "reversed_transfer", b"reversed_transfer", "state", b"state", "transfer_id", b"transfer_id", "value_date", b"value_date", "waive_fees", b"waive_fees"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max", "_refused_leg", b"_refused_leg", "actor", b"actor", "booking_time", b"booking_time", "business_date", b"business_date", "captured_hold", b"captured_hold", "channel", b"channel", "creditor", b"creditor", "fee_minor", b"fee_minor", "fee_minor_max", b"fee_minor_max", "is_part", b"is_part", "legs", b"legs", "metadata", b"metadata", "name", b"name", "override_limits", b"override_limits", "reason", b"reason", "reference", b"reference", "refused_leg", b"refused_leg", "reversed_transfer", b"reversed_transfer", "state", b"state", "transfer_id", b"transfer_id", "value_date", b"value_date", "waive_fees", b"waive_fees"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__fee_minor_max: _TypeAlias = _typing.Literal["fee_minor_max"]  # noqa: Y015
     _WhichOneofArgType__fee_minor_max: _TypeAlias = _typing.Literal["_fee_minor_max", b"_fee_minor_max"]  # noqa: Y015

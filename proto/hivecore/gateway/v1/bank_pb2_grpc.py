@@ -207,8 +207,9 @@ class BankServicer:
     """
 
     def OpenCustomer(self, request, context):
-        """Opens a customer. Idempotent by `request_id`: asking again returns the same customer.
-        Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
+        """Opens a customer. Idempotent by `request_id`: asking again returns the same customer. Unlike that of
+        a transfer, a refusal is not for ever and leaves no record: when what it names is mended, the same
+        request may be sent again. Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
         another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -231,8 +232,8 @@ class BankServicer:
         raise NotImplementedError('Method not implemented!')
 
     def OpenAccount(self, request, context):
-        """Opens an account of a customer. Idempotent by `request_id`.
-        Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
+        """Opens an account of a customer. Idempotent by `request_id`, refusals as for OpenCustomer. Needs scope
+        `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
         FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency;
         NOT_FOUND with PRODUCT_NOT_FOUND, FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH.
         """
@@ -326,8 +327,11 @@ class BankServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetTransfer(self, request, context):
-        """Returns one transfer with its outcome. Needs scope `accounts.read`; tokens limited to one
-        customer see only transfers that touch that customer's accounts.
+        """Returns one transfer with its outcome, the same for all accounts of its legs, on whichever shards they
+        lie; `is_part` tells when that could not be. One that was refused is kept where its first payer is: ask
+        for it by that account. Needs scope `accounts.read`; tokens limited to one
+        customer see only transfers that touch that customer's accounts, and unless the first payer is the
+        customer only the legs that do.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -346,7 +350,9 @@ class BankServicer:
         """Finds transfers by reference, counterparty, amount, business date and metadata, newest first; what
         is given must all apply. With an account: those that moved its money. Without one: all that were
         asked for in the bank, refused ones included, shard by shard; needs scope `operator` and is refused
-        for tokens limited to one customer. One call looks at a bounded number of transfers: a page may be
+        for tokens limited to one customer. An account's transfers are shown as its shard has them (`is_part`);
+        to tokens limited to one customer, unless that is the first payer, only the legs that touch the
+        account. One call looks at a bounded number of transfers: a page may be
         short or empty and still have a `next_page_token`. Needs scope `accounts.read`. INVALID_ARGUMENT
         with PERIOD_INVALID, AMOUNT_RANGE_INVALID; DEADLINE_EXCEEDED with QUERY_TOO_SLOW when the database
         gave up on a page.

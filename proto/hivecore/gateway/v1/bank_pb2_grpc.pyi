@@ -42,8 +42,9 @@ class BankStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> BankAsyncStub: ...
     OpenCustomer: _grpc.UnaryUnaryMultiCallable[_bank_pb2.OpenCustomerRequest, _bank_pb2.Customer]
-    """Opens a customer. Idempotent by `request_id`: asking again returns the same customer.
-    Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
+    """Opens a customer. Idempotent by `request_id`: asking again returns the same customer. Unlike that of
+    a transfer, a refusal is not for ever and leaves no record: when what it names is mended, the same
+    request may be sent again. Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
     another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
     """
     OpenCustomers: _grpc.UnaryUnaryMultiCallable[_bank_pb2.OpenCustomersRequest, _bank_pb2.OpenCustomersResponse]
@@ -53,8 +54,8 @@ class BankStub:
     GetCustomer: _grpc.UnaryUnaryMultiCallable[_bank_pb2.GetCustomerRequest, _bank_pb2.Customer]
     """Returns one customer, by name or by external reference. Needs scope `accounts.read`."""
     OpenAccount: _grpc.UnaryUnaryMultiCallable[_bank_pb2.OpenAccountRequest, _bank_pb2.Account]
-    """Opens an account of a customer. Idempotent by `request_id`.
-    Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
+    """Opens an account of a customer. Idempotent by `request_id`, refusals as for OpenCustomer. Needs scope
+    `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
     FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency;
     NOT_FOUND with PRODUCT_NOT_FOUND, FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH.
     """
@@ -106,8 +107,11 @@ class BankStub:
     be sure of its price. Needs scope `transfers.write`, and dispensations their own.
     """
     GetTransfer: _grpc.UnaryUnaryMultiCallable[_bank_pb2.GetTransferRequest, _bank_pb2.Transfer]
-    """Returns one transfer with its outcome. Needs scope `accounts.read`; tokens limited to one
-    customer see only transfers that touch that customer's accounts.
+    """Returns one transfer with its outcome, the same for all accounts of its legs, on whichever shards they
+    lie; `is_part` tells when that could not be. One that was refused is kept where its first payer is: ask
+    for it by that account. Needs scope `accounts.read`; tokens limited to one
+    customer see only transfers that touch that customer's accounts, and unless the first payer is the
+    customer only the legs that do.
     """
     ListEntries: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ListEntriesRequest, _bank_pb2.ListEntriesResponse]
     """Lists the entries of an account, newest first unless asked otherwise, of all days or of some. All
@@ -118,7 +122,9 @@ class BankStub:
     """Finds transfers by reference, counterparty, amount, business date and metadata, newest first; what
     is given must all apply. With an account: those that moved its money. Without one: all that were
     asked for in the bank, refused ones included, shard by shard; needs scope `operator` and is refused
-    for tokens limited to one customer. One call looks at a bounded number of transfers: a page may be
+    for tokens limited to one customer. An account's transfers are shown as its shard has them (`is_part`);
+    to tokens limited to one customer, unless that is the first payer, only the legs that touch the
+    account. One call looks at a bounded number of transfers: a page may be
     short or empty and still have a `next_page_token`. Needs scope `accounts.read`. INVALID_ARGUMENT
     with PERIOD_INVALID, AMOUNT_RANGE_INVALID; DEADLINE_EXCEEDED with QUERY_TOO_SLOW when the database
     gave up on a page.
@@ -218,8 +224,9 @@ class BankAsyncStub(BankStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     OpenCustomer: _aio.UnaryUnaryMultiCallable[_bank_pb2.OpenCustomerRequest, _bank_pb2.Customer]  # type: ignore[assignment]
-    """Opens a customer. Idempotent by `request_id`: asking again returns the same customer.
-    Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
+    """Opens a customer. Idempotent by `request_id`: asking again returns the same customer. Unlike that of
+    a transfer, a refusal is not for ever and leaves no record: when what it names is mended, the same
+    request may be sent again. Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
     another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
     """
     OpenCustomers: _aio.UnaryUnaryMultiCallable[_bank_pb2.OpenCustomersRequest, _bank_pb2.OpenCustomersResponse]  # type: ignore[assignment]
@@ -229,8 +236,8 @@ class BankAsyncStub(BankStub):
     GetCustomer: _aio.UnaryUnaryMultiCallable[_bank_pb2.GetCustomerRequest, _bank_pb2.Customer]  # type: ignore[assignment]
     """Returns one customer, by name or by external reference. Needs scope `accounts.read`."""
     OpenAccount: _aio.UnaryUnaryMultiCallable[_bank_pb2.OpenAccountRequest, _bank_pb2.Account]  # type: ignore[assignment]
-    """Opens an account of a customer. Idempotent by `request_id`.
-    Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
+    """Opens an account of a customer. Idempotent by `request_id`, refusals as for OpenCustomer. Needs scope
+    `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
     FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency;
     NOT_FOUND with PRODUCT_NOT_FOUND, FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH.
     """
@@ -282,8 +289,11 @@ class BankAsyncStub(BankStub):
     be sure of its price. Needs scope `transfers.write`, and dispensations their own.
     """
     GetTransfer: _aio.UnaryUnaryMultiCallable[_bank_pb2.GetTransferRequest, _bank_pb2.Transfer]  # type: ignore[assignment]
-    """Returns one transfer with its outcome. Needs scope `accounts.read`; tokens limited to one
-    customer see only transfers that touch that customer's accounts.
+    """Returns one transfer with its outcome, the same for all accounts of its legs, on whichever shards they
+    lie; `is_part` tells when that could not be. One that was refused is kept where its first payer is: ask
+    for it by that account. Needs scope `accounts.read`; tokens limited to one
+    customer see only transfers that touch that customer's accounts, and unless the first payer is the
+    customer only the legs that do.
     """
     ListEntries: _aio.UnaryUnaryMultiCallable[_bank_pb2.ListEntriesRequest, _bank_pb2.ListEntriesResponse]  # type: ignore[assignment]
     """Lists the entries of an account, newest first unless asked otherwise, of all days or of some. All
@@ -294,7 +304,9 @@ class BankAsyncStub(BankStub):
     """Finds transfers by reference, counterparty, amount, business date and metadata, newest first; what
     is given must all apply. With an account: those that moved its money. Without one: all that were
     asked for in the bank, refused ones included, shard by shard; needs scope `operator` and is refused
-    for tokens limited to one customer. One call looks at a bounded number of transfers: a page may be
+    for tokens limited to one customer. An account's transfers are shown as its shard has them (`is_part`);
+    to tokens limited to one customer, unless that is the first payer, only the legs that touch the
+    account. One call looks at a bounded number of transfers: a page may be
     short or empty and still have a `next_page_token`. Needs scope `accounts.read`. INVALID_ARGUMENT
     with PERIOD_INVALID, AMOUNT_RANGE_INVALID; DEADLINE_EXCEEDED with QUERY_TOO_SLOW when the database
     gave up on a page.
@@ -397,8 +409,9 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         request: _bank_pb2.OpenCustomerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bank_pb2.Customer, _abc.Awaitable[_bank_pb2.Customer]]:
-        """Opens a customer. Idempotent by `request_id`: asking again returns the same customer.
-        Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
+        """Opens a customer. Idempotent by `request_id`: asking again returns the same customer. Unlike that of
+        a transfer, a refusal is not for ever and leaves no record: when what it names is mended, the same
+        request may be sent again. Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
         another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
         """
 
@@ -426,8 +439,8 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         request: _bank_pb2.OpenAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bank_pb2.Account, _abc.Awaitable[_bank_pb2.Account]]:
-        """Opens an account of a customer. Idempotent by `request_id`.
-        Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
+        """Opens an account of a customer. Idempotent by `request_id`, refusals as for OpenCustomer. Needs scope
+        `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
         FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency;
         NOT_FOUND with PRODUCT_NOT_FOUND, FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH.
         """
@@ -539,8 +552,11 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         request: _bank_pb2.GetTransferRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bank_pb2.Transfer, _abc.Awaitable[_bank_pb2.Transfer]]:
-        """Returns one transfer with its outcome. Needs scope `accounts.read`; tokens limited to one
-        customer see only transfers that touch that customer's accounts.
+        """Returns one transfer with its outcome, the same for all accounts of its legs, on whichever shards they
+        lie; `is_part` tells when that could not be. One that was refused is kept where its first payer is: ask
+        for it by that account. Needs scope `accounts.read`; tokens limited to one
+        customer see only transfers that touch that customer's accounts, and unless the first payer is the
+        customer only the legs that do.
         """
 
     @_abc_1.abstractmethod
@@ -563,7 +579,9 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         """Finds transfers by reference, counterparty, amount, business date and metadata, newest first; what
         is given must all apply. With an account: those that moved its money. Without one: all that were
         asked for in the bank, refused ones included, shard by shard; needs scope `operator` and is refused
-        for tokens limited to one customer. One call looks at a bounded number of transfers: a page may be
+        for tokens limited to one customer. An account's transfers are shown as its shard has them (`is_part`);
+        to tokens limited to one customer, unless that is the first payer, only the legs that touch the
+        account. One call looks at a bounded number of transfers: a page may be
         short or empty and still have a `next_page_token`. Needs scope `accounts.read`. INVALID_ARGUMENT
         with PERIOD_INVALID, AMOUNT_RANGE_INVALID; DEADLINE_EXCEEDED with QUERY_TOO_SLOW when the database
         gave up on a page.
