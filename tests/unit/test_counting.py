@@ -152,6 +152,7 @@ def test_a_lifted_cap_neither_forbids_nor_counts_though_the_account_has_limits_o
     draft = draft_of(account(PAYER, DAILY, is_capped=True), account(PAYEE), cap=Cap(10, spent))
     assert pay(draft, PAYER, PAYEE, 2) == Refusal.CUSTOMER_DAY_LIMIT
     change(draft, cap=-1)
+    assert draft.cap_changes == {CapKey(CUSTOMER, CZK): -1}
     assert pay(draft, PAYER, PAYEE, 2) == 0
     assert draft.caps[CapKey(CUSTOMER, CZK)] == Cap(-1, spent)
     assert draft.touched[PAYER].spent == Spent(TODAY, 2, 1)
