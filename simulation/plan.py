@@ -45,11 +45,16 @@ class Plan:
     """Whether accounts hold little, so that most transfers meet a floor or a limit."""
     has_products: bool = False
     """Whether accounts have products, which set limits and fees."""
+    seal_seconds: float = 0.0
+    """How often the journal is sealed; 0 for never."""
+    seal_block_max: int = 4_096
+    """Sequences of one block."""
 
     def __str__(self) -> str:
         return (
             f"seed {self.seed}: {self.shards} shards, {self.standbys} standbys, {self.gateways} gateways, "
-            f"{self.intentions} intentions of {', '.join(self.weights)}{', with products' if self.has_products else ''}; "
+            f"{self.intentions} intentions of {', '.join(self.weights)}{', with products' if self.has_products else ''}"
+            f"{f', sealed every {self.seal_seconds} s' if self.seal_seconds else ''}; "
             f"faults: {', '.join(self.faults) or 'none'}"
         )
 
@@ -91,4 +96,6 @@ def draw(seed: int) -> Plan:
         think_seconds=chance.choice((0.0, 0.1, 0.3, 1.0)),
         is_tight=chance.random() < 0.5,
         has_products=has_products,
+        seal_seconds=later.choice((0.0, 0.0, 0.1, 1.0)),
+        seal_block_max=later.choice((7, 4_096)),
     )
