@@ -45,6 +45,16 @@ class Server:
         """Calls by the step in which their deadline comes."""
         self._sweeping: asyncio.TimerHandle | None = None
 
+    @property
+    def connection_count(self) -> int:
+        """Tell how many callers are connected."""
+        return len(self._connections)
+
+    @property
+    def held_bytes(self) -> int:
+        """Tell what the requests under way take."""
+        return self._held_bytes
+
     def bind(self, host: str, port: int, context: ssl.SSLContext | None = None) -> int:
         """Take an address, in plain text without a context; return the port. Raises OSError."""
         wanted = socket.AF_INET6 if ":" in host else socket.AF_INET
