@@ -146,6 +146,7 @@ class ServerConnection(Connection):
 
     def take_unsound(self, number: int) -> None:
         """Refuse a call that is none."""
+        self.count_reset()
         self._last_taken = max(self._last_taken, number)
         call = self._calls.get(number)
         if call is not None:
@@ -237,6 +238,7 @@ class ServerConnection(Connection):
         if call is not None:
             call.window += more
             if not more or call.window > frames.WINDOW_MAX:
+                self.count_reset()
                 self._gone(call)
                 call.cancel()
                 self.reset(number, ErrorCode.FLOW_CONTROL_ERROR)
