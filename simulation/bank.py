@@ -9,6 +9,7 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from inspect import signature
 from random import Random
 from types import SimpleNamespace
@@ -41,7 +42,7 @@ from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
 from services.gateway.service import BankService
 from services.gateway.transfers import Posting
-from services.ledger import batching, crossings, memory, shard, small_batches, store
+from services.ledger import batching, crossings, memory, sealing, shard, small_batches, store
 from services.ledger.service import LedgerService
 from services.ledger.shard import Shard
 from simulation.account_service import ACCOUNT_SERVICE, AccountHost
@@ -78,7 +79,7 @@ class LedgerHost(Host):
             process.name,
             bank.plan.lease_seconds,
             directory.ledger,
-            seal_seconds=0,
+            seal_seconds=bank.plan.seal_seconds,
         )
         service = LedgerService({self.shard_id: self.shard}, lambda: directory.current, directory.refresh)
         ledger_pb2_grpc.add_LedgerServicer_to_server(service, SimulatedServer(bank.network, process, self.address).door)
@@ -227,6 +228,8 @@ class Bank:
             (shard, "Watch", _NoWatch),
             (shard, "now_us", lambda: PROCESS.get().now_us()),
             (shard, "time", SimpleNamespace(monotonic=loop.time)),
+            (shard, "Sealer", partial(sealing.Sealer, block_sequences_max=self.plan.seal_block_max)),
+            (sealing, "time", SimpleNamespace(perf_counter=loop.time, monotonic=loop.time)),
             (memory, "IDS_MAX", self.plan.ids_max),
             (memory, "ACCOUNTS_MAX", self.plan.accounts_max),
             (small_batches, "LEGS_MAX", self.plan.small_batch_max or -1),

@@ -297,8 +297,10 @@ def _is_body(intention: Intention, row: Row, further: list[Row], relation: Row |
             return legs == intention.legs and (is_refused or target == intention.target)
         case "reverse":
             is_refused = row["outcome"] == Outcome.REFUSED
+            part = intention.request.amount_minor
+            is_part = part in {0, sum(leg[2] for leg in legs)}
             return is_refused or (relation is not None and relation["relation"] == Relation.REVERSES
-                                  and target == intention.target)  # fmt: skip
+                                  and target == intention.target and is_part)  # fmt: skip
         case "hold":
             return row["kind"] == Kind.HOLD_PLACED and legs == intention.legs
         case "increase":

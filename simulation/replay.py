@@ -242,10 +242,17 @@ class Replay(Spans):
         last = legs[-1] if further else original
         sides = (last["credit_account"], last["debit_account"])
         claim((row["debit_account"], row["credit_account"]) == sides, "a reversal does not mirror", row, original)
+        if further:
+            names = ("debit_account", "credit_account", "amount_minor", "currency")
+            given = [tuple(leg[name] for name in names) for leg in (row, *further)]
+            mirrored = [
+                (leg["credit_account"], leg["debit_account"], *(leg[name] for name in names[2:])) for leg in legs
+            ]
+            claim(given == mirrored[::-1], "a reversal does not mirror every leg", row, further, legs)
         whole = sum(leg["amount_minor"] for leg in legs)
-        given = books.reversed.get(target, 0) + row["amount_minor"] + sum(leg["amount_minor"] for leg in further)
-        claim(given <= whole, "more is given back than was moved", row, given, whole)
-        books.reversed[target] = given
+        total = books.reversed.get(target, 0) + row["amount_minor"] + sum(leg["amount_minor"] for leg in further)
+        claim(total <= whole, "more is given back than was moved", row, total, whole)
+        books.reversed[target] = total
 
     def change(self, books: Books, batch: Batch, row: Row) -> None:
         batch.used.append(row["sequence"])

@@ -29,6 +29,7 @@ from simulation.loop import Process
 from simulation.oracle import Oracle
 from simulation.plan import Plan, draw
 from simulation.prices import draw_products
+from simulation.seals import Seals
 from simulation.wishes import CZK, EUR, Account, Wishes
 
 SUFFERING_SECONDS_MAX = 120.0
@@ -103,6 +104,7 @@ class Simulation:
         self.charges = Charges(plan, draw_products(plan.seed) if plan.has_products else {})
         self.oracle = Oracle(self.bank.databases, self.bank.story, self.charges)
         self.checker = Checker(self.bank.databases, self.oracle.asked, self.oracle.changed)
+        self.seals = Seals(self.bank.databases)
         self.wishes = Wishes(plan, self.oracle)
         self.callers = [CallerHost(self.bank, self.oracle, self.wishes, n) for n in range(1, plan.callers + 1)]
         self.faults = Faults(self.bank, self.callers)
@@ -170,10 +172,11 @@ class Simulation:
             async with asyncio.timeout(RECOVERY_SECONDS_MAX):
                 await self._rest()
         except TimeoutError:
-            moving = Charges.under_way(self.bank.databases)
-            claim(False, "not everything comes to rest in time", self.checker.unsettled(), moving)
+            left = [*self.checker.unsettled(), *Charges.under_way(self.bank.databases), *self.seals.unsealed()]
+            claim(False, "not everything comes to rest in time", left)
         self.checker.finish()
         self.charges.finish(self.bank.databases)
+        self.seals.finish()
 
     async def _settle(self, process: Process) -> None:
         """Ask about everything that has no outcome yet, then wait until nothing is on its way.
@@ -189,15 +192,23 @@ class Simulation:
 
     async def _rest(self) -> None:
         """Wait until nothing is on its way, and nothing waits."""
-        while self.checker.unsettled() or self._holds_are_due() or Charges.under_way(self.bank.databases):
+        while (
+            self.checker.unsettled()
+            or self._holds_are_due()
+            or Charges.under_way(self.bank.databases)
+            or (self.bank.plan.seal_seconds and self.seals.unsealed())
+        ):
             await asyncio.sleep(0.1)
 
     def _holds_are_due(self) -> bool:
-        return any(
-            hold["state"] == 1 and hold["expire_time"] + 5_000_000 < database.process.now_us()
-            for database in self.bank.databases.values()
-            for hold in database.tables["hold"].rows
-        )
+        """Tell whether holds wait to be freed that are over by every clock of their shard."""
+        for shard_id, database in self.bank.databases.items():
+            ledgers = [ledger.process for ledger in self.bank.ledgers if ledger.shard_id == shard_id]
+            now_us = min(each.now_us() for each in (database.process, *ledgers) if each is not None)
+            holds = database.tables["hold"].rows
+            if any(hold["state"] == 1 and hold["expire_time"] + 5_000_000 < now_us for hold in holds):
+                return True
+        return False
 
     async def _ask_again(self, process: Process) -> None:
         """Ask about everything once more: the same answers, for ever."""

@@ -106,6 +106,9 @@ class Spans(Steps):
             promise = self.books[peer].promises.get(row["transfer_id"])
             claim(promise is not None, "posted what not all have promised", peer, row)
             assert promise is not None
+            claim(
+                promise.is_spending == is_spending, "promised as spending what is none, or the other way", row, promise
+            )
             theirs = [each for each in legs if peer in each[1:]]
             claim(promise.home == batch.shard and _bodies(promise.legs) == _bodies(theirs),
                   "posted otherwise than promised", peer, row, promise)  # fmt: skip

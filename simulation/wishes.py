@@ -11,6 +11,7 @@ from hivecore.gateway.v1 import bank_pb2
 
 from services.domain import chart
 from services.domain.identifiers import account_text, uuid_text
+from services.domain.outcomes import Outcome
 from services.gateway import wire
 from services.ledger import changes
 from simulation.oracle import Intention, Leg, Oracle
@@ -61,6 +62,7 @@ class Wishes:
             "open": self._open,
             "span": self._span,
             "move": self._move,
+            "undo": self._undo,
         }
 
     def next(self) -> list[Intention] | None:
@@ -263,12 +265,28 @@ class Wishes:
         captured.request = bank_pb2.CaptureHoldRequest(name=_hold_name(hold), transfer=captured.request.transfer)
         return [captured]
 
+    def _undo(self) -> list[Intention] | None:
+        """Want a transfer reversed whose legs lie on several shards, mostly one that was posted."""
+        shards = {account.number: account.shard_id for account in self.accounts}
+        wide = [
+            one
+            for one in self._transfers
+            if len(one.legs) > 1 and len({shards.get(side) for leg in one.legs for side in leg[:2]}) > 1
+        ]
+        posted = [one for one in wide if one.final is not None and one.final.outcome == Outcome.POSTED]
+        original = self._some(posted if posted and self._chance.random() < 0.8 else wide)
+        if original is None:
+            return None
+        return self._reversal(original, self._chance.choice((0, 0, sum(leg[2] for leg in original.legs), 1)))
+
     def _reverse(self) -> list[Intention] | None:
         original = self._some(self._transfers)
         if original is None:
             return None
+        return self._reversal(original, self._chance.choice((0, 0, 1, max(1, original.legs[0][2] // 2))))
+
+    def _reversal(self, original: Intention, part: int) -> list[Intention]:
         transfer_id = self.new_id()
-        part = self._chance.choice((0, 0, 1, max(1, original.legs[0][2] // 2)))
         policy = bank_pb2.ReverseTransferRequest.OVERDRAW if self._chance.random() < 0.3 else 0
         request = bank_pb2.ReverseTransferRequest(
             name=f"accounts/{account_text(original.legs[0][0])}/transfers/{uuid_text(original.id)}",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from services.chassis import queries
-from services.ledger import history
+from services.ledger import history, sealing
 from simulation.tables import Record, Row
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ _NAMES = {
         *queries.load("services.ledger").items(),
         *history.SQL.items(),
         *queries.load("services.account").items(),
+        *sealing.SQL.items(),
     )
 }
 RUN: dict[str, Callable[..., Any]] = {}
@@ -38,6 +39,7 @@ LOCKS = {
     "begin_move": "moves under way",
     "lock_moves": "moves",
     "refuse_move": "moves",
+    "put_seal": "seal",
 }
 """Row locks that statements take, until their transaction ends."""
 

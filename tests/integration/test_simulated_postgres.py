@@ -29,9 +29,11 @@ from store_scenarios import (
 from services.account import database as account_database
 from services.account.product_store import ProductStore
 from services.chassis import migrations
+from services.domain import chart
 from services.domain.products import NONE, Catalogue
-from services.ledger import history, store
+from services.ledger import history, sealing, store
 from services.ledger.audit import audit
+from services.ledger.audit_chain import prove_chains
 from simulation import records, statements
 from simulation.bank import Bank
 from simulation.database import Database, Session
@@ -40,13 +42,13 @@ from simulation.prices import draw_products
 from simulation.run import Simulation
 from simulation.tables import Row, Table, definitions
 
-SQL = {**store.SQL, **history.SQL, **account_database.SQL}
+SQL = {**store.SQL, **history.SQL, **account_database.SQL, **sealing.SQL}
 
 WRITES = {
     "take_lease", "renew_lease", "release_lease", "end_earlier_writers", "next_epoch", "advance_head", "raise_own_epoch", "write_small_batch",
     "write_small_mixed_batch",
     "begin_day", "put_actors", "write_holds", "write_account_facts", "write_caps", "lift_caps", "write_change",
-    "write_peers", "add_value_sums", "write_promises", "begin_move", "lock_moves", "finish_move", "refuse_move",
+    "write_peers", "add_value_sums", "write_promises", "begin_move", "lock_moves", "finish_move", "refuse_move", "put_seal",
 }  # fmt: skip
 """Queries that change something: what they leave behind is compared."""
 
@@ -65,6 +67,8 @@ def questions(tables: dict[str, list[Row]]) -> dict[str, list[tuple[Any, ...]]]:
     actors = [(row["channel"], row["subject"]) for row in tables["actor"]]
     peers = column("peer", "peer_id")
     sequences = column("transfer", "sequence")
+    last = max(sequences, default=1)
+    transits = [number for number in column("entry", "account_number") if chart.is_transit(number)]
     return {
         "load_accounts": [(numbers,)],
         "load_holds": [(column("hold", "hold_id"),)],
@@ -88,6 +92,13 @@ def questions(tables: dict[str, list[Row]]) -> dict[str, list[tuple[Any, ...]]]:
         "state_at": [(number, sequence) for number in numbers for sequence in sequences[::20]],
         "shard_status": [()],
         "due_holds": [(1_000,)],
+        "head": [()],
+        "last_seal": [()],
+        "sealed_through": [()],
+        "seals": [(0, 3), (20, 1_000)],
+        "block_transits": [(1, last), (5, 17)],
+        "block_leaves": [(first, last, [*numbers, *transits], 1_000) for first in (1, 9)],
+        "all_leaves": [(last,), (7,)],
     }
 
 
@@ -189,6 +200,9 @@ async def test_a_simulated_bank_is_sound_in_real_databases_too(seed: int, make_d
             await connection.close()
     report = await audit(None, dsns)
     assert report.clean, [result for result in report.results if not result.holds]
+    proven = await prove_chains(dsns)
+    assert proven.clean, [shard.proof.violations for shard in proven.shards]
+    assert all(shard.unsealed_count == 0 for shard in proven.shards) or not simulation.bank.plan.seal_seconds
 
 
 def _simulated(seed: int) -> Simulation:
