@@ -63,9 +63,7 @@ def read_transfers(
     firsts = [legs[0] if legs else _NO_LEG for legs in legs_by_place]
     debits = _read_sides([leg.debit_account for leg in firsts], partners, suspects)
     credits_ = _read_sides([leg.credit_account for leg in firsts], partners, suspects)
-    suspects.update([place for place, debit in enumerate(debits) if debit == credits_[place]])
-    if min(debits) < 0 and min(credits_) < 0:
-        suspects.update([place for place, debit in enumerate(debits) if debit < 0 and credits_[place] < 0])
+    suspects.update(_odd_pairs(debits, credits_))
     transfers = Transfers(
         _read_transfer_ids([message.transfer_id for message in messages], suspects),
         debits,
@@ -74,7 +72,7 @@ def read_transfers(
         _read_currencies([leg.currency_code for leg in firsts], suspects),
         _read_references([message.reference for message in messages], suspects),
     )
-    suspects.update([place for place, legs in enumerate(legs_by_place) if len(legs) != 1])
+    further_legs = _read_further_legs(legs_by_place, partners, suspects)
     wishful = [
         place
         for place, message in enumerate(messages)
@@ -82,20 +80,19 @@ def read_transfers(
     ]
     transfers.specials = {place: _read_wishes(messages[place]) for place in wishful}
     suspects.update(place for place in wishful if not 0 <= messages[place].fee_minor_max <= limits.AMOUNT_MINOR_MAX)
-    special = [
-        place
-        for place, message in enumerate(messages)
-        if message.metadata or message.HasField("creditor") or message.HasField("value_date")
-    ]
-    suspects.update(special)
+    value_dates = _read_value_dates(messages, suspects)
+    creditors = _read_creditors(messages, suspects)
+    metadata_by_place = _read_metadata(messages, suspects)
     faults = {}
     for place in sorted(suspects):
         fault = _fault(messages[place], partners, path(place))
         if fault is not None:
             faults[place] = fault
-        else:
-            _add_further_legs(transfers, place, legs_by_place[place][1:], partners)
-    _add_rarities(transfers, messages, [place for place in special if place not in faults])
+    transfers.further_legs = [leg for leg in further_legs if leg.place not in faults]
+    transfers.creditors = [creditor for creditor in creditors if creditor.place not in faults]
+    transfers.metadata = {place: pairs for place, pairs in metadata_by_place.items() if place not in faults}
+    if any(place not in faults for place in value_dates):
+        transfers.value_dates = [value_dates.get(place, 0) for place in range(len(messages))]
     return transfers, faults
 
 
@@ -123,6 +120,86 @@ def _read_sides(texts: list[str], partners: Partners, suspects: set[int]) -> lis
         ]
     )
     return sides
+
+
+def _odd_pairs(debits: list[int], credits_: list[int]) -> list[int]:
+    """Tell which legs have one account, or chart names, on both sides."""
+    odd = [place for place, debit in enumerate(debits) if debit == credits_[place]]
+    if min(debits) < 0 and min(credits_) < 0:
+        odd += [place for place, debit in enumerate(debits) if debit < 0 and credits_[place] < 0]
+    return odd
+
+
+def _read_further_legs(
+    legs_by_place: Sequence[Sequence[bank_pb2.Leg]], partners: Partners, suspects: set[int]
+) -> list[FurtherLeg]:
+    """Read the legs after the first, of all places together, in columns of their own."""
+    places = [place for place, legs in enumerate(legs_by_place) if len(legs) != 1]
+    if not places:
+        return []
+    suspects.update([place for place in places if not 1 < len(legs_by_place[place]) <= limits.LEGS_PER_TRANSFER_MAX])
+    legs: list[bank_pb2.Leg] = []
+    owners: list[int] = []
+    for place in places:
+        if place not in suspects:
+            further = legs_by_place[place][1:]
+            legs += further
+            owners += [place] * len(further)
+    if not legs:
+        return []
+    odd: set[int] = set()
+    debits = _read_sides([leg.debit_account for leg in legs], partners, odd)
+    credits_ = _read_sides([leg.credit_account for leg in legs], partners, odd)
+    odd.update(_odd_pairs(debits, credits_))
+    amounts = _read_amounts([leg.amount_minor for leg in legs], odd)
+    numbers = _read_currencies([leg.currency_code for leg in legs], odd)
+    suspects.update([owners[row] for row in odd])
+    return list(map(FurtherLeg, owners, debits, credits_, amounts, numbers))
+
+
+def _read_value_dates(messages: Sequence[bank_pb2.Transfer], suspects: set[int]) -> dict[int, int]:
+    """Read the days of those that have one, by place."""
+    found = {}
+    for place, message in enumerate(messages):
+        if message.HasField("value_date"):
+            it = message.value_date
+            days = found[place] = fields.days_of(it.year, it.month, it.day)
+            if not days:
+                suspects.add(place)
+    return found
+
+
+def _read_creditors(messages: Sequence[bank_pb2.Transfer], suspects: set[int]) -> list[Creditor]:
+    """Read who is paid at other banks; suspicious is what does not look like most."""
+    found = []
+    for place, message in enumerate(messages):
+        if message.HasField("creditor"):
+            it = message.creditor
+            row = Creditor(place, it.bank_code, it.account, it.creditor_name, it.remittance_text)
+            found.append(row)
+            if not (
+                row.account
+                and len(row.account) <= limits.CREDITOR_ACCOUNT_CHARACTERS_MAX
+                and len(row.creditor_name) <= limits.DISPLAY_NAME_CHARACTERS_MAX
+                and len(row.remittance_text) <= limits.REFERENCE_CHARACTERS_MAX
+                and (row.account + row.creditor_name + row.remittance_text).isprintable()
+                and (match := _NOSTRO_NAME.fullmatch(f"NOSTRO.{row.bank_code}"))
+                and all(leg.credit_account in ("", match[0]) or leg.credit_account[0] != "N" for leg in message.legs)
+            ):
+                suspects.add(place)
+    return found
+
+
+def _read_metadata(messages: Sequence[bank_pb2.Transfer], suspects: set[int]) -> dict[int, metadata.Metadata]:
+    """Read what callers keep with their transfers, by place."""
+    found = {}
+    for place, message in enumerate(messages):
+        if message.metadata:
+            try:
+                found[place] = metadata.read(message.metadata)
+            except errors.Malformed:
+                suspects.add(place)
+    return found
 
 
 def _read_side(text: str, partners: Partners) -> int:
@@ -259,32 +336,6 @@ def _check_creditor(message: bank_pb2.Transfer, findings: Findings) -> None:
         if code and match and match[1] != code:
             findings.add("CREDITOR_BANK_MISMATCH", "creditor.bank_code", "must be the bank of the nostro account")
             return
-
-
-def _add_further_legs(transfers: Transfers, place: int, legs: Iterable[bank_pb2.Leg], partners: Partners) -> None:
-    for leg in legs:
-        transfers.further_legs.append(
-            FurtherLeg(
-                place,
-                _read_side(leg.debit_account, partners),
-                _read_side(leg.credit_account, partners),
-                leg.amount_minor,
-                currencies.NUMBER_BY_CODE[leg.currency_code],
-            )
-        )
-
-
-def _add_rarities(transfers: Transfers, messages: Sequence[bank_pb2.Transfer], places: Iterable[int]) -> None:
-    for place in places:
-        message = messages[place]
-        if message.HasField("creditor"):
-            it = message.creditor
-            transfers.creditors.append(Creditor(place, it.bank_code, it.account, it.creditor_name, it.remittance_text))
-        if message.metadata:
-            transfers.metadata[place] = metadata.read(message.metadata)
-        if message.HasField("value_date"):
-            transfers.value_dates = transfers.value_dates or [0] * len(messages)
-            transfers.value_dates[place] = fields.parse_value_date(message.value_date, "")
 
 
 def read_customer_opening(

@@ -1,7 +1,8 @@
 """What is wrong with a request is found whole, named by field, and before anything else is asked."""
 
+from datetime import date
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from google.type.date_pb2 import Date
@@ -14,13 +15,13 @@ from services.domain import chart, errors, identifiers, limits
 from services.domain.errors import BankError, Malformed
 from services.gateway import fields, validation
 from services.gateway.columns import (
+    FEES_WAIVED,
     LIMITS_OVERRIDDEN,
     Creditor,
     FurtherLeg,
     Special,
     Transfers,
     chart_side,
-    join,
     pick,
 )
 
@@ -179,6 +180,28 @@ FAULTY = [
         "CREDITOR_BANK_MISMATCH",
         "creditor.bank_code",
     ),
+    (
+        _transfer(creditor={"bank_code": "AB", "account": "1", "remittance_text": "x" * 141}),
+        "TEXT_TOO_LONG",
+        "creditor.remittance_text",
+    ),
+    (
+        _transfer(_leg(), _leg(credit_account="NOSTRO.AB"), creditor={"bank_code": "XYZ", "account": "1"}),
+        "CREDITOR_BANK_MISMATCH",
+        "creditor.bank_code",
+    ),
+    (_transfer(_leg(), _leg(credit_account=NUMBER)), "SAME_ACCOUNT", "legs[1].credit_account"),
+    (
+        _transfer(_leg(), _leg(debit_account="CASH", credit_account="FEES")),
+        "CHART_NAMES_ON_BOTH_SIDES",
+        "legs[1].credit_account",
+    ),
+    (_transfer(_leg(), _leg(credit_account=f"{TRANSIT:016d}")), "ACCOUNT_RESERVED", "legs[1].credit_account"),
+    (_transfer(_leg(), _leg(currency_code="XXX")), "CURRENCY_UNKNOWN", "legs[1].currency_code"),
+    (_transfer(fee_minor_max=-1), "AMOUNT_INVALID", "fee_minor_max"),
+    (_transfer(fee_minor_max=limits.AMOUNT_MINOR_MAX + 1), "AMOUNT_INVALID", "fee_minor_max"),
+    (_transfer(metadata={"a b": "1"}), "METADATA_KEY_INVALID", "metadata['a b']"),
+    (_transfer(metadata={"a": ""}), "METADATA_VALUE_INVALID", "metadata['a']"),
     (_transfer(_leg(credit_account="NOSTRO.NOBODY")), "PARTNER_BANK_NOT_FOUND", ""),
     (_transfer(_leg(), _leg(debit_account="NOSTRO.NOBODY")), "PARTNER_BANK_NOT_FOUND", ""),
 ]
@@ -200,6 +223,9 @@ GOOD = [
     _transfer(_leg(debit_account="NOSTRO.AB")),
     _transfer(reference="ž" * limits.REFERENCE_CHARACTERS_MAX),
     _transfer(value_date=Date(year=2024, month=2, day=29)),
+    _transfer(creditor={"bank_code": "XYZ", "account": "1", "creditor_name": "Žofie\u00a0N."}),
+    _transfer(_leg(), _leg(credit_account="NOSTRO.XYZ"), creditor={"bank_code": "XYZ", "account": "1"}),
+    _transfer(metadata={"k" * 40: "a\u00a0b", "0": "ž" * 256}),
 ]
 
 
@@ -216,7 +242,8 @@ def test_a_fault_is_found_in_whatever_company_the_transfer_is() -> None:
 
 
 texts = st.one_of(
-    st.sampled_from([NUMBER, f"{PAYEE:016d}", f"{TRANSIT:016d}", "CASH", "NOSTRO.AB"]), st.text(max_size=17)
+    st.sampled_from([NUMBER, f"{PAYEE:016d}", f"{OTHER:016d}", f"{TRANSIT:016d}", "CASH", "NOSTRO.AB", "NOSTRO.XYZ"]),
+    st.text(max_size=17),
 )
 legs = st.builds(
     bank_pb2.Leg,
@@ -225,30 +252,92 @@ legs = st.builds(
     amount_minor=st.one_of(st.integers(-1, 2), st.integers(-(2**63), 2**63 - 1)),
     currency_code=st.one_of(st.sampled_from(["CZK", "EUR"]), st.text(max_size=3)),
 )
+good_legs = st.sampled_from(
+    [_leg(), _leg(credit_account="NOSTRO.XYZ", amount_minor=7), _leg(debit_account="CASH", currency_code="EUR")]
+)
+keys = st.one_of(
+    st.sampled_from(["order", "k" * 40, "a.b:c_d-e"]),
+    st.text("a0_ \n\u00e9", max_size=3),
+    st.text(min_size=39, max_size=42),
+)
+creditors = st.builds(
+    bank_pb2.ExternalCreditor,
+    bank_code=st.sampled_from(["AB", "XYZ", "ab", ""]),
+    account=st.sampled_from(["19-1", "", "x" * (limits.CREDITOR_ACCOUNT_CHARACTERS_MAX + 1)]) | st.text(max_size=5),
+    creditor_name=st.text(max_size=5) | st.just("x" * (limits.DISPLAY_NAME_CHARACTERS_MAX + 1)),
+    remittance_text=st.text(max_size=5) | st.just("x" * (limits.REFERENCE_CHARACTERS_MAX + 1)),
+)
 anything = st.builds(
     bank_pb2.Transfer,
     transfer_id=st.one_of(
         st.uuids().map(str), st.text(max_size=36), st.text("0123456789abcdef- ", min_size=36, max_size=36)
     ),
-    legs=st.lists(st.one_of(st.just(_leg()), legs), max_size=3),
+    legs=st.lists(good_legs, min_size=1, max_size=3) | st.lists(good_legs | legs, max_size=3),
     reference=st.one_of(st.just(""), st.text(max_size=150)),
+    creditor=st.none() | creditors,
+    value_date=st.none()
+    | st.builds(Date, year=st.integers(0, 10_000), month=st.integers(0, 13), day=st.integers(0, 32)),
+    metadata=st.just({})
+    | st.dictionaries(keys, st.text("a\u00a0\u00fc\u0085\u2028\U0001f600\n", max_size=257), max_size=3),
+    override_limits=st.booleans(),
+    waive_fees=st.booleans(),
+    fee_minor_max=st.none() | st.integers(-1, 1),
 )
+
+
+def _slowly(messages: list[bank_pb2.Transfer]) -> Transfers:
+    """Read transfers in which nothing is wrong, in the most obvious way."""
+    transfers = Transfers(b"", [], [], [], [])
+    for place, message in enumerate(messages):
+        first, *further = [_slow_leg(leg) for leg in message.legs]
+        transfers.transfer_ids += UUID(message.transfer_id).bytes
+        transfers.debit_accounts.append(first[0])
+        transfers.credit_accounts.append(first[1])
+        transfers.amounts_minor.append(first[2])
+        transfers.currencies.append(first[3])
+        transfers.references.append(message.reference)
+        transfers.value_dates.append(0)
+        if message.HasField("value_date"):
+            given = message.value_date
+            transfers.value_dates[place] = (date(given.year, given.month, given.day) - date(1970, 1, 1)).days
+        if message.HasField("creditor"):
+            it = message.creditor
+            transfers.creditors.append(Creditor(place, it.bank_code, it.account, it.creditor_name, it.remittance_text))
+        transfers.further_legs += [FurtherLeg(place, *leg) for leg in further]
+        if message.metadata:
+            transfers.metadata[place] = tuple(sorted(message.metadata.items()))
+        agreed = message.fee_minor_max if message.HasField("fee_minor_max") else None
+        flags = LIMITS_OVERRIDDEN * message.override_limits + FEES_WAIVED * message.waive_fees
+        if flags or agreed is not None:
+            transfers.specials[place] = Special(flags=flags, fee_minor_max=agreed)
+    return transfers
+
+
+def _slow_leg(leg: bank_pb2.Leg) -> tuple[int, int, int, int]:
+    names = {"CASH": (chart.Code.CASH, 0), "NOSTRO.AB": (chart.Code.NOSTRO, 7), "NOSTRO.XYZ": (chart.Code.NOSTRO, 8)}
+    debit, credit = (
+        chart_side(*names[text]) if text in names else int(text) for text in (leg.debit_account, leg.credit_account)
+    )
+    return debit, credit, leg.amount_minor, {"CZK": CZK, "EUR": 978}[leg.currency_code]
 
 
 @given(st.lists(anything, min_size=1, max_size=5))
 def test_reading_by_column_and_reading_one_by_one_find_the_same(messages: list[bank_pb2.Transfer]) -> None:
     transfers, together = _read(*messages)
-    alone = [_read(message) for message in messages]
-    assert sorted(together) == [place for place, (_, faults) in enumerate(alone) if faults]
-    for place, (_, faults) in enumerate(alone):
-        authority = validation._fault(messages[place], PARTNERS, "transfers[0]")
-        assert (authority is None) == (not faults)
+    for place, message in enumerate(messages):
+        authority = validation._fault(message, PARTNERS, f"transfers[{place}]")
+        assert str(authority) == str(together.get(place))
+    rare = {row.place for row in (*transfers.further_legs, *transfers.creditors)} | transfers.metadata.keys()
+    assert not rare & together.keys()
     good = [place for place in range(len(messages)) if place not in together]
     if good:
-        picked, joined = pick(transfers, good), join([alone[place][0] for place in good])
-        nothing = [""] * len(good)  # A column that nobody uses may be left out.
-        picked.references, joined.references = picked.references or nothing, joined.references or nothing
-        assert picked == joined
+        picked = pick(transfers, good)
+        # A column that nobody uses may be left out.
+        picked.references, picked.value_dates = (
+            picked.references or [""] * len(good),
+            picked.value_dates or [0] * len(good),
+        )
+        assert picked == _slowly([messages[place] for place in good])
 
 
 def test_all_violations_of_a_request_are_told_at_once() -> None:
