@@ -20,7 +20,7 @@ demo: $(VENV)/.runtime  ## open a bank, move money in it, audit it, close it
 	@$(BIN)/hivecore demo $(ARGS)
 
 test: $(VENV)/.complete  ## run all tests: lint, types and import contracts are among them
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest $(or $(ARGS),-n 2)
 
 lint: $(VENV)/.complete  ## check style, types and import contracts
 	$(BIN)/ruff format --check .

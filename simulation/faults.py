@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import Callable
 from random import Random
 
-from simulation.bank import Bank, Host, LedgerHost
+from simulation.bank import Bank, LedgerHost
 from simulation.callers import CallerHost
 from simulation.database import Database
+from simulation.hosts import Host
 
 
 class Faults:

@@ -1,7 +1,7 @@
 """A simulated network below gRPC: channels that connect, calls that travel, links that fail.
 
-A channel has the interface of `grpc.aio.Channel` as far as the generated stubs and `LedgerClient` use it, and
-a server takes the generated handlers and puts the interceptor of production around them, so what crosses the
+A channel has the interface of the transport's as far as the generated stubs and `LedgerClient` use it, and
+a server takes the generated handlers and puts the watching of production around them, so what crosses the
 network is bytes and statuses. A call may be delayed, overtaken, delivered twice, lost on its way or on its way
 back, or answered by silence. Never here: what is said.
 """
@@ -9,12 +9,13 @@ back, or answered by silence. Never here: what is said.
 import asyncio
 from dataclasses import dataclass, field
 from random import Random
-from types import SimpleNamespace
 from typing import Any
 
 import grpc
 
 from services.chassis.interceptors import Observed
+from services.transport.calls import Aborted, Method
+from services.transport.channel import CallError
 from simulation.loop import PROCESS, Process, SimulationLoop
 from simulation.story import Story
 
@@ -67,7 +68,7 @@ class Network:
         """Draw whether something happens."""
         return probability > 0 and self.chance.random() < probability
 
-    def channel(self, address: str, _credentials: Any = None) -> "SimulatedChannel":
+    def channel(self, address: str, _patience: Any = None, _context: Any = None) -> "SimulatedChannel":
         """Open a channel from the process that runs now."""
         return SimulatedChannel(self, PROCESS.get(), address)
 
@@ -77,20 +78,15 @@ class SimulatedServer:
 
     def __init__(self, network: Network, process: Process, address: str, *, names_requests: bool = False) -> None:
         self.process = process
+        self.methods: dict[str, Method] = {}
         self.door: Any = Observed(self, names_requests=names_requests)  # type: ignore[arg-type]
-        self._handlers: list[grpc.GenericRpcHandler] = []
         network.servers[address] = self
 
-    def add_generic_rpc_handlers(self, handlers: list[grpc.GenericRpcHandler]) -> None:
-        """Take a service's methods."""
-        self._handlers += handlers
-
-    async def handle(self, method: str, request: bytes, context: "Context") -> bytes:
-        """Run a method as gRPC would."""
-        details: Any = SimpleNamespace(method=method, invocation_metadata=context.invocation_metadata())
-        handler: Any = next(found for each in self._handlers if (found := each.service(details)) is not None)
-        answer = await handler.unary_unary(handler.request_deserializer(request), context)
-        return handler.response_serializer(answer)
+    async def handle(self, method: str, request: bytes, context: Any) -> bytes:
+        """Run a method as the transport would."""
+        behaviour = self.methods[method].behaviour
+        assert behaviour is not None, "the bank has no streams"
+        return await behaviour(request, context)
 
 
 class Context:
@@ -100,7 +96,7 @@ class Context:
         self._loop = loop
         self._deadline = deadline
         self._metadata = metadata
-        self.failure: grpc.aio.AioRpcError | None = None
+        self.failure: CallError | None = None
 
     def time_remaining(self) -> float:
         return max(0.0, self._deadline - self._loop.time())
@@ -113,11 +109,11 @@ class Context:
 
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Any = ()) -> None:
         self.failure = _failure(code, details, trailing_metadata)
-        raise grpc.aio.AbortError
+        raise Aborted
 
 
-def _failure(code: grpc.StatusCode, details: str, trailing: Any = ()) -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details=details)
+def _failure(code: grpc.StatusCode, details: str, trailing: Any = ()) -> CallError:
+    return CallError(code, details, tuple(trailing))
 
 
 class SimulatedChannel:
@@ -133,19 +129,25 @@ class SimulatedChannel:
         """Whom it is connected to: a restarted process is another one."""
         self.calls: dict[_Call, None] = {}
 
-    def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        if try_to_connect and self._state is _IDLE:
+    async def is_ready(self, seconds: float) -> bool:
+        """Tell whether a call can be sent, waiting a little for a connection under way."""
+        if self._state is _IDLE:
             self._state = _CONNECTING
             self.owner.call(self.network.delay() * 2, self._connect)
-        return self._state
+        try:
+            async with asyncio.timeout(min(seconds, CONNECT_SECONDS_MAX)):
+                while self._state is _CONNECTING:
+                    waiter = self.network.loop.create_future()
+                    self._waiters.append(waiter)
+                    await waiter
+        except TimeoutError:
+            return False
+        return self._state is _READY
 
-    async def wait_for_state_change(self, last: grpc.ChannelConnectivity) -> None:
-        if self._state is last:
-            waiter = self.network.loop.create_future()
-            self._waiters.append(waiter)
-            await waiter
+    def retire(self) -> None:
+        """Begin no more calls: nobody who has dropped a channel does."""
 
-    async def close(self, grace: float | None = None) -> None:
+    async def close(self) -> None:
         self.break_off("the channel was closed")
 
     def unary_unary(self, method: str, request_serializer: Any, response_deserializer: Any, **_: Any) -> Any:
@@ -227,13 +229,8 @@ class _Call:
         if network.is_over:
             raise _failure(grpc.StatusCode.CANCELLED, "it is over")
         if self._server is None:
-            channel.get_state(try_to_connect=True)
-            try:
-                async with asyncio.timeout(min(self._seconds, CONNECT_SECONDS_MAX)):
-                    while channel.get_state() is _CONNECTING:
-                        await channel.wait_for_state_change(_CONNECTING)
-            except TimeoutError:
-                raise _failure(grpc.StatusCode.UNAVAILABLE, "connecting took too long") from None
+            if not await channel.is_ready(self._seconds):
+                raise _failure(grpc.StatusCode.UNAVAILABLE, "failed to connect")
             self._server = channel.server
             if self._server is None:
                 raise _failure(grpc.StatusCode.UNAVAILABLE, "failed to connect")
@@ -281,8 +278,8 @@ class _Call:
         """Run at the server's side and send the answer back."""
         context = Context(self._loop, self._loop.time() + self._left, self._metadata)
         try:
-            answer: bytes | grpc.aio.AioRpcError = await server.handle(self._method, self._request, context)
-        except grpc.aio.AbortError:
+            answer: bytes | CallError = await server.handle(self._method, self._request, context)
+        except Aborted:
             assert context.failure is not None
             answer = context.failure
             if answer.code() is grpc.StatusCode.INTERNAL:
@@ -297,7 +294,7 @@ class _Call:
             return
         self._channel.owner.call(network.delay(), self._settle, answer)
 
-    def _settle(self, answer: bytes | grpc.aio.AioRpcError) -> None:
+    def _settle(self, answer: bytes | CallError) -> None:
         if self._answer.done():
             return
         if isinstance(answer, bytes):

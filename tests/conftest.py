@@ -37,6 +37,14 @@ def pytest_asyncio_loop_factories(config: Any, item: Any) -> Mapping[str, Callab
     return {"uvloop": uvloop.new_event_loop}
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: Any, log: Any) -> Any:
+    """Say which tests run side by side when there is more than one process for them."""
+    from halves import Halves  # One process does without what this needs.
+
+    return Halves(config, log)
+
+
 @contextmanager
 def _open_directory() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="hivecore-test-"))

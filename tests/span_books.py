@@ -34,6 +34,7 @@ class SpanBooks:
         """Decisions for each peer, in order of their numbers from 1 on."""
         self.sequence = 0
         self.time_us = TODAY * DAY_US
+        self._about: dict[tuple[bytes, int], object] = {}
 
     def add(self, number: int, balance: int = 0, floor: int = 0, restrictions: int = 0) -> int:
         """Put an account into the books with a balance out of nowhere."""
@@ -83,6 +84,7 @@ class SpanBooks:
             told.append(verdict)
             assert verdict.number == len(told)
         self.sequence, self.time_us = draft.sequence, draft.booking_time_us
+        self._about.clear()
 
     def promise(self, asked: PromiseAsked) -> PromiseAnswer:
         """Promise in a batch of its own."""
@@ -114,6 +116,19 @@ class SpanBooks:
         """Tell how a promise is; None when there never was one."""
         made = self.open.get(transfer_id) or self.ended.get(transfer_id)
         return None if made is None else PromiseState(made.state)
+
+    def about(self, transfer_id: bytes, home_id: int) -> object:
+        """Say all that matters where there is one transfer only; worked out once for each time they are written."""
+        asked = (transfer_id, home_id)
+        if asked not in self._about:
+            self._about[asked] = (
+                self.state_of(transfer_id),
+                (met := self.decisions.get(transfer_id)) and (met.kind, met.outcome, met.refusal),
+                tuple((s.balance_minor, s.held_minor, s.promised_minor) for s in self.accounts.values()),
+                tuple((peer, tuple(told)) for peer, told in sorted(self.verdicts.items())),
+                self.landed_through(home_id),
+            )
+        return self._about[asked]
 
     def landed_through(self, peer_id: int) -> int:
         """Tell how far a peer's decisions have landed."""

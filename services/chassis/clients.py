@@ -18,19 +18,23 @@ from services.chassis import requests, status
 from services.chassis.identity import Identity
 from services.domain import errors, limits
 from services.domain.errors import BankError
+from services.transport.channel import CallError, Channel, Patience
 
-KEEPALIVE_MS: Final = 5_000
-"""A silent connection is pinged this often; servers allow it (`bounds.PING_INTERVAL_MS_MIN`)."""
+KEEPALIVE_SECONDS: Final = 5.0
+"""A silent connection is pinged this often; servers allow it (`bounds.PING_SECONDS_MIN`)."""
 
-KEEPALIVE_ANSWER_MS: Final = 3_000
+KEEPALIVE_ANSWER_SECONDS: Final = 3.0
 """A peer that leaves a ping unanswered this long is gone."""
+
+METADATA_BYTES_MAX: Final = 64 * 1024
+"""Of one answer: a status may name many fields."""
 
 CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", limits.MESSAGE_BYTES_MAX),
     ("grpc.max_send_message_length", limits.MESSAGE_BYTES_MAX),
-    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-    ("grpc.keepalive_timeout_ms", KEEPALIVE_ANSWER_MS),
-    ("grpc.http2.ping_timeout_ms", KEEPALIVE_ANSWER_MS),
+    ("grpc.keepalive_time_ms", round(KEEPALIVE_SECONDS * 1000)),
+    ("grpc.keepalive_timeout_ms", round(KEEPALIVE_ANSWER_SECONDS * 1000)),
+    ("grpc.http2.ping_timeout_ms", round(KEEPALIVE_ANSWER_SECONDS * 1000)),
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     ("grpc.enable_http_proxy", 0),
@@ -41,9 +45,20 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
 )
 
+CONNECT_SECONDS_MAX: Final = 1.0
+
+PATIENCE: Final = Patience(
+    connect_seconds_max=CONNECT_SECONDS_MAX,
+    retry_seconds_min=0.05,
+    retry_seconds_max=1.0,
+    silent_seconds_max=KEEPALIVE_SECONDS,
+    answer_seconds_max=KEEPALIVE_ANSWER_SECONDS,
+    message_bytes_max=limits.MESSAGE_BYTES_MAX,
+    metadata_bytes_max=METADATA_BYTES_MAX,
+)
+
 PAUSE_SECONDS_MIN: Final = 0.020
 PAUSE_SECONDS_MAX: Final = 0.500
-CONNECT_SECONDS_MAX: Final = 1.0
 
 WRITING_METHODS: Final = frozenset(
     {"PostTransfers", "OpenAccounts", "LandCrossings", "CommandHolds", "ChangeAccount", "BuryTransfer"}
@@ -54,9 +69,9 @@ _chance = SystemRandom()
 
 
 def channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
-    """Open a channel to host:port (or dns:///name:port), in plain text without credentials; connects when first used.
+    """Open a channel of grpc's own to host:port (or dns:///name:port), for who is outside of the bank.
 
-    Made inside the running event loop; close it when done.
+    In plain text without credentials; connects when first used. Made inside the running event loop; close it when done.
     """
     if credentials is None:
         return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
@@ -66,24 +81,28 @@ def channel(address: str, credentials: grpc.ChannelCredentials | None = None) ->
 class Line:
     """A channel to one address: opened when first needed, and anew when this process's certificate changes."""
 
-    def __init__(
-        self, address: str, make_stub: Callable[[grpc.aio.Channel], Any], identity: Identity | None = None
-    ) -> None:
+    def __init__(self, address: str, make_stub: Callable[[Any], Any], identity: Identity | None = None) -> None:
         self.address = address
         self._make_stub = make_stub
         self._identity = identity
         self._version = 0
-        self._channel: grpc.aio.Channel | None = None
+        self._channel: Channel | None = None
         self._stub: Any = None
 
     @property
-    def channel(self) -> grpc.aio.Channel:
-        """The channel to use for the next call; one that was replaced closes when its last call has let go of it."""
+    def channel(self) -> Channel:
+        """The channel to use for the next call; one that was replaced closes when its last call has ended."""
         version = self._identity.look() if self._identity is not None else 0
         if self._channel is None or version != self._version:
+            try:
+                context = self._identity.client_context() if self._identity is not None else None
+            except OSError:
+                if self._channel is None:
+                    raise
+                return self._channel  # The files are being replaced once more.
             self._version = version
-            credentials = self._identity.channel_credentials() if self._identity is not None else None
-            self._channel = channel(self.address, credentials)
+            self.retire()
+            self._channel = Channel(self.address, PATIENCE, context)
             self._stub = self._make_stub(self._channel)
         return self._channel
 
@@ -92,6 +111,11 @@ class Line:
         """The stub on `channel`."""
         assert self.channel is not None
         return self._stub
+
+    def retire(self) -> None:
+        """Close the channel once the calls under way have ended."""
+        if self._channel is not None:
+            self._channel.retire()
 
     async def close(self) -> None:
         """Close the channel; calls under way are cancelled."""
@@ -108,7 +132,7 @@ class InsistentClient:
     def __init__(
         self,
         addresses: Sequence[str],
-        stub: Callable[[grpc.aio.Channel], Any],
+        stub: Callable[[Any], Any],
         writing_methods: Collection[str],
         away: Callable[[], errors.Unavailable],
         identity: Identity | None = None,
@@ -132,7 +156,9 @@ class InsistentClient:
         assert addresses, "a service is somewhere"
         kept = tuple(peer for peer in self._peers if peer.address in addresses)
         known = {peer.address for peer in kept}
-        # A peer that is dropped closes its channel when its last call has let go of it.
+        for dropped in self._peers:
+            if dropped not in kept:
+                dropped.retire()
         self._peers = kept + tuple(
             _Peer(address, self._stub, self._identity) for address in addresses if address not in known
         )
@@ -153,7 +179,7 @@ class InsistentClient:
                         answer = await peer.method(method)(
                             request, timeout=attempts.remaining(), metadata=requests.outgoing()
                         )
-                    except grpc.aio.AioRpcError as failure:
+                    except CallError as failure:
                         attempts.judge(failure)
                     else:
                         self._prefer(peer)
@@ -196,18 +222,7 @@ class _Peer(Line):
 
         What is not sent leaves no doubt, so this is asked before each attempt.
         """
-        line = self.channel
-        state = line.get_state(try_to_connect=True)
-        if state is grpc.ChannelConnectivity.READY:
-            return True
-        try:
-            async with asyncio.timeout(min(seconds, CONNECT_SECONDS_MAX)):
-                while state in {grpc.ChannelConnectivity.IDLE, grpc.ChannelConnectivity.CONNECTING}:
-                    await line.wait_for_state_change(state)
-                    state = line.get_state(try_to_connect=True)
-        except TimeoutError:
-            return False
-        return state is grpc.ChannelConnectivity.READY
+        return await self.channel.is_ready(min(seconds, CONNECT_SECONDS_MAX))
 
 
 class _Attempts:
@@ -225,12 +240,14 @@ class _Attempts:
         """Tell the seconds left."""
         return self._deadline - self._loop.time()
 
-    def judge(self, failure: grpc.aio.AioRpcError) -> None:
+    def judge(self, failure: CallError) -> None:
         """Return when another attempt is in order; raise otherwise."""
         error = status.from_rpc_error(failure)
         # Sticky: a clean failure later does not clear an earlier doubt.
-        self._in_doubt |= self._writes and (
-            not status.is_described(failure) or isinstance(error, errors.OutcomeUnknown)
+        self._in_doubt |= (
+            self._writes
+            and failure.was_taken
+            and (not status.is_described(failure) or isinstance(error, errors.OutcomeUnknown))
         )
         if isinstance(error, errors.Unavailable | errors.OutcomeUnknown) and error.reason != "PEER_FAILED":
             return

@@ -7,7 +7,6 @@ directory means (`services/domain/directory.py`) or changing it (`services/accou
 import asyncio
 from typing import Final
 
-import grpc
 from hivecore.account.v1 import account_pb2, account_pb2_grpc
 
 from services.chassis import clients, logs, metrics, status
@@ -15,6 +14,7 @@ from services.chassis.identity import Identity
 from services.domain import errors
 from services.domain.directory import Directory, ShardFacts, SlotRange
 from services.domain.errors import BankError
+from services.transport.channel import CallError
 
 REFRESH_SECONDS: Final = 5.0
 FIRST_COPY_RETRY_SECONDS: Final = 0.2
@@ -106,7 +106,7 @@ class DirectoryCache:
         request = account_pb2.GetDirectoryRequest(known_version=self._version())
         try:
             answer = await self._accounts.stub.GetDirectory(request, timeout=FETCH_SECONDS_MAX)
-        except grpc.aio.AioRpcError as error:
+        except CallError as error:
             metrics.DIRECTORY_REFRESHES.labels("failed").inc()
             raise status.from_rpc_error(error) from None
         if not answer.unchanged and answer.version >= self._version():

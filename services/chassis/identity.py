@@ -4,21 +4,22 @@ Files are read again when they change, so certificates are renewed without a res
 the new one to whoever connects next, clients open new connections. Never here: making certificates.
 """
 
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
-import grpc
+from services.chassis.settings_error import SettingsError
 
-from services.chassis import logs
-from services.chassis.settings import ServiceSettings, SettingsError
+if TYPE_CHECKING:
+    import structlog
+
+    from services.chassis.settings import ServiceSettings
 
 LOOK_SECONDS: Final = 1.0
 """Files are looked at no more often than this."""
-
-_log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ class Identity:
         """Grows when other files are in force."""
 
     @classmethod
-    def among_services(cls, settings: ServiceSettings) -> Self | None:
+    def among_services(cls, settings: "ServiceSettings") -> Self | None:
         """Read what a process shows other services; None where they speak plain text. Raises as the constructor."""
         if settings.certificate_file is None or settings.key_file is None:
             return None
@@ -77,33 +78,51 @@ class Identity:
                 if papers != self._papers and _fit(papers):
                     self._papers = papers
                     self.version += 1
-                    _log.info("certificate_renewed", version=self.version)
+                    _log().info("certificate_renewed", version=self.version)
         except OSError as error:
-            _log.warning("certificate_not_readable", error=type(error).__name__)
+            _log().warning("certificate_not_readable", error=type(error).__name__)
         return self.version
 
-    def server_credentials(self) -> grpc.ServerCredentials:
+    def server_context(self) -> ssl.SSLContext:
         """Make what a server listens with; with an authority, callers must show a certificate of it."""
-        shown = [self.version]
+        first = self._context()
+        shown = (self.version, first)
 
-        def renewed() -> grpc.ServerCertificateConfiguration | None:
-            if self.look() == shown[0]:
-                return None
-            shown[0] = self.version
-            return self._configuration()
+        def show_newest(connecting: ssl.SSLObject, _name: str | None, _first: ssl.SSLContext) -> None:
+            nonlocal shown
+            version = self.look()
+            if version != shown[0]:
+                try:
+                    shown = version, self._context()
+                except OSError as error:
+                    _log().warning("certificate_not_readable", error=type(error).__name__)
+            connecting.context = shown[1]
 
-        must_show = self._papers.authority is not None
-        # The stubs do not know that None means that nothing changed.
-        return grpc.dynamic_ssl_server_credentials(self._configuration(), renewed, must_show)  # type: ignore[arg-type]
+        first.sni_callback = show_newest
+        return first
 
-    def channel_credentials(self) -> grpc.ChannelCredentials:
+    def client_context(self) -> ssl.SSLContext:
         """Make what a client connects with, as things stand now."""
         papers = self._papers
-        return grpc.ssl_channel_credentials(papers.authority, papers.key, papers.certificate)
+        context = ssl.create_default_context(cadata=papers.authority.decode() if papers.authority else None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["h2"])
+        certificate_file, key_file, *_ = self._files
+        context.load_cert_chain(certificate_file, key_file)
+        return context
 
-    def _configuration(self) -> grpc.ServerCertificateConfiguration:
+    def _context(self) -> ssl.SSLContext:
+        """Make a context of the files. Raises OSError while they are being replaced."""
         papers = self._papers
-        return grpc.ssl_server_certificate_configuration([(papers.key, papers.certificate)], papers.authority)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.set_alpn_protocols(["h2"])
+        certificate_file, key_file, *_ = self._files
+        context.load_cert_chain(certificate_file, key_file)
+        if papers.authority is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(cadata=papers.authority.decode())
+        return context
 
     def _stamped(self) -> tuple[tuple[int, int, int], ...]:
         stats = [file.stat() for file in self._files]
@@ -112,6 +131,13 @@ class Identity:
     def _read(self) -> _Papers:
         certificate, key, *authority = (file.read_bytes() for file in self._files)
         return _Papers(certificate, key, authority[0] if authority else None)
+
+
+def _log() -> "structlog.stdlib.BoundLogger":
+    # Imported here: a command that only makes a call does not pay for what services log with.
+    from services.chassis import logs  # noqa: PLC0415
+
+    return logs.get(__name__)
 
 
 def _fit(papers: _Papers) -> bool:

@@ -3,13 +3,13 @@
 Servicers only raise `BankError`; here it becomes its status with google.rpc details. Anything else
 is a bug: INTERNAL with nothing inside, and a traceback in the log. A handler always sees a deadline
 (`context.time_remaining()` is never None), at most `DEADLINE_SECONDS_MAX` away. Streams exist only
-in gRPC's own services (health, reflection) and are left alone.
+in gRPC's own services (health, reflection) and are only read and written here.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from time import perf_counter
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -17,9 +17,11 @@ from google.rpc import status_pb2
 from prometheus_client import Counter
 
 from services.chassis import bounds, logs, metrics, requests, status, tracing
-from services.chassis.bounds import IsFull, UnderWay
+from services.chassis.bounds import IsFull
 from services.domain import errors, limits
 from services.domain.errors import BankError
+from services.transport.calls import Aborted, Call, Method, Refusal
+from services.transport.server import Server
 
 Behaviour = Callable[[Any, Any], Awaitable[Any]]
 
@@ -29,11 +31,6 @@ CODE_LABELS: Final[dict[grpc.StatusCode, str]] = {
     code: "".join(word.capitalize() for word in code.name.split("_")) for code in grpc.StatusCode
 } | {grpc.StatusCode.OK: "OK", grpc.StatusCode.CANCELLED: "Canceled"}
 """Codes as the grpc-ecosystem dashboards spell them."""
-
-
-_NO_PLACE: Final = bounds.no_place("calls")
-_NO_WATCH: Final = bounds.no_place("watches")
-_NO_HOPE: Final = bounds.no_hope()
 
 
 class _Handled(dict[str, Counter]):
@@ -69,105 +66,107 @@ class _DeadlineContext:
 class Observed:
     """A server as servicers are added to it: whatever is added is watched. `server.Server` makes one.
 
-    Handlers are wrapped when they are found rather than by an interceptor, for which grpc.aio makes two
-    coroutines for every call. `names_requests` says that this is the public door: requests without a name
-    get one here. `under_way` bounds how many there are; without it, nothing does. `is_full` tells, by a
-    method's full name, when its calls are turned away before anything of them is read.
+    `names_requests` says that this is the public door: requests without a name get one here. `is_full`
+    tells, by a method's full name, when its calls are turned away before anything of them is read.
     """
 
     def __init__(
-        self,
-        server: grpc.aio.Server,
-        *,
-        names_requests: bool = False,
-        under_way: UnderWay | None = None,
-        is_full: Mapping[str, IsFull] | None = None,
+        self, server: Server, *, names_requests: bool = False, is_full: Mapping[str, IsFull] | None = None
     ) -> None:
         self._server = server
         self._names_requests = names_requests
-        self._under_way = under_way
         self._is_full = is_full or {}
 
-    def add_generic_rpc_handlers(self, generic_rpc_handlers: Iterable[grpc.GenericRpcHandler]) -> None:
+    def add_generic_rpc_handlers(self, _handlers: object) -> None:
+        """Do nothing: the same handlers are registered by their names."""
+
+    def add_registered_method_handlers(self, service_name: str, method_handlers: Mapping[str, Any]) -> None:
         """Add a service's handlers, watched."""
-        self._server.add_generic_rpc_handlers(
-            [
-                _Observing(handlers, self._names_requests, self._under_way, self._is_full)
-                for handlers in generic_rpc_handlers
-            ]
-        )
-
-    def add_registered_method_handlers(self, service_name: str, method_handlers: Any) -> None:
-        """Do nothing: the same handlers come again as generic ones, which is how grpc.aio finds them."""
-
-
-class _Observing(grpc.GenericRpcHandler):
-    """Finds the handler of a call among others and wraps it; the wrapping is kept."""
-
-    def __init__(
-        self,
-        handlers: grpc.GenericRpcHandler,
-        names_requests: bool,
-        under_way: UnderWay | None,
-        is_full: Mapping[str, IsFull],
-    ) -> None:
-        self._handlers = handlers
-        self._under_way = under_way
-        self._is_full = is_full
-        self._names_requests = names_requests
-        self._watched: dict[str, Any] = {}
-
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        """Return the handler of a call, or None; called once for each call, in the call's own task."""
-        method = handler_call_details.method
-        is_full = self._is_full.get(method)
-        if is_full is not None and is_full():
-            return _NO_HOPE
-        requests.begin(handler_call_details.invocation_metadata, mints=self._names_requests)
-        watched = self._watched.get(method)
-        if watched is not None:
-            return watched if self._under_way is None or self._under_way.enter() else _NO_PLACE
-        handler: Any = self._handlers.service(handler_call_details)
-        if handler is None:
-            return None
-        if handler.request_streaming or handler.response_streaming:
-            return handler if self._under_way is None or self._under_way.enter_watch() else _NO_WATCH
-        behaviour = _Watcher(method).around(handler.unary_unary)
-        codec = handler.request_deserializer, handler.response_serializer
-        if self._under_way is None:
-            watched = self._watched[method] = grpc.unary_unary_rpc_method_handler(behaviour, *codec)
-            return watched
-        # On the wire the same; so the call is ours to end while its request has not come.
-        listening: Any = _listening(behaviour, self._under_way)
-        watched = self._watched[method] = grpc.stream_unary_rpc_method_handler(listening, *codec)
-        return watched if self._under_way.enter() else _NO_PLACE
+        for name, handler in method_handlers.items():
+            path = f"/{service_name}/{name}"
+            if handler.response_streaming:
+                self._server.methods[path] = Method(stream=_streaming(handler, mints=self._names_requests))
+            else:
+                is_full = self._is_full.get(path)
+                self._server.methods[path] = Method(
+                    _answering(path, handler, mints=self._names_requests), refuses=is_full and _refusing(is_full)
+                )
 
 
-def _listening(behaviour: Behaviour, under_way: UnderWay) -> Behaviour:
-    """Read the request of a call that has its place, then run it."""
+def _refusing(is_full: IsFull) -> Callable[[], Refusal | None]:
+    return lambda: bounds.NO_HOPE if is_full() else None
 
-    async def listened(_requests: Any, context: Any) -> Any:
-        refused: BankError
+
+def _answering(path: str, handler: Any, *, mints: bool) -> Callable[[bytes | None, Call], Awaitable[bytes]]:
+    """Make the behaviour of a method with one request and one answer."""
+    behaviour = _Watcher(path).around(handler.unary_unary)
+    parse, serialize = handler.request_deserializer, handler.response_serializer
+
+    async def answered(octets: bytes | None, call: Call) -> bytes:
+        requests.begin(call.invocation_metadata(), mints=mints)
         try:
-            request = await context.read()
-        except asyncio.CancelledError:
-            if not under_way.is_too_silent():
-                raise
-            refused = errors.DeadlinePassed("REQUEST_LATE", "the request did not come in time; nothing was done")
+            request = None if octets is None else parse(octets)
         except DecodeError:
-            refused = errors.Malformed("REQUEST_UNREADABLE", "request", "is no message of the kind that the call takes")
-        else:
-            if request is not grpc.aio.EOF:
-                under_way.hear()
-                try:
-                    return await behaviour(request, context)
-                finally:
-                    under_way.leave()
-            refused = errors.Malformed("REQUEST_UNREADABLE", "request", "there is none")
-        await _abort(context, status.CODE_BY_ERROR[type(refused)], status.to_status(refused, requests.current()))
-        raise AssertionError("the call has ended")
+            await _refuse(call, "is no message of the kind that the call takes")
+        if request is None:
+            await _refuse(call, "there is none")
+        answer: bytes = serialize(await behaviour(request, call))
+        return answer
 
-    return listened
+    return answered
+
+
+async def _refuse(call: Call, description: str) -> NoReturn:
+    unreadable = errors.Malformed("REQUEST_UNREADABLE", "request", description)
+    code = status.CODE_BY_ERROR[errors.Malformed]
+    await _abort(call, code, status.to_status(unreadable, requests.current()))
+
+
+def _streaming(handler: Any, *, mints: bool) -> Callable[[Call], Awaitable[None]]:
+    """Make the behaviour of a method whose answers are many."""
+    parse, serialize = handler.request_deserializer, handler.response_serializer
+
+    async def messages(call: Call) -> AsyncIterator[Any]:
+        while (octets := await call.read()) is not None:
+            try:
+                message = parse(octets)
+            except DecodeError:
+                await _refuse(call, "is no message of the kind that the call takes")
+            yield message
+
+    async def streamed(call: Call) -> None:
+        requests.begin(call.invocation_metadata(), mints=mints)
+        context = _Writing(call, serialize)
+        if handler.request_streaming:
+            answers = handler.stream_stream(messages(call), context)
+        else:
+            async for request in messages(call):
+                answers = handler.unary_stream(request, context)
+                break
+            else:
+                await _refuse(call, "there is none")
+        if hasattr(answers, "__aiter__"):
+            async for answer in answers:
+                await context.write(answer)
+        else:
+            await answers
+
+    return streamed
+
+
+class _Writing:
+    """The context of a servicer that writes its answers."""
+
+    def __init__(self, call: Call, serialize: Callable[[Any], bytes]) -> None:
+        self._call = call
+        self._serialize = serialize
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+    async def write(self, answer: Any) -> None:
+        """Send an answer."""
+        await self._call.write(self._serialize(answer))
 
 
 class _Watcher:
@@ -202,7 +201,7 @@ class _Watcher:
             except BankError as error:
                 code_label = CODE_LABELS[status.CODE_BY_ERROR[type(error)]]
                 await _abort(context, status.CODE_BY_ERROR[type(error)], status.to_status(error, requests.current()))
-            except grpc.aio.AbortError:
+            except Aborted:
                 code_label = CODE_LABELS.get(context.code(), "Unknown")
                 raise
             except asyncio.CancelledError:
@@ -261,5 +260,6 @@ async def _bounded(behaviour: Behaviour, request: Any, context: Any, remaining: 
         raise
 
 
-async def _abort(context: Any, code: grpc.StatusCode, described: status_pb2.Status) -> None:
+async def _abort(context: Any, code: grpc.StatusCode, described: status_pb2.Status) -> NoReturn:
     await context.abort(code, described.message, ((status.DETAILS_KEY, described.SerializeToString()),))
+    raise AssertionError("the call has ended")

@@ -9,6 +9,7 @@ import asyncio
 import json
 import os
 import signal
+import ssl
 import stat
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -16,21 +17,22 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 
 from services.chassis import addresses, bounds, logs, metrics
 from services.chassis.identity import Identity
 from services.chassis.interceptors import Observed
 from services.chassis.settings import ServiceSettings, SettingsError
-from services.domain import limits
+from services.domain import limits as domain_limits
+from services.transport import server as transport
+from services.transport.calls import Limits
 
 GRACE_SECONDS: Final = 20.0
 """Calls under way when the server stops get this long: more than a call without a deadline of its own
 may take, less than any supervisor's patience."""
 
-assert GRACE_SECONDS > limits.DEADLINE_SECONDS_DEFAULT
+assert GRACE_SECONDS > domain_limits.DEADLINE_SECONDS_DEFAULT
 
 _log = logs.get(__name__)
 
@@ -44,27 +46,24 @@ class Server:
         identity: Identity | None = None,
         *,
         names_requests: bool = False,
-        under_way: bounds.UnderWay | None = None,
+        limits: Limits | None = None,
         is_full: Mapping[str, bounds.IsFull] | None = None,
     ) -> None:
         """Describe a server; it speaks plain text without an identity.
 
-        `names_requests`: this is the public door, where requests without a name get one. `under_way`
-        has other bounds than the usual. `is_full` tells, by a method's full name (`/package.Service/Method`),
+        `names_requests`: this is the public door, where requests without a name get one. `limits`
+        are other than the usual. `is_full` tells, by a method's full name (`/package.Service/Method`),
         when its calls are turned away unread.
         """
-        options = (*bounds.SERVER_OPTIONS, bounds.connections_option())
-        self._server = grpc.aio.server(options=options)
-        self.server: Any = Observed(
-            self._server,
-            names_requests=names_requests,
-            under_way=under_way or bounds.UnderWay(),
-            is_full=is_full,
-        )
+        limits = limits or bounds.server_limits()
+        self._server = transport.Server(limits, bounds.REFUSALS)
+        metrics.CONNECTIONS.set_function(lambda: self._server.connection_count)
+        metrics.HELD_BYTES.set_function(lambda: self._server.held_bytes)
+        self.server: Any = Observed(self._server, names_requests=names_requests, is_full=is_full)
         """Servicers are added to this, before `serve`."""
         self._settings = settings
-        self._credentials = identity.server_credentials() if identity is not None else None
-        self._probed = grpc.aio.server(options=options)
+        self._context = identity.server_context() if identity is not None else None
+        self._probed = transport.Server(limits, bounds.REFUSALS)
         """Answers probes in plain text, where that is asked for."""
         self._started = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -95,12 +94,15 @@ class Server:
         """
         servicer = health.aio.HealthServicer()
         await _set_health(servicer, service_names, health_pb2.HealthCheckResponse.NOT_SERVING)
-        for server in (self.server, self._probed):
+        probed: Any = Observed(self._probed)
+        for server in (self.server, probed):
             health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-        reflection.enable_server_reflection((*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME), self.server)
+        reflected = reflection.aio.ReflectionServicer((*service_names, health.SERVICE_NAME, reflection.SERVICE_NAME))
+        add_reflection: Any = reflection_pb2_grpc.add_ServerReflectionServicer_to_server
+        add_reflection(reflected, self.server)
         with metrics.exposed(self._settings.metrics_listen) as metrics_address:
             async with self._stop_watched():
-                await self._listen(metrics_address)
+                self._listen(metrics_address)
                 try:
                     if await self._prepared(prepare):
                         await _set_health(servicer, service_names, health_pb2.HealthCheckResponse.SERVING)
@@ -108,18 +110,17 @@ class Server:
                 finally:
                     _log.info("stopping", address=self._address)
                     await servicer.enter_graceful_shutdown()
-                    # A call that arrives while the server shuts down is cancelled by gRPC itself.
                     await asyncio.sleep(self._settings.drain_seconds)
                     await self._server.stop(GRACE_SECONDS)
                     await self._probed.stop(None)
 
-    async def _listen(self, metrics_address: str) -> None:
+    def _listen(self, metrics_address: str) -> None:
         host, _ = addresses.split(self._settings.listen)
-        port = _bound(self._server, self._settings.listen, self._credentials)
+        port = _bound(self._server, self._settings.listen, self._context)
         if self._settings.health_listen is not None:
             _bound(self._probed, self._settings.health_listen, None)
-            await self._probed.start()
-        await self._server.start()
+            self._probed.start()
+        self._server.start()
         self._address = addresses.join(host, port)
         if self._settings.endpoint_file is not None:
             endpoint = {"grpc": self._address, "metrics": metrics_address, "pid": os.getpid()}
@@ -168,13 +169,11 @@ class Server:
             self.stop()
 
 
-def _bound(server: grpc.aio.Server, address: str, credentials: grpc.ServerCredentials | None) -> int:
+def _bound(server: transport.Server, address: str, context: ssl.SSLContext | None) -> int:
     """Bind a server to an address and return the port. Raises `SettingsError` when that cannot be."""
     try:
-        if credentials is None:
-            return server.add_insecure_port(address)
-        return server.add_secure_port(address, credentials)
-    except RuntimeError as error:
+        return server.bind(*addresses.split(address), context)
+    except OSError as error:
         raise SettingsError(f"cannot listen on {address}: {error}") from None
 
 

@@ -13,14 +13,13 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from services.chassis import addresses
+from services.chassis.settings_error import SettingsError
+
+__all__ = ["PREFIX", "Address", "ServiceSettings", "SettingsError", "read"]
 
 PREFIX = "HIVECORE_"
 
 S = TypeVar("S", bound="ServiceSettings")
-
-
-class SettingsError(SystemExit):
-    """The process cannot start like this; left alone, it ends the process with its sentence."""
 
 
 def _checked_address(text: str) -> str:

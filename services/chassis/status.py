@@ -5,7 +5,7 @@ servicers raise; clients read it back into the same class. Never here: deciding 
 """
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -40,6 +40,16 @@ _KIND_BY_NUMBER: Final = {
     code.value[0]: kind for kind, code in CODE_BY_ERROR.items() if kind is not errors.OutcomeUnknown
 }
 _RETRY_AFTER_SECONDS_DEFAULT: Final = 0.1
+
+
+class Failure(Protocol):
+    """A failed call: grpc's own error, or our transport's."""
+
+    def code(self) -> grpc.StatusCode:
+        """Tell the status code."""
+
+    def trailing_metadata(self) -> Iterable[tuple[str, str | bytes]] | None:
+        """Give what came with the status."""
 
 
 def _number(code: grpc.StatusCode) -> int:
@@ -103,7 +113,7 @@ INTERNAL_STATUS: Final = status_pb2.Status(
 """What a bug looks like from outside: nothing inside."""
 
 
-def from_rpc_error(error: grpc.aio.AioRpcError) -> BankError:
+def from_rpc_error(error: Failure) -> BankError:
     """Read an error back into the class and reason that the peer raised.
 
     A failure that no servicer of ours described is `DeadlinePassed` (DEADLINE_EXCEEDED),
@@ -122,7 +132,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> BankError:
             return errors.Unavailable("PEER_FAILED", "a service needed for this failed")
 
 
-def is_described(error: grpc.aio.AioRpcError) -> bool:
+def is_described(error: Failure) -> bool:
     """Tell whether one of our servicers raised this, rather than gRPC itself or a bug."""
     return _described(error) is not None
 
@@ -149,7 +159,7 @@ def from_status(status: status_pb2.Status) -> BankError | None:
     return kind(info.reason, status.message, info.metadata)
 
 
-def _described(error: grpc.aio.AioRpcError) -> BankError | None:
+def _described(error: Failure) -> BankError | None:
     for key, value in error.trailing_metadata() or ():
         if key == DETAILS_KEY and isinstance(value, bytes):
             try:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from services.chassis.settings import SettingsError
+from services.chassis.settings_error import SettingsError
 
 Kind = Literal["off", "file", "otlp"]
 

@@ -42,16 +42,11 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.trail import AuditTrail
 from services.gateway.transfers import Posting
 
-YOUNG_OBJECTS_MAX: Final = 8_000
-"""Of every call that a server of grpc.aio takes, six objects stay in a cycle. Freed 50,000 at a time they held up
-everybody for some 50 ms every few thousand calls; so, for 3 ms, at no more cost."""
-
 SERVICE: Final = bank_pb2.DESCRIPTOR.services_by_name["Bank"].full_name
 
 
 async def main() -> None:
     """Serve until told to stop."""
-    process.look_for_cycles_every(YOUNG_OBJECTS_MAX)
     options = settings.read(GatewaySettings, os.environ)
     logs.configure(options.log_level, "gateway", options.instance)
     metrics.name_process("gateway")

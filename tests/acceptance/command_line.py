@@ -8,7 +8,11 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import uuid4
 
+from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
+
+from services.chassis import clients
 from services.cli.bank import Bank
 from services.cli.topology import BankOptions
 
@@ -64,10 +68,15 @@ class User:
         return run.stderr
 
     async def open_account(self, currency: str = "CZK") -> str:
-        """Open a customer with one account."""
-        customer = (await self.get("customer", "open"))["customer_number"]
-        number: str = (await self.get("account", "open", customer, "--currency", currency))["account_number"]
-        return number
+        """Open a customer with one account, through the door: only a test that is about it does so by commands."""
+        metadata = (("authorization", f"Bearer {self.bank.token()}"),)
+        async with clients.channel(self.bank.gateway) as channel:
+            door: Any = bank_pb2_grpc.BankStub(channel)
+            asked = bank_pb2.OpenCustomerRequest(request_id=str(uuid4()), customer=bank_pb2.Customer())
+            customer = await door.OpenCustomer(asked, metadata=metadata, timeout=20)
+            wanted = bank_pb2.Account(customer=customer.name, currency_code=currency)
+            opening = bank_pb2.OpenAccountRequest(request_id=str(uuid4()), account=wanted)
+            return str((await door.OpenAccount(opening, metadata=metadata, timeout=20)).account_number)
 
     async def transfer(self, debit: str, credit: str, amount: str, *more: str) -> Any:
         """Move money that must move."""

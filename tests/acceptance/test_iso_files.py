@@ -1,7 +1,7 @@
 """ISO 20022 payment files through `hivecore payment-file`, against a whole bank."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -9,8 +9,12 @@ from uuid import uuid4
 import pytest
 from command_line import User
 from hivecore.gateway.v1 import bank_pb2 as bank
-from payment_files import by_sepaxml, check_status_report, document, information, transfer
-from small_bank import World, leg, opened, post
+from payment_files import by_sepaxml, check_status_report, document, information, read, transfer
+from small_bank import World, leg, post
+
+from services.cli.iso20022 import filing
+from services.cli.output import open_progress
+from services.cli.session import Access, Session
 
 DEBTOR = "CZ6508000000192000145399"
 PAYEE = "CZ0708000000001019382023"
@@ -42,9 +46,8 @@ class Clerk(User):
 
 
 @pytest.fixture(scope="module")
-async def user(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clerk]:
-    async with opened(tmp_path_factory.mktemp("bank") / "bank") as world:
-        yield Clerk(world)
+def user(world: World) -> Clerk:
+    return Clerk(world)
 
 
 def statuses(report: Path) -> list[str]:
@@ -90,7 +93,7 @@ async def test_each_payment_has_its_own_fate(user: Clerk, tmp_path: Path) -> Non
             debtor="<Othr><Id>fate-debtor</Id></Othr>",
         ),
         information(
-            transfer("later", "1.00", own), name="P2", day="<Dt>2999-01-01</Dt>", debtor=f"<IBAN>{debtor}</IBAN>"
+            transfer("never", "1.00", own), name="P2", day="<Dt>2999-01-01</Dt>", debtor=f"<IBAN>{debtor}</IBAN>"
         ),
         information(transfer("lost", "1.00", own), name="P3", debtor="<IBAN>CZ11</IBAN>"),
         count="9",
@@ -107,12 +110,69 @@ async def test_each_payment_has_its_own_fate(user: Clerk, tmp_path: Path) -> Non
         "unknown-bank": ("RJCT", "RC04", "PARTNER_BANK_NOT_FOUND"),
         "euros": ("RJCT", "AC10", "DEBIT_CURRENCY_MISMATCH"),
         "crumbs": ("RJCT", "AM12", "AMOUNT_INVALID"),
-        "later": ("RJCT", "DT01", "EXECUTION_DATE_IN_FUTURE"),
+        "never": ("RJCT", "DT01", "EXECUTION_DATE_TOO_FAR"),
         "lost": ("RJCT", "AC02", "DEBTOR_ACCOUNT_NOT_FOUND"),
     }
     assert statuses(report)[:2] == ["PART", "PART"]
     check_status_report(report.read_bytes())
     assert await user.balances_minor(debtor, payee) == [984_50, 15_50]
+
+
+async def test_a_payment_for_a_day_to_come_is_paid_by_the_same_file_on_that_day(user: Clerk, tmp_path: Path) -> None:
+    debtor, payee = await user.open_accounts("later-debtor", "later-payee")
+    # Two days, so that a midnight in between does not matter.
+    today = datetime.now(UTC).date()
+    later = today + timedelta(2)
+    own, by = f"<Othr><Id>{payee}</Id></Othr>", f"<Othr><Id>{debtor}</Id></Othr>"
+
+    def write(amount: str) -> Path:
+        file = tmp_path / "in.xml"
+        part = information(
+            transfer("rent", amount, own),
+            transfer("typing-error", "1.00", "<IBAN>CZ00</IBAN>"),
+            name="P1",
+            day=f"<Dt>{later}</Dt>",
+            debtor=by,
+        )
+        now = information(transfer("now", "5.00", own), name="P2", day=f"<Dt>{today}</Dt>", debtor=by)
+        file.write_bytes(document(part, now, count="3", message_id="LATER"))
+        return file
+
+    report, again = tmp_path / "out.xml", tmp_path / "again.xml"
+    for status in (report, again):
+        run = await user.run("payment-file", write("300.00"), "--status", status, "--json")
+        assert (run.status, run.json["status"], run.json["counts"]) == (1, "PART", {"ACCP": 1, "ACSC": 1, "RJCT": 1})
+    assert report.read_bytes() == again.read_bytes()
+    check_status_report(report.read_bytes())
+    assert await user.balances_minor(debtor, payee) == [995_00, 5_00]
+    run = await user.run("payment-file", write("900.00"), "--json")
+    assert (run.status, run.json["reason"]) == (1, "MESSAGE_ID_REUSED")
+    async with Session(Access(user.bank.gateway, user.bank.token())) as session:
+        for day, counts in (
+            (later - timedelta(1), {"ACCP": 1, "ACSC": 1, "RJCT": 1}),
+            (later, {"ACSC": 2, "RJCT": 1}),
+            (later + timedelta(30), {"ACSC": 2, "RJCT": 1}),
+        ):
+            with open_progress(silent=True) as progress:
+                filed = await filing.carry_out(session, read(write("300.00").read_bytes()), day, progress)
+            assert filed.report.counts() == counts
+    assert await user.balances_minor(debtor, payee) == [695_00, 305_00]
+
+
+async def test_a_file_that_only_waits_for_its_day_is_told_apart_by_the_exit_status(user: Clerk, tmp_path: Path) -> None:
+    debtor, payee = await user.open_accounts("waits-debtor", "waits-payee")
+    later = datetime.now(UTC).date() + timedelta(2)
+    part = information(
+        transfer("rent", "3.00", f"<Othr><Id>{payee}</Id></Othr>"),
+        day=f"<Dt>{later}</Dt>",
+        debtor=f"<Othr><Id>{debtor}</Id></Othr>",
+    )
+    file, report = tmp_path / "in.xml", tmp_path / "out.xml"
+    file.write_bytes(document(part, message_id="WAITS"))
+    run = await user.run("payment-file", file, "--status", report)
+    assert (run.status, str(later) in run.stdout) == (3, True)
+    assert statuses(report) == ["ACCP", "ACCP", "ACCP"]
+    check_status_report(report.read_bytes())
 
 
 async def test_a_message_id_stands_for_one_content(user: Clerk, tmp_path: Path) -> None:

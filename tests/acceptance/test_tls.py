@@ -15,7 +15,7 @@ from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
 from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
 from services.chassis import clients
-from services.chassis.identity import LOOK_SECONDS, Identity
+from services.chassis.identity import LOOK_SECONDS
 from services.cli import authority, topology
 from services.cli.bank import Bank
 from services.cli.certificates import Certificates
@@ -24,10 +24,8 @@ from services.cli.topology import BankOptions
 
 @pytest.fixture(scope="module")
 async def bank(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bank]:
-    place = tmp_path_factory.mktemp("tls")
-    for directory in (place, *place.parents[:2]):
-        directory.chmod(0o755)
-    async with Bank.open(BankOptions(data=place / "bank", shards=2, port=0, tls=True)) as opened:
+    data = tmp_path_factory.mktemp("tls") / "bank"
+    async with Bank.open(BankOptions(data=data, shards=2, port=0, tls=True)) as opened:
         yield opened
 
 
@@ -87,7 +85,9 @@ async def test_services_take_calls_only_from_who_shows_a_certificate_of_the_bank
     false = grpc.ssl_channel_credentials(
         authority, stranger.key_file("gateway").read_bytes(), stranger.certificate_file("gateway").read_bytes()
     )
-    true = Identity(own.certificate_file("gateway"), own.key_file("gateway"), own.authority_file).channel_credentials()
+    true = grpc.ssl_channel_credentials(
+        authority, own.key_file("gateway").read_bytes(), own.certificate_file("gateway").read_bytes()
+    )
     ledger = bank.topology.ledgers[1][0]
     for address in (ledger, bank.topology.account):
         for credentials in (None, nobody, false):

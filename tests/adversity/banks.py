@@ -5,7 +5,7 @@ Never here: faults, and what callers do.
 
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
@@ -41,9 +41,9 @@ async def populated(*, shards: int, standbys: int = 0, gateways: int = 1) -> Asy
 class Noticed:
     """What callers noticed of one test's faults, a line for each."""
 
-    def __init__(self, test: str, lines: list[str]) -> None:
+    def __init__(self, test: str, write: Callable[[str], None]) -> None:
         self._test = test
-        self._lines = lines
+        self._write = write
 
     def since_mark(self, storm: Storm, *shard_ids: int) -> None:
         """Write down how long shards (all when none is named) were away and what callers were told meanwhile."""
@@ -53,4 +53,4 @@ class Noticed:
 
     def say(self, line: str) -> None:
         """Write down one line."""
-        self._lines.append(f"{self._test}: {line}")
+        self._write(f"{self._test}: {line}")

@@ -3,20 +3,18 @@
 from typing import Any
 
 import pytest
+import tables
 from banks import Noticed
 
-_lines: list[str] = []
+TABLE = "what callers noticed"
 
 
 @pytest.fixture
 def noticed(request: pytest.FixtureRequest) -> Noticed:
     """Take down what callers notice of a fault."""
-    return Noticed(request.node.name, _lines)
+    return Noticed(request.node.name, lambda line: tables.write(request.node, TABLE, line))
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """Show the table."""
-    if _lines:
-        terminalreporter.section("what callers noticed")
-        for line in _lines:
-            terminalreporter.line(line)
+    tables.show(terminalreporter, TABLE)

@@ -27,10 +27,14 @@ MAY_READ_THE_ENVIRONMENT = re.compile(
 
 
 @cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def modules(*rooms: str) -> dict[str, ast.Module]:
     """Parse every Python file that somebody wrote, by its path in the repository."""
     files = sorted(file for room in rooms for file in (ROOT / room).rglob("*.py"))
-    return {file.relative_to(ROOT).as_posix(): ast.parse(file.read_text(encoding="utf-8")) for file in files}
+    return {file.relative_to(ROOT).as_posix(): parsed(file) for file in files}
 
 
 def everything() -> dict[str, ast.Module]:

@@ -1,6 +1,7 @@
 """Silent, slow, flooding and oversized clients, with real sockets: others are answered all the while."""
 
 import asyncio
+import dataclasses
 import resource
 import ssl
 from collections.abc import AsyncIterator
@@ -14,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
 from services.chassis import bounds, clients
-from services.chassis.bounds import METADATA_BYTES_MAX, STREAMS_PER_CONNECTION_MAX, SWEEP_SECONDS, UnderWay
+from services.chassis.bounds import METADATA_BYTES_MAX, STREAMS_PER_CONNECTION_MAX
 from services.chassis.identity import Identity
 from services.chassis.server import Server
 from services.chassis.settings import ServiceSettings
@@ -25,6 +26,7 @@ SERVICE = "hivecore.ledger.v1.Ledger"
 METHOD = f"/{SERVICE}/GetShardStatus"
 REQUEST = ledger_pb2.GetShardStatusRequest(shard_id=1)
 SILENT_SECONDS = 0.2
+LOOK_SECONDS = 0.01
 
 
 class Room(ledger_pb2_grpc.LedgerServicer):
@@ -49,7 +51,8 @@ async def _serving(
     identity: Identity | None = None, is_full: bounds.IsFull = lambda: False, **limits: Any
 ) -> AsyncIterator[tuple[str, Room]]:
     room = Room()
-    server = Server(ServiceSettings(), identity, under_way=UnderWay(**limits), is_full={METHOD: is_full})
+    changed = dataclasses.replace(bounds.server_limits(), **limits)
+    server = Server(ServiceSettings(), identity, limits=changed, is_full={METHOD: is_full})
     ledger_pb2_grpc.add_LedgerServicer_to_server(room, server.server)
     serving = asyncio.create_task(server.serve([SERVICE]))
     async with asyncio.timeout(10):
@@ -88,12 +91,8 @@ async def _code(call: Any) -> grpc.StatusCode:
         return await call.code()
 
 
-async def test_who_connects_and_says_nothing_or_half_a_greeting_is_sent_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurried = tuple(
-        (name, 500 if name == "grpc.server_handshake_timeout_ms" else value) for name, value in bounds.SERVER_OPTIONS
-    )
-    monkeypatch.setattr(bounds, "SERVER_OPTIONS", hurried)
-    async with _serving() as (address, _):
+async def test_who_connects_and_says_nothing_or_half_a_greeting_is_sent_away() -> None:
+    async with _serving(handshake_seconds_max=0.5) as (address, _):
         host, _, port = address.rpartition(":")
         told = [b"", b"PRI * HTTP/2.0", b"GET / HTTP/1.1\r\n\r\n"]
         held = [await asyncio.open_connection(host, int(port)) for _ in range(100)]
@@ -134,11 +133,8 @@ def papers(request: pytest.FixtureRequest, tmp_path: Path) -> Papers:
     return Papers(identity, trust, grpc.ssl_channel_credentials(made.authority_file.read_bytes()))
 
 
-async def test_connections_beyond_the_bound_are_closed_and_those_there_are_answered(
-    monkeypatch: pytest.MonkeyPatch, papers: Papers
-) -> None:
-    monkeypatch.setattr(bounds, "CONNECTIONS_MAX", 10)
-    async with _serving(papers.identity) as (address, _):
+async def test_connections_beyond_the_bound_are_closed_and_those_there_are_answered(papers: Papers) -> None:
+    async with _serving(papers.identity, connections_max=10) as (address, _):
         host, _, port = address.rpartition(":")
 
         async def greeted() -> asyncio.StreamWriter | None:
@@ -177,15 +173,11 @@ def test_connections_leave_descriptors_for_everything_else(monkeypatch: pytest.M
         (-1, bounds.CONNECTIONS_MAX),
     ):
         monkeypatch.setattr(resource, "getrlimit", lambda _, soft=descriptors: (soft, soft))
-        assert bounds.connections_option()[1] == expected
+        assert bounds.connections_max() == expected
 
 
-async def test_an_idle_connection_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurried = tuple(
-        (name, 500 if name == "grpc.max_connection_idle_ms" else value) for name, value in bounds.SERVER_OPTIONS
-    )
-    monkeypatch.setattr(bounds, "SERVER_OPTIONS", hurried)
-    async with _serving() as (address, _), clients.channel(address) as channel:
+async def test_an_idle_connection_is_closed() -> None:
+    async with _serving(idle_seconds_max=0.5) as (address, _), clients.channel(address) as channel:
         stub = ledger_pb2_grpc.LedgerStub(channel)
         assert (await stub.GetShardStatus(REQUEST, timeout=5)).is_writer
         async with asyncio.timeout(20):
@@ -247,7 +239,7 @@ async def test_calls_beyond_the_places_are_refused_at_once_and_told_why() -> Non
         slow = [stub.GetShardStatus(ledger_pb2.GetShardStatusRequest(shard_id=2), timeout=30) for _ in range(20)]
         async with asyncio.timeout(20):
             while room.waiting < 20:
-                await asyncio.sleep(SWEEP_SECONDS / 100)
+                await asyncio.sleep(LOOK_SECONDS)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stub.GetShardStatus(REQUEST, timeout=5)
         assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -312,7 +304,7 @@ async def test_thousands_of_streams_on_one_connection_are_cut_off_and_others_are
         many = [stub.GetShardStatus(asked, timeout=50) for _ in range(STREAMS_PER_CONNECTION_MAX + 500)]
         async with asyncio.timeout(40):
             while room.waiting < STREAMS_PER_CONNECTION_MAX:
-                await asyncio.sleep(SWEEP_SECONDS / 100)
+                await asyncio.sleep(LOOK_SECONDS)
         assert await _is_answered(address)
         assert room.waiting == STREAMS_PER_CONNECTION_MAX
         room.open.set()

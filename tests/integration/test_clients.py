@@ -4,16 +4,17 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
-import grpc
 import pytest
 from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
-from services.chassis import clients
+from services.chassis import addresses, bounds, clients
 from services.chassis.clients import LedgerClient
 from services.chassis.interceptors import Observed
 from services.domain import errors
 from services.domain.errors import BankError
+from services.transport import server as transport
 
 READ = ledger_pb2.GetShardStatusRequest(shard_id=1)
 WRITE = ledger_pb2.PostTransfersRequest(shard_id=1)
@@ -25,7 +26,7 @@ class Ledger(ledger_pb2_grpc.LedgerServicer):
     def __init__(self) -> None:
         self.steps: list[Callable[[], object]] = []
         self.call_count = 0
-        self.server = grpc.aio.server()
+        self.server = transport.Server(bounds.server_limits(), bounds.REFUSALS)
         self.address = ""
         self.stopping: asyncio.Future[None] | None = None
 
@@ -66,9 +67,10 @@ UNKNOWN = _raises(errors.OutcomeUnknown("OUTCOME_UNKNOWN", "the database did not
 async def _ledger(*steps: Callable[[], object], address: str = "127.0.0.1:0") -> AsyncIterator[Ledger]:
     ledger = Ledger()
     ledger.steps = list(steps)
-    ledger_pb2_grpc.add_LedgerServicer_to_server(ledger, Observed(ledger.server))
-    ledger.address = f"127.0.0.1:{ledger.server.add_insecure_port(address)}"
-    await ledger.server.start()
+    observed: Any = Observed(ledger.server)
+    ledger_pb2_grpc.add_LedgerServicer_to_server(ledger, observed)
+    ledger.address = f"127.0.0.1:{ledger.server.bind(*addresses.split(address))}"
+    ledger.server.start()
     yield ledger
     await (ledger.stopping or ledger.server.stop(None))
 
@@ -228,5 +230,10 @@ async def test_a_client_follows_a_move_while_a_call_waits(nobody: str) -> None:
         assert client.addresses == {writer.address}
 
 
-async def test_our_own_connections_never_go_through_a_proxy() -> None:
-    assert ("grpc.enable_http_proxy", 0) in clients.CHANNEL_OPTIONS
+async def test_our_own_connections_never_go_through_a_proxy(nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, f"http://{nobody}")
+    async with _ledger() as writer, _client(writer.address) as client:
+        assert (await client.call("PostTransfers", WRITE, deadline_seconds=5)).outcomes == [1]
+        async with clients.channel(writer.address) as channel:
+            assert (await ledger_pb2_grpc.LedgerStub(channel).GetShardStatus(READ, timeout=5)).instance

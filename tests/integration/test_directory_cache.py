@@ -3,15 +3,16 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
-import grpc
 import pytest
 from hivecore.account.v1 import account_pb2, account_pb2_grpc
 
-from services.chassis import children, directory_cache
+from services.chassis import addresses, bounds, children, directory_cache
 from services.chassis.directory_cache import DirectoryCache
 from services.chassis.interceptors import Observed
 from services.domain import errors
+from services.transport import server as transport
 
 
 class Accounts(account_pb2_grpc.AccountsServicer):
@@ -47,10 +48,11 @@ class Accounts(account_pb2_grpc.AccountsServicer):
 
 @asynccontextmanager
 async def _serving(accounts: Accounts, address: str = "127.0.0.1:0") -> AsyncIterator[str]:
-    server = grpc.aio.server()
-    account_pb2_grpc.add_AccountsServicer_to_server(accounts, Observed(server))
-    port = server.add_insecure_port(address)
-    await server.start()
+    server = transport.Server(bounds.server_limits(), bounds.REFUSALS)
+    observed: Any = Observed(server)
+    account_pb2_grpc.add_AccountsServicer_to_server(accounts, observed)
+    port = server.bind(*addresses.split(address))
+    server.start()
     yield f"127.0.0.1:{port}"
     await server.stop(None)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import grpc
 import pytest
@@ -10,10 +11,11 @@ from grpc_status import rpc_status
 from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from prometheus_client import REGISTRY
 
-from services.chassis import clients, status
+from services.chassis import bounds, clients, status
 from services.chassis.interceptors import Observed
 from services.domain import errors, limits
 from services.domain.errors import BankError
+from services.transport import server as transport
 
 METHOD = {"grpc_type": "unary", "grpc_service": "hivecore.ledger.v1.Ledger", "grpc_method": "GetShardStatus"}
 
@@ -46,10 +48,11 @@ class Room(ledger_pb2_grpc.LedgerServicer):
 @pytest.fixture(scope="module")
 async def room() -> AsyncIterator[tuple[Room, grpc.aio.Channel]]:
     room = Room()
-    server = grpc.aio.server()
-    ledger_pb2_grpc.add_LedgerServicer_to_server(room, Observed(server))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
+    server = transport.Server(bounds.server_limits(), bounds.REFUSALS)
+    observed: Any = Observed(server)
+    ledger_pb2_grpc.add_LedgerServicer_to_server(room, observed)
+    port = server.bind("127.0.0.1", 0)
+    server.start()
     async with clients.channel(f"127.0.0.1:{port}") as channel:
         yield room, channel
     await server.stop(None)

@@ -55,29 +55,28 @@ class World:
     """Shards on which somebody may still spend the money."""
 
     def clone(self) -> "World":
-        twin = World(self.asked, {shard: books.clone() for shard, books in self.books.items()})
-        if self.coordination is not None:
-            before = self.coordination
+        """Return a twin that goes its own way; books are shared until one of them is written."""
+        twin = World(self.asked, dict(self.books))
+        if (before := self.coordination) is not None:
             twin.coordination = Coordination(before.peers, before.stage, dict(before.answers))
         twin.deciding, twin.requests, twin.answers = self.deciding, self.requests, self.answers
         twin.attempts, twin.duplicates, twin.rivals = self.attempts, self.duplicates, self.rivals
         return twin
 
+    def writing(self, shard: int) -> SpanBooks:
+        """Give a shard's books to be written: from now on they are this world's own."""
+        self.books[shard] = self.books[shard].clone()
+        return self.books[shard]
+
     def key(self) -> object:
         """Say all that matters about this state."""
         talk = self.coordination and (self.coordination.stage, tuple(sorted(self.coordination.answers.items())))
-        books = tuple(
-            (
-                ledger.state_of(ID),
-                (met := ledger.decisions.get(ID)) and (met.kind, met.outcome, met.refusal),
-                tuple((s.balance_minor, s.held_minor, s.promised_minor) for s in ledger.accounts.values()),
-                tuple((peer, tuple(told)) for peer, told in sorted(ledger.verdicts.items())),
-                ledger.landed_through(HOME),
-            )
-            for ledger in self.books.values()
-        )
-        under_way = (tuple(sorted(self.requests)), tuple(sorted(self.answers)), self.deciding)
-        return (talk, books, under_way, self.attempts, self.duplicates, self.rivals)
+        answers = tuple(sorted(self.answers))
+        return (talk, self.lasting(), answers, self.deciding, self.attempts, self.duplicates, self.rivals)
+
+    def lasting(self) -> object:
+        """Say all that matters once the home is dead and everybody else only asks what became of it."""
+        return tuple(books.about(ID, HOME) for books in self.books.values()), tuple(sorted(self.requests))
 
     def take(self, steps: list[Step]) -> None:
         """Let what the machine wants be under way."""
@@ -134,7 +133,7 @@ def _time_over(world: World) -> None:
 
 def _write(world: World) -> None:
     assert world.coordination is not None and world.deciding is not None
-    world.books[HOME].decide(world.asked, world.deciding.refusals, world.deciding.told)
+    world.writing(HOME).decide(world.asked, world.deciding.refusals, world.deciding.told)
     world.coordination.written()
     assert world.coordination.stage is Stage.DECIDED
     world.coordination = world.deciding = None
@@ -147,7 +146,7 @@ def _without(items: tuple, item: object) -> tuple:
 
 def _deliver(peer_id: int, *, is_repeated: bool) -> Callable[[World], None]:
     def deliver(world: World) -> None:
-        answer = world.books[peer_id].promise(ask_of(world.asked, peer_id))
+        answer = world.writing(peer_id).promise(ask_of(world.asked, peer_id))
         if is_repeated:
             world.duplicates -= 1
         else:
@@ -179,17 +178,18 @@ def _hear(answer: tuple[int, PromiseAnswer]) -> Callable[[World], None]:
 def _land(peer_id: int) -> Callable[[World], None]:
     def land(world: World) -> None:
         told = world.books[HOME].verdicts[peer_id]
-        landed = world.books[peer_id].landed_through(HOME)
+        peer = world.writing(peer_id)
+        landed = peer.landed_through(HOME)
         for verdict in told[: landed + 1]:  # Those that have landed are sent again, as a courier may.
-            world.books[peer_id].settle(HOME, verdict)
-        assert world.books[peer_id].landed_through(HOME) == landed + 1
+            peer.settle(HOME, verdict)
+        assert peer.landed_through(HOME) == landed + 1
 
     return land
 
 
 def _inquire(peer_id: int) -> Callable[[World], None]:
     def inquire(world: World) -> None:
-        world.books[HOME].tell(peer_id, ID, ACCOUNT[peer_id])
+        world.writing(HOME).tell(peer_id, ID, ACCOUNT[peer_id])
 
     return inquire
 
@@ -197,13 +197,14 @@ def _inquire(peer_id: int) -> Callable[[World], None]:
 def _spend(shard: int) -> Callable[[World], None]:
     def spend(world: World) -> None:
         world.rivals = _without(world.rivals, shard)
-        draft = world.books[shard].draft()
+        books = world.writing(shard)
+        draft = books.draft()
         payer, rival = draft.state(ACCOUNT[shard]), draft.state(RIVAL[shard])
         assert payer is not None and rival is not None
         amount = payer.balance_minor - payer.held_minor
         draft.sequence += 1
         draft.move(payer, rival, amount, draft.sequence)
-        world.books[shard].commit(draft)
+        books.commit(draft)
 
     return spend
 
@@ -275,6 +276,7 @@ def explore(world: World) -> Explored:
     """Try everything that may happen, from every state that is reached."""
     found = Explored()
     seen, waiting = {world.key()}, [world]
+    settled = set()  # Worlds that differ in nothing lasting settle in the same way.
     while waiting:
         here = waiting.pop()
         found.states += 1
@@ -282,7 +284,9 @@ def explore(world: World) -> Explored:
         meaning = here.books[HOME].decisions.get(ID)
         if meaning is not None:
             found.ends.add((meaning.outcome, meaning.refusal))
-        settle(here.clone())
+        if here.lasting() not in settled:
+            settled.add(here.lasting())
+            settle(here.clone())
         for move in here.moves():
             there = here.clone()
             move(there)

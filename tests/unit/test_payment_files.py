@@ -1,6 +1,6 @@
 """A pain.001 is read whole or refused in one sentence, and what is wrong with it is said where it is wrong."""
 
-from datetime import date, timedelta
+from datetime import timedelta
 from io import BytesIO
 
 import pytest
@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from payment_files import NAMESPACE, TODAY, by_sepaxml, document, information, read, transfer
 
-from services.cli.iso20022 import checking, hostile, orders, reasons
+from services.cli.iso20022 import checking, hostile, orders, reasons, report
 from services.cli.iso20022.orders import FileRefused
+from services.cli.iso20022.report import Status
 from services.domain.outcomes import Refusal
 
 PAYMENTS = [
@@ -125,8 +126,8 @@ def test_a_fault_of_the_group_refuses_all(content: bytes, reason: str) -> None:
         (information(transfer(), control="<NbOfTxs>1</NbOfTxs><CtrlSum>9.99</CtrlSum>"), "SUM_MISMATCH"),
         (information(transfer(), method="CHK"), "PAYMENT_METHOD_NOT_SUPPORTED"),
         (information(transfer(), day="<Dt>2026-02-30</Dt>"), "EXECUTION_DATE_INVALID"),
-        (information(transfer(), day="<Dt>2026-11-28</Dt>"), "EXECUTION_DATE_IN_FUTURE"),
-        (information(transfer(), day="<DtTm>2026-11-28T09:00:00Z</DtTm>"), "EXECUTION_DATE_IN_FUTURE"),
+        (information(transfer(), day="<Dt>2027-11-29</Dt>"), "EXECUTION_DATE_TOO_FAR"),
+        (information(transfer(), day="<DtTm>2027-11-29T09:00:00Z</DtTm>"), "EXECUTION_DATE_TOO_FAR"),
         (information(transfer(), debtor=""), "DEBTOR_ACCOUNT_MISSING"),
         (information(transfer(), control="<PmtInfId>P2</PmtInfId>"), "ELEMENT_NOT_SUPPORTED"),
         (information(transfer(), name="P0"), "PAYMENT_INFORMATION_ID_REPEATED"),
@@ -187,7 +188,32 @@ def test_control_sums_are_exact_where_decimals_would_be_rounded() -> None:
 def test_yesterdays_payments_are_carried_out_today() -> None:
     file = read(document(information(transfer())))
     assert checking.check(file, TODAY + timedelta(days=30)) == checking.Findings()
-    assert checking.check(file, date(2026, 11, 26)).of(0, 0) is not None
+
+
+def test_tomorrow_s_payments_wait_for_their_day_unless_that_is_far_off() -> None:
+    parts = [
+        information(transfer(), name=f"P{days}", day=f"<Dt>{TODAY + timedelta(days)}</Dt>") for days in (0, 1, 366, 367)
+    ]
+    findings = checking.check(read(document(*parts, count="4")), TODAY)
+    assert findings.days == {1: TODAY + timedelta(1), 2: TODAY + timedelta(366)}
+    assert {number: fault.reason for number, fault in findings.informations.items()} == {3: "EXECUTION_DATE_TOO_FAR"}
+
+
+SETTLED, ACCEPTED, IN_PROCESS, REJECTED = Status.SETTLED, Status.ACCEPTED, Status.IN_PROCESS, Status.REJECTED
+
+
+@pytest.mark.parametrize(
+    ("kinds", "joined"),
+    [
+        ({SETTLED, ACCEPTED}, ACCEPTED),
+        ({ACCEPTED, IN_PROCESS, SETTLED}, ACCEPTED),
+        ({IN_PROCESS, SETTLED}, IN_PROCESS),
+        ({ACCEPTED, REJECTED}, Status.PARTLY),
+        ({ACCEPTED, Status.PENDING}, Status.PARTLY),
+    ],
+)
+def test_several_payments_are_as_far_as_the_last_of_them(kinds: set[Status], joined: Status) -> None:
+    assert report.join(kinds) == joined
 
 
 def test_every_refusal_of_the_books_has_its_code() -> None:

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from services.cli.iso20022.filing import Filed
     from services.cli.iso20022.orders import PaymentFile
     from services.cli.session import Session
+
+WAITS_FOR_ITS_DAY: Final = 3
+"""Exit status: neither 0, so that nobody puts the file away, nor that of a failure."""
 
 
 def payment_file(
@@ -34,8 +37,9 @@ def payment_file(
 
     Run again, the same file does only what is missing and gives the same report. Accounts of this
     bank are named by number or external reference, others by their bank's BIC or code, which must
-    be a partner bank's. Exit status 0 when every payment is settled, else 1 after a report of those
-    that are not.
+    be a partner bank's. Payments for a day to come are looked over and left to be paid: file them
+    again on that day. Exit status 0 when every payment is settled, 3 when only payments for a day to
+    come are not, else 1, after a report of those that are not settled.
     """
     file = _read(path)
 
@@ -54,7 +58,7 @@ def payment_file(
             fail(f"{status}: {error.strerror}; the payments were carried out: the same command again reports on them")
     _show(filed, as_json=as_json)
     if not filed.report.is_settled:
-        raise typer.Exit(1)
+        raise typer.Exit(WAITS_FOR_ITS_DAY if filed.report.waits_for_its_day else 1)
 
 
 def _read(path: Path) -> "PaymentFile":

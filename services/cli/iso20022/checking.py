@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -29,6 +29,10 @@ _NUMBER: Final = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,17})?")
 _BANK_CODE: Final = re.compile(rf"[A-Z0-9]{{1,{limits.BANK_CODE_CHARACTERS_MAX}}}")
 
 
+DAYS_AHEAD_MAX: Final = 366
+"""How far ahead payments are accepted: a mistyped year should be refused, not kept."""
+
+
 @dataclass(slots=True)
 class Findings:
     """What is wrong: with the whole, with payment informations by place, with transfers by both places."""
@@ -37,6 +41,8 @@ class Findings:
     informations: dict[int, No] = field(default_factory=dict)
     transfers: dict[tuple[int, int], No] = field(default_factory=dict)
     """Transfers of a payment information that is refused itself are not here."""
+    days: dict[int, date] = field(default_factory=dict)
+    """When payment informations are to be paid whose day has not come."""
 
     def of(self, information: int, transfer: int) -> No | None:
         """Tell what is wrong with a transfer, itself or with what it stands in."""
@@ -55,6 +61,9 @@ def check(file: PaymentFile, today: date) -> Findings:
         if fault is not None:
             findings.informations[number] = fault
             continue
+        day = _execution_day(information)
+        if day is not None and day > today:
+            findings.days[number] = day
         identifications = Counter(transfer.identification for transfer in information.transfers)
         first: set[str] = set()
         for place, transfer in enumerate(information.transfers):
@@ -114,13 +123,19 @@ def _information_fault(information: PaymentInformation, today: date) -> No | Non
         return fault
     if not information.debtor_account:
         return No("DEBTOR_ACCOUNT_MISSING", "DbtrAcct/Id: IBAN or Othr/Id")
-    try:
-        day = date.fromisoformat(information.execution_date[:10])
-    except ValueError:
+    day = _execution_day(information)
+    if day is None:
         return No("EXECUTION_DATE_INVALID", f"ReqdExctnDt {information.execution_date[:30]!r} is not a date")
-    if day > today:
-        return No("EXECUTION_DATE_IN_FUTURE", f"ReqdExctnDt {day} is to come: send the same file again on that day")
+    if day > today + timedelta(DAYS_AHEAD_MAX):
+        return No("EXECUTION_DATE_TOO_FAR", f"ReqdExctnDt {day} is more than {DAYS_AHEAD_MAX} days ahead")
     return None
+
+
+def _execution_day(information: PaymentInformation) -> date | None:
+    try:
+        return date.fromisoformat(information.execution_date[:10])
+    except ValueError:
+        return None
 
 
 def _transfer_fault(transfer: CreditTransfer) -> No | None:

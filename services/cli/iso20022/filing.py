@@ -2,8 +2,9 @@
 
 A payment's id is derived from the initiating party, the file's message id, the payment information's and
 the payment's own identification; so the same file again finds the outcomes of the first time, and a run
-that broke off is finished. Payments of one debtor are posted in the file's order. Never here: reading
-XML (`orders.py`), what a file's own faults are (`checking.py`).
+that broke off is finished. Payments of one debtor are posted in the file's order; those of a day to come
+are looked over, and paid when the file comes again on that day or later: nothing wakes up by itself.
+Never here: reading XML (`orders.py`), what a file's own faults are (`checking.py`).
 """
 
 import json
@@ -160,7 +161,7 @@ def _transfers(
     """Write the payments that nothing speaks against; the others get their answer at once."""
     items: list[tuple[Place, bank_pb2.Transfer]] = []
     for number, information in enumerate(file.informations):
-        debtor = numbers.get(information.debtor_account)
+        debtor, day = numbers.get(information.debtor_account), findings.days.get(number)
         for place, transfer in enumerate(information.transfers):
             if findings.of(number, place) is not None:
                 continue
@@ -175,6 +176,9 @@ def _transfers(
                 answers[number][place] = No(
                     "CREDITOR_ACCOUNT_NOT_FOUND", f"CdtrAcct: the bank has no account {name!r}, and no other is named"
                 )
+                continue
+            if day is not None:
+                answers[number][place] = Undecided(report.TO_COME, f"to be paid on {day}: file it again on that day")
                 continue
             items.append((Place(number, place, debtor), _transfer(transfer, ids[number][place], debtor, creditor)))
     return items

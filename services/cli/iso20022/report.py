@@ -26,6 +26,9 @@ ADDITIONAL_CHARACTERS_MAX: Final = 105
 _COUNT: Final = re.compile(r"[0-9]{1,15}")
 _SUM: Final = re.compile(r"[0-9]{1,18}|(?=.{1,19}\Z)[0-9]{1,18}\.[0-9]{1,17}")
 
+TO_COME: Final = "EXECUTION_DATE_TO_COME"
+"""Why a payment that nothing speaks against is not paid yet."""
+
 Answer = Done[None] | No | Undecided
 
 
@@ -33,6 +36,8 @@ class Status(StrEnum):
     """ISO 20022's status codes that are given here, for groups and for single transfers."""
 
     SETTLED = "ACSC"
+    ACCEPTED = "ACCP"
+    """To be paid on a day to come: the same file again, on that day, pays it."""
     IN_PROCESS = "ACSP"
     """Debited; the payee's shard has not answered yet."""
     PENDING = "PDNG"
@@ -63,6 +68,12 @@ class Report:
         """Whether every payment is settled."""
         return self.status == Status.SETTLED
 
+    @property
+    def waits_for_its_day(self) -> bool:
+        """Whether every payment is settled but for those whose day is to come."""
+        kinds = set(self.counts())
+        return not self.group_fault and Status.ACCEPTED in kinds and kinds <= {Status.ACCEPTED, Status.SETTLED}
+
     def counts(self) -> dict[Status, int]:
         """Count the transfers by status."""
         return dict(sorted(Counter(map(status_of, self._all())).items()))
@@ -80,6 +91,8 @@ def status_of(answer: Answer) -> Status:
             return Status.REJECTED
         case Undecided(reason="IN_TRANSIT"):
             return Status.IN_PROCESS
+        case Undecided(reason=reason) if reason == TO_COME:
+            return Status.ACCEPTED
         case _:
             return Status.PENDING
 
@@ -89,7 +102,9 @@ def join(statuses: Iterable[Status]) -> Status:
     kinds = set(statuses)
     if len(kinds) <= 1:
         return kinds.pop() if kinds else Status.REJECTED
-    return Status.IN_PROCESS if kinds == {Status.SETTLED, Status.IN_PROCESS} else Status.PARTLY
+    if not kinds <= {Status.SETTLED, Status.IN_PROCESS, Status.ACCEPTED}:
+        return Status.PARTLY
+    return Status.ACCEPTED if Status.ACCEPTED in kinds else Status.IN_PROCESS
 
 
 def unsettled(report: Report) -> list[View]:

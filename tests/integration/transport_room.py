@@ -1,0 +1,88 @@
+"""A server of the transport's for tests: methods that do what requests ask of them."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+
+from services.chassis import bounds
+from services.transport.calls import Call, Method, Refusal
+from services.transport.server import Server
+
+PATH = "/test.Room/Call"
+STREAM = "/test.Room/Stream"
+MESSAGE_BYTES_MAX = bounds.server_limits().message_bytes_max
+
+
+class Room:
+    """Methods that do what tests ask of them."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[tuple[str, str | bytes], ...]] = []
+        self.cancelled = 0
+        self.waiting = 0
+        self.open = asyncio.Event()
+
+    async def answer(self, request: bytes | None, call: Call) -> bytes:
+        """Repeat the request; wait, abort or answer at length where it says so."""
+        self.seen.append(call.invocation_metadata())
+        if request is None:
+            return b"nothing"
+        if request == b"wait":
+            self.waiting += 1
+            try:
+                await self.open.wait()
+            except asyncio.CancelledError:
+                self.cancelled += 1
+                raise
+            finally:
+                self.waiting -= 1
+        if request == b"abort":
+            await call.abort(
+                grpc.StatusCode.OUT_OF_RANGE, "příliš % daleko\n", (("why-bin", b"\x00\xff"), ("why", "x"))
+            )
+        if request.startswith(b"long "):
+            return b"x" * int(request[5:])
+        if request == b"fail":
+            raise ValueError("secret")
+        return request
+
+    async def stream(self, call: Call) -> None:
+        """Repeat every message."""
+        while (message := await call.read()) is not None:
+            await call.write(message)
+
+
+@asynccontextmanager
+async def serving(**limits: Any) -> AsyncIterator[tuple[str, Room]]:
+    """Serve a room for the length of a test."""
+    room = Room()
+    server = Server(dataclasses.replace(bounds.server_limits(), **limits), bounds.REFUSALS)
+    server.methods[PATH] = Method(room.answer)
+    server.methods[STREAM] = Method(stream=room.stream)
+    server.methods["/test.Room/Full"] = Method(
+        room.answer, refuses=lambda: Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
+    )
+    port = server.bind("127.0.0.1", 0)
+    server.start()
+    try:
+        yield f"127.0.0.1:{port}", room
+    finally:
+        room.open.set()
+        await server.stop(5.0)
+
+
+async def until(condition: Any) -> None:
+    """Wait until something is so."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def answers(address: str) -> None:
+    """Make sure that others are answered."""
+    async with grpc.aio.insecure_channel(address) as channel:
+        assert await channel.unary_unary(PATH)(b"hello", timeout=20) == b"hello"
