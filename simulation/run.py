@@ -201,11 +201,14 @@ class Simulation:
             await asyncio.sleep(0.1)
 
     def _holds_are_due(self) -> bool:
-        return any(
-            hold["state"] == 1 and hold["expire_time"] + 5_000_000 < database.process.now_us()
-            for database in self.bank.databases.values()
-            for hold in database.tables["hold"].rows
-        )
+        """Tell whether holds wait to be freed that are over by every clock of their shard."""
+        for shard_id, database in self.bank.databases.items():
+            ledgers = [ledger.process for ledger in self.bank.ledgers if ledger.shard_id == shard_id]
+            now_us = min(each.now_us() for each in (database.process, *ledgers) if each is not None)
+            holds = database.tables["hold"].rows
+            if any(hold["state"] == 1 and hold["expire_time"] + 5_000_000 < now_us for hold in holds):
+                return True
+        return False
 
     async def _ask_again(self, process: Process) -> None:
         """Ask about everything once more: the same answers, for ever."""

@@ -12,6 +12,7 @@ from services.ledger import changes, promises, spanning
 from services.ledger.batching import Writer
 from services.ledger.coordination import Coordination
 from services.ledger.coordinator import Coordinator, Inquirer
+from services.ledger.memory import OpenPromises
 from services.ledger.promise_jobs import DecideJob
 from services.ledger.spanning import Span
 from services.ledger.store import Store
@@ -127,6 +128,21 @@ def never_ask() -> Patches:
         return None
 
     yield patch.object(Inquirer, "run", idle)
+
+
+@bug(
+    "span",
+    shards=2,
+    weights={"span": 2.0},
+    faults=("kill ledger", "clock jump"),
+    fault_seconds=0.1,
+    intentions=80,
+    call_seconds=(0.05, 0.5),
+    has_products=False,
+)
+def trust_the_clock() -> Patches:
+    """How long a promise has waited is told by the wall clock alone, which may be set back."""
+    yield patch.object(OpenPromises, "made_through", lambda *_: [])
 
 
 @bug("span")
