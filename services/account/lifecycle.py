@@ -30,7 +30,7 @@ from services.account.product_store import ProductStore
 from services.account.records import Name, Records
 from services.account.store import ControlStore
 from services.account.territory import Territory, each_shard
-from services.chassis import status
+from services.chassis import logs, status
 from services.domain import errors
 from services.domain.identifiers import slot_of_account, slot_of_customer
 from services.domain.products import NONE, Catalogue
@@ -41,6 +41,8 @@ P = TypeVar("P")
 A = TypeVar("A")
 K = TypeVar("K")
 V = TypeVar("V")
+
+_log = logs.get(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,6 +241,8 @@ class Lifecycle:
         results = sheet.results(records | finished)
         for result, count in Counter(r if isinstance(r, Refusal) else "OPEN" for r in results).items():
             metrics.OPENINGS.labels(trade.what, result).inc(count)
+        for (reason, channel), count in _refused(results, sheet.wants).items():
+            _log.info("openings_refused", what=trade.what, reason=reason, channel=channel, count=count)
         return results
 
     async def _claim_references(self, trade: _Trade[W, R], half_open: Sequence[R]) -> dict[int, R]:
@@ -287,6 +291,12 @@ class Lifecycle:
 
         with metrics.STEP_SECONDS.labels(what, step).time():
             return await each_shard(parts, part)
+
+
+def _refused(results: Iterable[object], wants: Iterable[Wanted]) -> Counter[tuple[str, str]]:
+    """Count refusals by reason and channel: no record of them is left, so the log says that they were asked for."""
+    pairs = zip(results, wants, strict=True)
+    return Counter((str(result), want.opener.channel) for result, want in pairs if isinstance(result, Refusal))
 
 
 def _fits(want: AccountWanted, catalogue: Catalogue) -> bool:

@@ -160,6 +160,10 @@ class Wanted(Protocol):
         """A name of the caller's own, unique in the bank; may be empty."""
 
     @property
+    def opener(self) -> Opener:
+        """Who asks."""
+
+    @property
     def fingerprint(self) -> int:
         """The body as a number, without the id."""
 

@@ -13,6 +13,7 @@ from typing import Final
 
 import jwt
 
+from services.cli import toml_comments
 from services.cli.output import Failure
 from services.gateway.revocations import Revocations
 
@@ -27,12 +28,14 @@ def ensure(file: Path) -> None:
 
 
 def revoke(file: Path, change: Callable[[Revocations], Revocations]) -> Revocations:
-    """Change what a file says, or begin one; give what it says now. Raises `Failure`; comments in it are lost."""
+    """Change what a file says, or begin one, with its comments; give what it says now. Raises `Failure`."""
     try:
         with _alone(file.parent):
-            before = Revocations.of_toml(file.read_bytes()) if file.exists() else Revocations()
-            after = change(before)
-            _write(file, after.to_toml())
+            written = file.read_bytes() if file.exists() else b""
+            after = change(Revocations.of_toml(written))
+            text = toml_comments.keep(written.decode(), after.to_toml())
+            assert Revocations.of_toml(text.encode()) == after, "a comment revokes nothing"
+            _write(file, text)
     except OSError as error:
         raise Failure(f"{file}: {error.strerror}") from error
     except ValueError as error:

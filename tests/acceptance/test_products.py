@@ -270,6 +270,22 @@ async def test_an_account_needs_a_product_that_there_is_in_its_currency(world: W
     assert (await world.told("MoveAccountProduct", move)).reason == "PRODUCT_NOT_FOUND"
 
 
+async def test_an_opening_that_was_refused_may_be_asked_for_again(world: World) -> None:
+    wanted = bank.Account(customer=world.customers[0].name, currency_code="EUR", product="products/LATER")
+    request = bank.OpenAccountRequest(request_id=str(uuid4()), account=wanted)
+    for _ in range(2):
+        assert (await world.told("OpenAccount", request)).reason == "PRODUCT_NOT_FOUND"
+    said = (world.bank.places.logs / "account.log").read_text()
+    assert '"reason": "PRODUCT_NOT_FOUND"' in said and "openings_refused" in said
+    later = product.Product(
+        code="LATER", version=1, display_name="Later", currency_code="EUR", kind=product.Product.CURRENT
+    )
+    await world.ask("LoadProducts", bank.LoadProductsRequest(products=[later]))
+    opened = await world.ask("OpenAccount", request)
+    assert opened.product == "products/LATER/versions/1"
+    assert await world.ask("OpenAccount", request) == opened
+
+
 async def test_racing_moves_and_payments_end_with_sound_books(world: World) -> None:
     payer = await opened(world, funds=100_000)
 

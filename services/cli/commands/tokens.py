@@ -103,7 +103,7 @@ def revoke(
     data: Data = None,
     as_json: AsJson = False,
 ) -> None:
-    """Revoke tokens: gateways refuse them within two seconds. The file is written anew, comments in it are lost.
+    """Revoke tokens: gateways refuse them within two seconds. The file is written anew, sorted, with its comments.
 
     A token that is minted in the very second of the revocation may be revoked with those before it.
     """

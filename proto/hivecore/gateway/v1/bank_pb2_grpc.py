@@ -207,8 +207,9 @@ class BankServicer:
     """
 
     def OpenCustomer(self, request, context):
-        """Opens a customer. Idempotent by `request_id`: asking again returns the same customer.
-        Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
+        """Opens a customer. Idempotent by `request_id`: asking again returns the same customer. Unlike that of
+        a transfer, a refusal is not for ever and leaves no record: when what it names is mended, the same
+        request may be sent again. Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
         another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -231,8 +232,8 @@ class BankServicer:
         raise NotImplementedError('Method not implemented!')
 
     def OpenAccount(self, request, context):
-        """Opens an account of a customer. Idempotent by `request_id`.
-        Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
+        """Opens an account of a customer. Idempotent by `request_id`, refusals as for OpenCustomer. Needs scope
+        `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
         FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency;
         NOT_FOUND with PRODUCT_NOT_FOUND, FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH.
         """

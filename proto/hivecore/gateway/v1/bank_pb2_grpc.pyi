@@ -42,8 +42,9 @@ class BankStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> BankAsyncStub: ...
     OpenCustomer: _grpc.UnaryUnaryMultiCallable[_bank_pb2.OpenCustomerRequest, _bank_pb2.Customer]
-    """Opens a customer. Idempotent by `request_id`: asking again returns the same customer.
-    Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
+    """Opens a customer. Idempotent by `request_id`: asking again returns the same customer. Unlike that of
+    a transfer, a refusal is not for ever and leaves no record: when what it names is mended, the same
+    request may be sent again. Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
     another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
     """
     OpenCustomers: _grpc.UnaryUnaryMultiCallable[_bank_pb2.OpenCustomersRequest, _bank_pb2.OpenCustomersResponse]
@@ -53,8 +54,8 @@ class BankStub:
     GetCustomer: _grpc.UnaryUnaryMultiCallable[_bank_pb2.GetCustomerRequest, _bank_pb2.Customer]
     """Returns one customer, by name or by external reference. Needs scope `accounts.read`."""
     OpenAccount: _grpc.UnaryUnaryMultiCallable[_bank_pb2.OpenAccountRequest, _bank_pb2.Account]
-    """Opens an account of a customer. Idempotent by `request_id`.
-    Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
+    """Opens an account of a customer. Idempotent by `request_id`, refusals as for OpenCustomer. Needs scope
+    `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
     FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency;
     NOT_FOUND with PRODUCT_NOT_FOUND, FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH.
     """
@@ -223,8 +224,9 @@ class BankAsyncStub(BankStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     OpenCustomer: _aio.UnaryUnaryMultiCallable[_bank_pb2.OpenCustomerRequest, _bank_pb2.Customer]  # type: ignore[assignment]
-    """Opens a customer. Idempotent by `request_id`: asking again returns the same customer.
-    Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
+    """Opens a customer. Idempotent by `request_id`: asking again returns the same customer. Unlike that of
+    a transfer, a refusal is not for ever and leaves no record: when what it names is mended, the same
+    request may be sent again. Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
     another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
     """
     OpenCustomers: _aio.UnaryUnaryMultiCallable[_bank_pb2.OpenCustomersRequest, _bank_pb2.OpenCustomersResponse]  # type: ignore[assignment]
@@ -234,8 +236,8 @@ class BankAsyncStub(BankStub):
     GetCustomer: _aio.UnaryUnaryMultiCallable[_bank_pb2.GetCustomerRequest, _bank_pb2.Customer]  # type: ignore[assignment]
     """Returns one customer, by name or by external reference. Needs scope `accounts.read`."""
     OpenAccount: _aio.UnaryUnaryMultiCallable[_bank_pb2.OpenAccountRequest, _bank_pb2.Account]  # type: ignore[assignment]
-    """Opens an account of a customer. Idempotent by `request_id`.
-    Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
+    """Opens an account of a customer. Idempotent by `request_id`, refusals as for OpenCustomer. Needs scope
+    `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
     FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency;
     NOT_FOUND with PRODUCT_NOT_FOUND, FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH.
     """
@@ -407,8 +409,9 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         request: _bank_pb2.OpenCustomerRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bank_pb2.Customer, _abc.Awaitable[_bank_pb2.Customer]]:
-        """Opens a customer. Idempotent by `request_id`: asking again returns the same customer.
-        Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
+        """Opens a customer. Idempotent by `request_id`: asking again returns the same customer. Unlike that of
+        a transfer, a refusal is not for ever and leaves no record: when what it names is mended, the same
+        request may be sent again. Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
         another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
         """
 
@@ -436,8 +439,8 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         request: _bank_pb2.OpenAccountRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bank_pb2.Account, _abc.Awaitable[_bank_pb2.Account]]:
-        """Opens an account of a customer. Idempotent by `request_id`.
-        Needs scope `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
+        """Opens an account of a customer. Idempotent by `request_id`, refusals as for OpenCustomer. Needs scope
+        `accounts.write`. NOT_FOUND with CUSTOMER_NOT_FOUND when there is no such customer,
         FAILED_PRECONDITION with CURRENCY_NOT_KEPT when the bank keeps no accounts in that currency;
         NOT_FOUND with PRODUCT_NOT_FOUND, FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH.
         """
