@@ -73,7 +73,7 @@ async def main() -> None:
     account_service = AccountService(options.account_address, identity)
     ownership = Ownership(account_service, options.owners_cached_max)
     products = Products(directory, account_service, options.products_cached_max)
-    look_ups = LookUps(options.look_ups_max, options.look_up_seconds_max)
+    look_ups = LookUps(options.look_ups_max, options.look_up_seconds_max, time.monotonic)
     posting = Posting(directory, ownership, products.charge, queues)
     books = Books(directory, look_ups, account_service, ownership, queues)
     customers = Customers(account_service, directory, page_tokens, books.restrictions)
@@ -94,6 +94,27 @@ async def main() -> None:
         Cataloguing(account_service, products, customers),
         AuditTrail(directory, page_tokens),
     )
+    server = Server(
+        options,
+        _public_identity(options),
+        names_requests=True,
+        gates=_gates(options, posting, look_ups, directory),
+    )
+    bank_pb2_grpc.add_BankServicer_to_server(service, server.server)
+    try:
+        await server.serve([SERVICE], prepare=products.start)
+    finally:
+        await posting.close()
+        await books.close()
+        await products.close()
+        await account_service.close()
+        await directory.close()
+
+
+def _gates(
+    options: GatewaySettings, posting: Posting, look_ups: LookUps, directory: DirectoryCache
+) -> dict[str, bounds.Gate]:
+    """Say when transfers and look-ups are turned away unread."""
     transferring = bounds.Gate(
         posting.is_full,
         posting.places,
@@ -108,21 +129,7 @@ async def main() -> None:
     )
     gates = dict.fromkeys(("PostTransfer", "PostTransfers", "CaptureHold", "ReverseTransfer"), transferring)
     gates |= dict.fromkeys(scopes.LOOK_UP_CALLS - scopes.UNBOUNDED_LOOK_UPS, looking_up)
-    server = Server(
-        options,
-        _public_identity(options),
-        names_requests=True,
-        gates={f"/{SERVICE}/{call}": gate for call, gate in gates.items()},
-    )
-    bank_pb2_grpc.add_BankServicer_to_server(service, server.server)
-    try:
-        await server.serve([SERVICE], prepare=products.start)
-    finally:
-        await posting.close()
-        await books.close()
-        await products.close()
-        await account_service.close()
-        await directory.close()
+    return {f"/{SERVICE}/{call}": gate for call, gate in gates.items()}
 
 
 def _public_identity(options: GatewaySettings) -> Identity | None:

@@ -6,7 +6,6 @@ silent one keep nobody else out. While those that will be read next take all the
 left, or too many are under way in all, a look-up is turned away before it is read. Never here: what is looked up, or which calls are look-ups (`scopes.py`).
 """
 
-import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeVar
 
@@ -47,14 +46,15 @@ class _Shard:
 
 
 class LookUps:
-    """The look-ups of one gateway process. Made inside the running event loop."""
+    """The look-ups of one gateway process."""
 
-    def __init__(self, number_max: int, seconds_max: float) -> None:
+    def __init__(self, number_max: int, seconds_max: float, now: Callable[[], float]) -> None:
+        """`now` gives seconds that only go forward."""
         self._number_max = number_max
         self._seconds_max = seconds_max
         self._of_shard_max = max(ALWAYS_TAKEN, number_max // SHARD_SHARE)
         self._shards: dict[int, _Shard] = {}
-        self._loop = asyncio.get_running_loop()
+        self._now = now
         self.places = Places()
         """Of all that are under way, whatever and whomever they ask; the server counts."""
 
@@ -78,12 +78,12 @@ class LookUps:
             seconds = min(max(shard.wait_seconds(), RETRY_AFTER_SECONDS_MIN), RETRY_AFTER_SECONDS_MAX)
             raise errors.Overloaded("QUEUE_FULL", "too many look-ups wait for this shard", seconds)
         shard.under_way += 1
-        beside, began = shard.under_way, self._loop.time()
+        beside, began = shard.under_way, self._now()
         try:
             return await question(shard_id)
         finally:
             shard.under_way -= 1
-            shard.pace_seconds += ((self._loop.time() - began) / beside - shard.pace_seconds) / PACE_LOOK_UPS
+            shard.pace_seconds += ((self._now() - began) / beside - shard.pace_seconds) / PACE_LOOK_UPS
 
     def _shard(self, shard_id: int) -> _Shard:
         shard = self._shards.get(shard_id)

@@ -23,6 +23,9 @@ DEADLINE_STEPS_PER_SECOND: Final = 20
 
 TURNS_LOOKED_BACK_ON: Final = 16
 
+FEW: Final = 4
+"""Calls that may always wait for their turn."""
+
 ACCEPT_PAUSE_SECONDS: Final = 0.1
 """After no connection could be taken in."""
 
@@ -199,33 +202,46 @@ class Server:
             due.discard(call)
 
     def wait(self, call: Call) -> None:
-        """Count a call in whose turn will come."""
-        call.is_waiting = True
+        """Count a call in whose turn will come: its request is whole.
+
+        Not before, so that who sends half a request keeps nobody out. Refusals see it all the same, since requests
+        that came together are taken one after the other.
+        """
+        call.has_whole_request = call.is_waiting = True
         self._waiting += 1
         if call.method.places is not None:
+            call.method.places.taken += 1
             call.method.places.waiting += 1
 
-    def turn_of(self, call: Call) -> float:
-        """Count a call out whose turn has come; tell the loop time, which a long turn of the loop leaves behind."""
+    def is_in_time(self, call: Call) -> bool:
+        """Count a call out whose turn has come; end it when its deadline came first."""
         now = monotonic()
         if self._turned_at is not None:
             self._turn_seconds += (now - self._turned_at - self._turn_seconds) / TURNS_LOOKED_BACK_ON
-        self._wait_no_more(call)
-        self._turned_at = now if self._waiting else None
-        return now
+        if call.is_waiting:
+            self._wait_no_more(call)
+        if self._waiting:
+            self._turned_at = now
+        if now > call.deadline:
+            call.expire()
+        return not call.ended
 
     def _wait_no_more(self, call: Call) -> None:
         call.is_waiting = False
         self._waiting -= 1
+        if not self._waiting:
+            self._turned_at = None  # What comes next has not waited since then.
         if call.method.places is not None:
             call.method.places.waiting -= 1
 
     def seconds_to_turn(self, behind: int = 0) -> float:
         """Estimate how long one more call would wait until anybody looks at it, or until so many are done with.
 
-        Many can come in the same turn of the loop, and each takes its time before it finds that a queue is full.
+        Many can come in the same turn of the loop, and each takes its time before it finds that a queue is full. A few
+        are no reason to refuse any: from them it is learned that turns are short again.
         """
-        return max(self._waiting, behind) * self._turn_seconds
+        ahead = max(self._waiting, behind)
+        return ahead * self._turn_seconds if ahead >= FEW else 0.0
 
     def let_go(self, size: int) -> None:
         """Count a part of a request out."""

@@ -68,7 +68,6 @@ class ServerConnection(Connection):
         self._server.leave(self)
         for call in list(self._calls.values()):
             self._gone(call)
-            call.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Take the preface, then frames."""
@@ -151,7 +150,6 @@ class ServerConnection(Connection):
         call = self._calls.get(number)
         if call is not None:
             self._gone(call)
-            call.cancel()
         self.reset(number, ErrorCode.PROTOCOL_ERROR)
 
     def take_data(self, number: int, payload: bytes, *, ends_stream: bool) -> None:
@@ -185,27 +183,20 @@ class ServerConnection(Connection):
             call.take(b"")
 
     def _run(self, call: Call) -> None:
-        call.has_whole_request = True
-        if call.method.places is not None:
-            # Not before: who sends half a request must not keep others out. Refusals see it all the same, since
-            # requests that came together are taken one after the other.
-            call.method.places.taken += 1
+        self._server.wait(call)
         try:
             request = call.request(self.message_bytes_max)
         except Unsound:
             self._refuse(call, _MESSAGE_UNREADABLE)
             return
-        self._server.wait(call)
         call.start(self._run_call(call, request))
 
     async def _run_call(self, call: Call, request: bytes | None) -> None:
         behaviour = call.method.behaviour
         assert behaviour is not None, "streams have ways of their own"
-        if self._server.turn_of(call) > call.deadline:
-            call.finish(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline came before anybody looked at it")
-            return
         try:
-            call.answer(await behaviour(request, call))
+            if self._server.is_in_time(call):
+                call.answer(await behaviour(request, call))
         except Aborted:
             pass
         except asyncio.CancelledError:
@@ -236,7 +227,6 @@ class ServerConnection(Connection):
         call = self._calls.get(number)
         if call is not None:
             self._gone(call)
-            call.cancel()
         elif number > self._last_taken:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a reset of a stream that was not begun")
 
@@ -248,7 +238,6 @@ class ServerConnection(Connection):
             if not more or call.window > frames.WINDOW_MAX:
                 self.count_reset()
                 self._gone(call)
-                call.cancel()
                 self.reset(number, ErrorCode.FLOW_CONTROL_ERROR)
         elif number > self._last_taken:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "room for a stream that was not begun")
@@ -316,7 +305,8 @@ class ServerConnection(Connection):
             self._forget(call)
 
     def _gone(self, call: Call) -> None:
-        """Forget a call that nobody waits for any more."""
+        """Cancel and forget a call that nobody waits for any more."""
+        call.cancel()
         call.ended = True
         self.forget_data(call)
         self._forget(call)

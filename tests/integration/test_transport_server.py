@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
-from transport_room import COUNTED, IN_TURN, MESSAGE_BYTES_MAX, PATH, STREAM, Room, serving, until
+from transport_room import COUNTED, IN_TURN, MESSAGE_BYTES_MAX, PATH, STREAM, TURN_SECONDS_MAX, Room, serving, until
 
 from services.chassis import bounds
 from services.transport.calls import Method
@@ -131,7 +131,7 @@ async def test_of_many_that_come_together_those_are_refused_whose_turn_would_com
     async with serving() as (address, room), grpc.aio.insecure_channel(address) as channel:
         call = channel.unary_unary(IN_TURN)
         for _ in range(3):  # What a call takes is learned from those before.
-            await asyncio.gather(*(call(b"work", timeout=20) for _ in range(8)))
+            await asyncio.gather(*(call(b"work", timeout=20) for _ in range(8)), return_exceptions=True)
         room.worked = 0
         many = [call(b"work", timeout=20) for _ in range(300)]
         codes = [await each.code() for each in many]
@@ -140,6 +140,16 @@ async def test_of_many_that_come_together_those_are_refused_whose_turn_would_com
         assert room.worked == 300 - refused
         assert room.worked < 150, "about ten at a time"
         assert await call(b"hello", timeout=20) == b"hello"
+
+
+async def test_a_stall_is_forgotten_by_what_comes_after_it() -> None:
+    async with serving() as (address, room), grpc.aio.insecure_channel(address) as channel:
+        call = channel.unary_unary(IN_TURN)
+        assert room.server is not None
+        room.server._turn_seconds = 60.0
+        async with asyncio.timeout(20):
+            while room.server._turn_seconds > TURN_SECONDS_MAX:
+                await asyncio.gather(*(call(b"hello", timeout=20) for _ in range(3)))
 
 
 async def test_who_was_waited_for_too_long_is_told_so_and_costs_nothing_more() -> None:

@@ -11,8 +11,9 @@ from services.gateway.look_ups import ALWAYS_TAKEN, PACE_LOOK_UPS, LookUps
 class Ledgers:
     """Answer when they are told to."""
 
-    def __init__(self, look_ups: LookUps) -> None:
-        self.look_ups = look_ups
+    def __init__(self, number_max: int, seconds_max: float) -> None:
+        self.now = 0.0
+        self.look_ups = LookUps(number_max, seconds_max, lambda: self.now)
         self.answer = asyncio.Event()
         self.asked = 0
 
@@ -34,7 +35,7 @@ class Ledgers:
 
     async def answered_after(self, seconds: float) -> None:
         """Let all have their answers after so long."""
-        await asyncio.sleep(seconds)
+        self.now += seconds
         self.answer.set()
         for _ in range(10):
             await asyncio.sleep(0)
@@ -52,7 +53,7 @@ def refused(callers: list[asyncio.Task[int]]) -> list[BaseException]:
 
 
 async def test_one_shard_takes_a_quarter_of_all_places_and_leaves_the_rest_to_others() -> None:
-    ledgers = Ledgers(LookUps(400, 60.0))
+    ledgers = Ledgers(400, 60.0)
     callers = await ledgers.asked_by(101)
     (refusal,) = refused(callers)
     assert isinstance(refusal, errors.Overloaded) and refusal.reason == "QUEUE_FULL"
@@ -69,7 +70,7 @@ async def test_one_shard_takes_a_quarter_of_all_places_and_leaves_the_rest_to_ot
 
 
 async def test_while_many_are_under_way_in_all_no_more_are_read_whatever_they_ask() -> None:
-    ledgers = Ledgers(LookUps(200, 60.0))
+    ledgers = Ledgers(200, 60.0)
     places = ledgers.look_ups.places
     places.taken = 199
     assert not ledgers.is_full(1)
@@ -81,7 +82,7 @@ async def test_while_many_are_under_way_in_all_no_more_are_read_whatever_they_as
 
 
 async def test_a_shard_that_takes_too_long_refuses_beyond_a_few_until_it_is_quick_again() -> None:
-    ledgers = Ledgers(LookUps(4_000, 0.05))
+    ledgers = Ledgers(4_000, 0.05)
     for _ in range(2 * PACE_LOOK_UPS // ALWAYS_TAKEN + 2):
         callers = await ledgers.asked_by(ALWAYS_TAKEN)
         assert not refused(callers), "so few are always taken"
@@ -100,7 +101,7 @@ async def test_a_shard_that_takes_too_long_refuses_beyond_a_few_until_it_is_quic
 
 
 async def test_who_gives_up_gives_the_place_back() -> None:
-    ledgers = Ledgers(LookUps(400, 60.0))
+    ledgers = Ledgers(400, 60.0)
     callers = await ledgers.asked_by(100)
     for caller in callers:
         caller.cancel()

@@ -79,7 +79,7 @@ async def _reverse(shards: Shards) -> bank_pb2.Transfer:
     name = f"accounts/{PAYER:016d}/transfers/{ORIGINAL}"
     request = bank_pb2.ReverseTransferRequest(name=name, transfer_id=str(UUID(int=8)))
     deadline = asyncio.get_running_loop().time() + 5
-    books = Books(shards, LookUps(99, 9.0), None, None, Bounds(9, 9, 9, 1, 60.0))  # type: ignore[arg-type]
+    books = Books(shards, LookUps(99, 9.0, lambda: 0.0), None, None, Bounds(9, 9, 9, 1, 60.0))  # type: ignore[arg-type]
     return await Reversals(shards, books, posting).reverse(TELLER, request, deadline)  # type: ignore[arg-type]
 
 
