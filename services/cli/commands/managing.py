@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 NO_CAP = "none"
 
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the change.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the change.")]
 RequestId = Annotated[
     str | None,
-    typer.Option("--id", help="UUID of this request; the same id changes nothing twice. New when not given."),
+    typer.Option(
+        "--id", metavar="UUID", help="UUID of this request; the same id changes nothing twice. New when not given."
+    ),
 ]
 
 
@@ -72,14 +74,18 @@ def limits(
     number: AccountNumber,
     reason: Reason,
     overdraft: Annotated[
-        str | None, typer.Option("--overdraft", help="How far balance less held money may go below zero.")
+        str | None,
+        typer.Option("--overdraft", metavar="AMOUNT", help="How far balance less held money may go below zero."),
     ] = None,
-    balance_max: Annotated[str | None, typer.Option("--balance-max", help="The most that it may hold.")] = None,
+    balance_max: Annotated[
+        str | None, typer.Option("--balance-max", metavar="AMOUNT", help="The most that it may hold.")
+    ] = None,
     transfer_max: Annotated[
-        str | None, typer.Option("--transfer-max", help="The most that it may pay at a time.")
+        str | None, typer.Option("--transfer-max", metavar="AMOUNT", help="The most that it may pay at a time.")
     ] = None,
     day_max: Annotated[
-        str | None, typer.Option("--day-max", help="The most that it may pay and set aside in a business day.")
+        str | None,
+        typer.Option("--day-max", metavar="AMOUNT", help="The most that it may pay and set aside in a business day."),
     ] = None,
     day_count: Annotated[
         int | None, typer.Option("--day-count", min=0, help="How often it may pay or set aside in a business day.")
@@ -89,6 +95,7 @@ def limits(
         str | None,
         typer.Option(
             "--customer-day-max",
+            metavar="AMOUNT",
             help=f"What the customer may pay in a business day over all accounts of this currency; {NO_CAP} lifts it.",
         ),
     ] = None,

@@ -36,7 +36,9 @@ def plan(
     prices: Annotated[
         Path | None, typer.Option("--prices", help="Price file (TOML); round figures if not given.")
     ] = None,
-    example: Annotated[str, typer.Option("--example", help="`webank`: that bank's published day.")] = "",
+    example: Annotated[
+        str, typer.Option("--example", metavar="NAME", help="`webank`: that bank's published day.")
+    ] = "",
     customers: Annotated[int | None, typer.Option("--customers", help="How many.")] = None,
     transfers_per_day: Annotated[
         float | None, typer.Option("--transfers-per-day", help="On the day to plan for.")
@@ -48,9 +50,12 @@ def plan(
     batch_share: Annotated[
         float | None, typer.Option("--batch-share", help="Of transfers, sent about 1,000 per call: 0 to 1.")
     ] = None,
-    accounts_per_customer: Annotated[float | None, typer.Option("--accounts-per-customer")] = None,
+    accounts_per_customer: Annotated[
+        float | None, typer.Option("--accounts-per-customer", help="How many accounts a customer has.")
+    ] = None,
     assume: Annotated[
-        list[str] | None, typer.Option("--assume", help="NAME=VALUE, replaces an assumption; may be repeated.")
+        list[str] | None,
+        typer.Option("--assume", metavar="NAME=VALUE", help="Replaces an assumption; may be repeated."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
