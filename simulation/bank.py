@@ -9,6 +9,7 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from inspect import signature
 from random import Random
 from types import SimpleNamespace
@@ -16,17 +17,18 @@ from typing import Any
 from unittest.mock import patch
 
 import structlog
-from hivecore.account.v1 import account_pb2, account_pb2_grpc
+from hivecore.account.v1 import account_pb2
 from hivecore.gateway.v1 import bank_pb2_grpc
 from hivecore.ledger.v1 import ledger_pb2_grpc
 
-from services.chassis import clients, interceptors, postgres
+from services.chassis import clients, interceptors, migrations, postgres
 from services.chassis.directory_cache import DirectoryCache
 from services.chassis.watched import Unwatched
 from services.domain import errors
 from services.gateway import coalescing, scopes
 from services.gateway.allowances import Allowances
 from services.gateway.authentication import Caller
+from services.gateway.cataloguing import Cataloguing
 from services.gateway.coalescing import Bounds
 from services.gateway.customers import Customers
 from services.gateway.holding import Holds
@@ -35,70 +37,27 @@ from services.gateway.metering import Metering
 from services.gateway.ownership import Ownership
 from services.gateway.pages import PageTokens
 from services.gateway.peers import AccountService
+from services.gateway.products import Products
 from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
 from services.gateway.service import BankService
 from services.gateway.transfers import Posting
-from services.ledger import batching, crossings, memory, shard, small_batches, store
+from services.ledger import batching, crossings, memory, sealing, shard, small_batches, store
 from services.ledger.service import LedgerService
 from services.ledger.shard import Shard
+from simulation.account_service import ACCOUNT_SERVICE, AccountHost
 from simulation.connections import Connection, Pool
-from simulation.database import Database
+from simulation.database import CONTROL, Database
+from simulation.hosts import Host
 from simulation.loop import EPOCH_US, PROCESS, Process, SimulationLoop
 from simulation.network import Network, SimulatedServer
 from simulation.plan import Plan
 from simulation.story import Story
 
-ACCOUNT_SERVICE = "account:1"
 BOUNDS = Bounds(
     queued_items_max=8_000, call_items_max=2_000, full_call_items=250, calls_in_flight_max=4, wait_seconds_max=0.5
 )
 SLOTS_PER_SHARD = 50
-
-
-class Host:
-    """A machine's place for one process, which may die and be started again."""
-
-    def __init__(self, bank: "Bank", name: str) -> None:
-        self.bank = bank
-        self.name = name
-        self.process: Process | None = None
-        self.starts = 0
-        self.tasks: list[asyncio.Task[Any]] = []
-        self.skew_us = 0
-
-    @property
-    def is_up(self) -> bool:
-        return self.process is not None and self.process.is_alive
-
-    def start(self) -> None:
-        """Start the process."""
-        assert not self.is_up
-        self.starts += 1
-        self.process = self.bank.loop.process(f"{self.name}.{self.starts}", self.name)
-        self.process.skew_us = self.skew_us
-        self.tasks = [self.process.start(self.main(self.process))]
-        self.tasks[0].add_done_callback(self._ended)
-
-    def _ended(self, task: "asyncio.Task[Any]") -> None:
-        """Let nobody's bug pass for a host that is away."""
-        if not task.cancelled() and task.exception() is not None and not self.bank.network.is_over:
-            self.bank.loop.fail(task.exception())
-
-    async def main(self, process: Process) -> None:
-        """Run."""
-        raise NotImplementedError
-
-    def kill(self) -> None:
-        """SIGKILL."""
-        assert self.process is not None
-        self.process.kill()
-
-    def jump(self, seconds: float) -> None:
-        """Set the clock."""
-        self.skew_us += round(seconds * 1_000_000)
-        if self.process is not None:
-            self.process.skew_us = self.skew_us
 
 
 class LedgerHost(Host):
@@ -120,7 +79,7 @@ class LedgerHost(Host):
             process.name,
             bank.plan.lease_seconds,
             directory.ledger,
-            seal_seconds=0,
+            seal_seconds=bank.plan.seal_seconds,
         )
         service = LedgerService({self.shard_id: self.shard}, lambda: directory.current, directory.refresh)
         ledger_pb2_grpc.add_LedgerServicer_to_server(service, SimulatedServer(bank.network, process, self.address).door)
@@ -169,13 +128,16 @@ class GatewayHost(Host):
             "bounds": BOUNDS,
             "charge": _free,
         }
+        if self.bank.plan.has_products:
+            products = Products(directory, rooms["account_service"], accounts_max=self.bank.plan.accounts_max)
+            rooms |= {"products_": products, "charge": products.charge}
         for name, kind in _ROOMS:
             rooms[name] = _made(kind, rooms)
             rooms["restrictions"] = getattr(rooms.get("books"), "restrictions", None)
         service = _made(BankService, rooms)
         server = SimulatedServer(self.bank.network, process, self.address, names_requests=True)
         bank_pb2_grpc.add_BankServicer_to_server(service, server.door)
-        await directory.start()
+        await (products.start() if self.bank.plan.has_products else directory.start())
 
 
 _ROOMS: tuple[tuple[str, Any], ...] = (
@@ -187,6 +149,7 @@ _ROOMS: tuple[tuple[str, Any], ...] = (
     ("holds", Holds),
     ("reversals", Reversals),
     ("management", Management),
+    ("cataloguing", Cataloguing),
 )
 """Rooms of the gateway that callers here enter; the others may be missing."""
 
@@ -194,29 +157,6 @@ _ROOMS: tuple[tuple[str, Any], ...] = (
 def _made(kind: Any, rooms: dict[str, Any]) -> Any:
     """Make a room out of those that there are, by the names that it asks for them."""
     return kind(**{name: rooms.get(name) for name in signature(kind).parameters})
-
-
-class AccountHost(Host):
-    """As much of the account service as the others need to route: the directory."""
-
-    def __init__(self, bank: "Bank") -> None:
-        super().__init__(bank, "account")
-
-    async def main(self, process: Process) -> None:
-        server = SimulatedServer(self.bank.network, process, ACCOUNT_SERVICE)
-        account_pb2_grpc.add_AccountsServicer_to_server(_Directory(self.bank), server.door)
-
-
-class _Directory(account_pb2_grpc.AccountsServicer):
-    """Answers with the bank's directory."""
-
-    def __init__(self, bank: "Bank") -> None:
-        self._bank = bank
-
-    async def GetDirectory(self, request: account_pb2.GetDirectoryRequest, context: Any) -> account_pb2.Directory:
-        if request.known_version == self._bank.directory.version:
-            return account_pb2.Directory(version=request.known_version, unchanged=True)
-        return self._bank.directory
 
 
 class Bank:
@@ -231,6 +171,7 @@ class Bank:
         self.network = Network(self.loop, Random(f"network {plan.seed}"), self.story)
         self.shard_ids = tuple(range(1, plan.shards + 1))
         self.databases = {shard_id: Database(self.network, shard_id) for shard_id in self.shard_ids}
+        self.control = Database(self.network, CONTROL)
         letters = "abc"[: 1 + plan.standbys]
         self.ledgers = [LedgerHost(self, shard_id, letter) for shard_id in self.shard_ids for letter in letters]
         self.gateways = [GatewayHost(self, number) for number in range(1, plan.gateways + 1)]
@@ -263,7 +204,7 @@ class Bank:
     @contextmanager
     def installed(self) -> Iterator[None]:
         """Put this bank's time, chance, network and databases where production has the real ones."""
-        loop, databases = self.loop, self.databases
+        loop, databases = self.loop, self.databases | {CONTROL: self.control}
         chance = Random(f"services {self.plan.seed}")
 
         async def connect(dsn: str, **_: Any) -> Connection:
@@ -274,15 +215,21 @@ class Bank:
             await pool.warm()
             return pool
 
+        async def prepare(dsn: str, *_: Any, **__: Any) -> None:
+            (await Connection.open(databases[int(dsn.split()[1])])).terminate()
+
         seams = [
             (clients, "Channel", self.network.channel),
             (clients, "_chance", chance),
             (crossings, "random", chance),
             (postgres, "connect", connect),
             (postgres, "create_pool", create_pool),
+            (migrations, "prepare", prepare),
             (shard, "Watch", _NoWatch),
             (shard, "now_us", lambda: PROCESS.get().now_us()),
             (shard, "time", SimpleNamespace(monotonic=loop.time)),
+            (shard, "Sealer", partial(sealing.Sealer, block_sequences_max=self.plan.seal_block_max)),
+            (sealing, "time", SimpleNamespace(perf_counter=loop.time, monotonic=loop.time)),
             (memory, "IDS_MAX", self.plan.ids_max),
             (memory, "ACCOUNTS_MAX", self.plan.accounts_max),
             (small_batches, "LEGS_MAX", self.plan.small_batch_max or -1),
@@ -312,7 +259,7 @@ class Bank:
 
 
 async def _free(*_: Any) -> dict[int, errors.BankError]:
-    """Charge nothing: products are the account service's, of which only the directory is simulated."""
+    """Charge nothing, as every gateway does of a bank without fees, and without asking for any."""
     return {}
 
 

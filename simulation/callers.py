@@ -9,21 +9,22 @@ from random import Random
 
 from google.rpc import status_pb2
 from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
-from hivecore.ledger.v1 import ledger_pb2
 
 from services.chassis import clients, status
-from services.chassis.directory_cache import DirectoryCache
 from services.domain import errors
-from services.domain.outcomes import Outcome, Refusal
-from services.gateway.peers import Shards
+from services.domain.outcomes import Outcome
 from services.transport.channel import CallError
-from simulation.bank import ACCOUNT_SERVICE, Bank, Host
+from simulation.bank import Bank
+from simulation.hosts import Host
 from simulation.journal import claim
 from simulation.loop import Process
 from simulation.oracle import REUSED, Answer, Intention, Oracle
 from simulation.wishes import Wishes
 
 PAUSE_SECONDS_MAX = 1.0
+
+OPERATOR_SECONDS = 1.0
+"""By how much whoever moves accounts is more patient than a payer: it takes six commits and calls, one account after the other."""
 
 
 class CallerHost(Host):
@@ -65,7 +66,6 @@ class Desk:
         self._chance = chance
         channels = [clients.Channel(gateway.address, clients.PATIENCE) for gateway in bank.gateways]
         self._stubs = [bank_pb2_grpc.BankStub(channel) for channel in channels]
-        self._directory = DirectoryCache(ACCOUNT_SERVICE)
 
     async def settle_all(self, intentions: list[Intention], attempts_max: int = 1_000_000) -> None:
         """Ask for things until each has an outcome for ever, or patience ends."""
@@ -120,18 +120,17 @@ class Desk:
 
     async def _send_one(self, intention: Intention) -> Answer | errors.BankError:
         seconds = self._chance.uniform(*self._bank.plan.call_seconds)
+        if intention.kind == "move":
+            seconds += OPERATOR_SECONDS
         try:
-            if intention.kind == "state":
-                return await self._change_state(intention, seconds)
             stub = self._chance.choice(self._stubs)
             answer = await getattr(stub, intention.method)(intention.request, timeout=seconds)
         except CallError as failure:
             error = status.from_rpc_error(failure)
             error.was_described = status.is_described(failure)  # type: ignore[attr-defined]
             return _for_ever(error)
-        except errors.BankError as error:
-            return _for_ever(error)
         if isinstance(answer, bank_pb2.Transfer):
+            self._oracle.told_fee(intention, answer.fee_minor)
             return Answer(Outcome(answer.state))
         return Answer(Outcome.POSTED)
 
@@ -146,19 +145,6 @@ class Desk:
             return [error] * len(intentions)
         claim(len(answer.results) == len(intentions), "a call has other results than transfers", len(answer.results))
         return [_result(result) for result in answer.results]
-
-    async def _change_state(self, intention: Intention, seconds: float) -> Answer | errors.BankError:
-        """Change an account's state at its ledger: the door would ask the account service for its record."""
-        await self._directory.refresh(1)
-        request = ledger_pb2.ChangeAccountRequest()
-        request.CopyFrom(intention.request)
-        deadline = self._bank.loop.time() + seconds
-        answer = await Shards(self._directory).call(request.account_number, "ChangeAccount", request, deadline)
-        if answer.is_reused:
-            return REUSED
-        if answer.refusal:
-            return Answer(Outcome.REFUSED, Refusal(answer.refusal).name)
-        return Answer(Outcome.POSTED)
 
 
 def _for_ever(error: errors.BankError) -> Answer | errors.BankError:

@@ -16,14 +16,17 @@ from simulation.tables import Row
 
 
 class Checker:
-    """Watches all databases. `asked` is told of each transfer that a caller must have asked for."""
+    """Watches all databases. `asked` and `changed` are told of what a caller must have asked for."""
 
     def __init__(
-        self, databases: dict[int, Database], asked: Callable[[int, Row, list[Row], Row | None], None]
+        self,
+        databases: dict[int, Database],
+        asked: Callable[[int, Row, list[Row], Row | None], None],
+        changed: Callable[[Row], None],
     ) -> None:
         self._databases = databases
         self.books = {shard: Books() for shard in databases}
-        self.replay = Replay(databases, self.books, asked)
+        self.replay = Replay(databases, self.books, asked, changed)
         self.commits = 0
         for database in databases.values():
             database.on_commit.append(self.check)

@@ -5,6 +5,7 @@ Never here: what the server does (`database.py`).
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -26,6 +27,7 @@ class Connection:
         self._owner = owner
         self._session: Session | None = None
         self._is_closed = False
+        self.is_in_transaction = False
         self._waiting: asyncio.Future[Any] | None = None
         self._given_up: asyncio.Future[Any] | None = None
 
@@ -78,6 +80,7 @@ class Connection:
             raise asyncpg.InterfaceError("cannot perform operation: another operation is in progress")
         if self._given_up is not None:
             await self._wait_for_cancellation(self._given_up)
+        self.is_in_transaction = name not in {"COMMIT", "ROLLBACK"} and (self.is_in_transaction or name == "BEGIN")
         waiting = self._waiting = network.loop.create_future()
 
         def reply(answer: Any) -> None:
@@ -105,7 +108,7 @@ class Connection:
         except asyncio.CancelledError:
             self._given_up = waiting
             if network.passes(self._owner, database.process):
-                database.process.call(network.delay(), session.cancel, name)
+                database.process.call(network.delay(), session.cancel, reply)
             raise
         finally:
             self._waiting = None
@@ -224,13 +227,41 @@ class Pool:
 
     async def fetch(self, query: str, *arguments: Any, timeout: float | None = None) -> Any:
         async with asyncio.timeout(timeout), self._room:
-            while self._free and self._free[-1].is_closed():
-                self._free.pop()
-            connection = self._free.pop() if self._free else await Connection.open(self._database)
+            connection = await self._connected()
             try:
                 return await connection.fetch(query, *arguments)
             finally:
                 self._free.append(connection)
+
+    @asynccontextmanager
+    async def acquire(self, *, timeout: float) -> AsyncIterator[Connection]:
+        """Lend a connection."""
+        async with asyncio.timeout(timeout):
+            await self._room.acquire()
+        try:
+            connection = await self._connected()
+            try:
+                yield connection
+            finally:
+                if connection.is_in_transaction and not connection.is_closed():
+                    # Its user was stopped between two statements: the driver takes back what that leaves open.
+                    await asyncio.shield(asyncio.create_task(self._reset(connection)))
+                else:
+                    self._free.append(connection)
+        finally:
+            self._room.release()
+
+    async def _reset(self, connection: Connection) -> None:
+        try:
+            await connection._ask("ROLLBACK")
+        except (asyncpg.PostgresError, asyncpg.InterfaceError):
+            connection.terminate()
+        self._free.append(connection)
+
+    async def _connected(self) -> Connection:
+        while self._free and self._free[-1].is_closed():
+            self._free.pop()
+        return self._free.pop() if self._free else await Connection.open(self._database)
 
     async def warm(self) -> None:
         """Open the first connection at once, as asyncpg does."""

@@ -71,20 +71,38 @@ class Locks:
                 then()
 
 
+CONTROL = 0
+"""In the place of a shard's number: the control database."""
+
+_SCHEMAS_OF_A_SHARD = (
+    ("", definitions),
+    ("account.", lambda: definitions("account", "services.account", "migrations/shard")),
+)
+_SCHEMAS_OF_CONTROL = (("control.", lambda: definitions("control", "services.account", "migrations/control")),)
+"""How their tables are called here, and where their migrations are."""
+
+
 class Database:
-    """One shard's server."""
+    """One shard's server, or that of the control database."""
 
     def __init__(self, network: Network, shard_id: int) -> None:
         self.network = network
         self.shard_id = shard_id
-        self.process = network.loop.process(f"postgres-{shard_id}")
-        self.tables = {name: Table(definition) for name, definition in definitions().items()}
+        self.process = network.loop.process(f"postgres-{shard_id or 'control'}")
+        self.tables = {
+            schema + name: Table(definition)
+            for schema, read in (_SCHEMAS_OF_CONTROL if shard_id == CONTROL else _SCHEMAS_OF_A_SHARD)
+            for name, definition in read().items()
+        }
         self.troubles = Troubles()
         self.sessions: dict[int, Session] = {}
         self.locks = Locks()
         self.is_up = True
         self.on_commit: list[Callable[[Database, list[Change]], None]] = []
         self._pids = 100
+        if shard_id == CONTROL:
+            self._seed("control.catalogue", version=0)
+            return
         self._seed("journal_head", last_sequence=0, writer_epoch=0, booking_time=0)
         self._seed("writer_lease", instance="", expire_time=0)
 
@@ -147,6 +165,8 @@ class Session:
         self._is_ending = False
         self._is_waiting: Callable[[Any], None] | None = None
         """Whom to answer, while a statement waits for a lock."""
+        self._is_alone = False
+        """Whether that statement is a transaction of its own."""
 
     # What statements may do.
 
@@ -228,7 +248,7 @@ class Session:
                 self._forget()
             reply([])
             return
-        self._is_waiting = reply
+        self._is_waiting, self._is_alone = reply, is_alone
         self.database.locks.take(lock, self, finish)
 
     def _run(self, name: str, arguments: tuple[Any, ...]) -> Any:
@@ -288,12 +308,14 @@ class Session:
             self.database.committed(transaction.changes)
         self.database.locks.release_all(self)
 
-    def cancel(self, name: str) -> None:
-        """Give up a statement that waits for a lock; one that runs is as good as done."""
-        if self.is_open and self._is_waiting is not None:
-            reply, self._is_waiting = self._is_waiting, None
+    def cancel(self, reply: Callable[[Any], None]) -> None:
+        """Give up the statement whose answer goes there, if it waits for a lock; one that runs is as good as done."""
+        if self.is_open and self._is_waiting is reply:
+            self._is_waiting = None
             self.database.locks.stop_waiting(self)
-            if self.transaction is not None:
+            if self._is_alone:
+                self._forget()
+            elif self.transaction is not None:
                 self.transaction.has_failed = True
             reply(asyncpg.QueryCanceledError("canceling statement due to user request"))
 

@@ -7,9 +7,10 @@ import asyncio
 from collections.abc import Callable
 from random import Random
 
-from simulation.bank import Bank, Host, LedgerHost
+from simulation.bank import Bank, LedgerHost
 from simulation.callers import CallerHost
 from simulation.database import Database
+from simulation.hosts import Host
 
 
 class Faults:
@@ -125,7 +126,7 @@ class Faults:
         self._later(self._chance.uniform(0.2, 6.0), lambda: self._bank.network.blocked.difference_update(links))
 
     def _jump(self) -> None:
-        seconds = self._chance.choice((-1, 1)) * self._chance.choice((0.01, 1.0, 30.0)) * self._chance.random()
+        seconds = self._chance.choice((-1, 1)) * self._chance.choice((0.01, 1.0, 30.0, 7_200.0)) * self._chance.random()
         if self._chance.random() < 0.7:
             host = self._chance.choice(self._bank.ledgers)
             self._tell(f"the clock jumps by {seconds:.3f} s", host.name)
@@ -152,7 +153,7 @@ class Faults:
         self._later(self._chance.uniform(0.1, 3.0), lambda: setattr(troubles, what, type(value)()))
 
     def heal(self) -> None:
-        """End everything at once, for good."""
+        """End everything at once, for good. Clocks stay as they were set: nobody promised that they are right."""
         bank = self._bank
         bank.story.tell("everything heals")
         bank.network.blocked.clear()
@@ -162,10 +163,8 @@ class Faults:
             database.troubles.cut = database.troubles.slow_flush = 0.0
             database.troubles.is_disk_full = False
             database.process.is_paused = False
-            database.process.skew_us = 0
             database.restart()
         for host in (*bank.hosts, *self._callers):
-            host.jump(-host.skew_us / 1_000_000)
             if host.process is not None:
                 host.process.is_paused = False
             self._start(host)

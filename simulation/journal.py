@@ -137,7 +137,7 @@ class Books:
             for promise in self.promises.values()
             if promise.day == day and promise.is_spending
             for leg, debit_peer, _ in promise.legs
-            if not debit_peer and leg["debit_account"] == number
+            if not debit_peer and leg["debit_account"] == number and not leg.get("is_fee")
         ]
 
 

@@ -8,9 +8,12 @@ caller can: it knows the truth at the moment of an answer. Never here: whether t
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
+from services.account.moves import MoveState
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger.books import Kind, Relation
+from simulation.charges import Charges, change_id_of
 from simulation.database import Database
 from simulation.journal import claim
 from simulation.story import Story
@@ -64,6 +67,11 @@ class Intention:
         return self.final is not None or bool(self.declined)
 
     @property
+    def transfer(self) -> Any:
+        """The transfer as it was asked for; None for what never bears a fee."""
+        return self.request.transfer if self.kind in {"transfer", "capture"} else None
+
+    @property
     def short(self) -> str:
         """Name it in the story."""
         return f"{self.kind}-{int.from_bytes(self.id) % 100_000}"
@@ -75,6 +83,7 @@ class Oracle:
 
     databases: dict[int, Database]
     story: Story
+    charges: Charges
     by_id: dict[bytes, list[Intention]] = field(default_factory=dict)
     """Intentions by id: more than one where somebody reuses an id."""
     told: Counter[str] = field(default_factory=Counter)
@@ -109,8 +118,11 @@ class Oracle:
                 opened = self.opened.get(row[side], float("inf"))
                 claim(any(opened > one.first_sent for one in intentions if one.first_sent is not None),
                       "an account that was there was not found", row)  # fmt: skip
-        claim(any(_is_body(one, row, further, relation) for one in intentions), "the books have another body", row,
-              further, [one.legs for one in intentions])  # fmt: skip
+        meant = [one for one in intentions if _is_body(one, row, further, relation)]
+        claim(meant, "the books have another body", row, further, [one.legs for one in intentions])
+        one = meant[0]
+        assert one.first_sent is not None
+        self.charges.check(one.first_sent, one.transfer, row, further, is_capture=one.kind == "capture")
 
     # What callers are told.
 
@@ -156,6 +168,9 @@ class Oracle:
         if intention.kind in {"limits", "state"}:
             self._check_change(intention, answer)
             return
+        if intention.kind == "move":
+            self._check_move(intention, answer)
+            return
         truth = self.truth(intention.id)
         claim(truth is not None, "an answer that the books do not know", intention.short, answer)
         assert truth is not None
@@ -174,6 +189,14 @@ class Oracle:
             return
         claim(meaning == answer, "a caller is told what is not so", intention.short, answer, meaning)
 
+    def told_fee(self, intention: Intention, fee_minor: int) -> None:
+        """Judge the fee that an answer names against that of the books."""
+        truth = self.truth(intention.id)
+        claim(truth is not None, "a fee that the books do not know", intention.short, fee_minor)
+        assert truth is not None
+        charged = sum(leg["amount_minor"] for leg in self._further(truth[0]) if leg["is_fee"])
+        claim(fee_minor == charged, "a caller is told another fee", intention.short, fee_minor, charged)
+
     def _further(self, row: Row) -> list[Row]:
         for database in self.databases.values():
             if database.tables["transfer"].get(row["sequence"]) is row:
@@ -181,8 +204,7 @@ class Oracle:
         return []
 
     def _check_change(self, intention: Intention, answer: Answer) -> None:
-        rows = [row for database in self.databases.values()
-                for row in database.tables["account_change"].by("change_id", intention.id)]  # fmt: skip
+        rows = self._changes(intention)
         claim(len(rows) == 1, "a change is told and not in the books", intention.short, rows)
         if answer == REUSED:
             return
@@ -190,11 +212,44 @@ class Oracle:
         told = "" if answer.outcome == Outcome.POSTED else answer.reason
         claim(_worded(reason) == _worded(told), "a change was told wrong", intention.short, answer, rows[0])
 
+    def _changes(self, intention: Intention) -> list[Row]:
+        return [row for database in self.databases.values()
+                for row in database.tables["account_change"].by("change_id", intention.id)]  # fmt: skip
+
+    def _moves(self, intention: Intention) -> list[Row]:
+        found = (
+            database.tables["account.product_move"].get(UUID(bytes=intention.id))
+            for database in self.databases.values()
+        )
+        return [row for row in found if row is not None]
+
+    def _check_move(self, intention: Intention, answer: Answer) -> None:
+        rows = self._moves(intention)
+        claim(len(rows) == 1, "a move is told and not recorded", intention.short, rows)
+        told = MoveState.DONE if answer.outcome == Outcome.POSTED else MoveState.REFUSED
+        reason = Refusal(rows[0]["refusal"]).name if rows[0]["refusal"] else ""
+        is_so = rows[0]["state"] == told and reason == answer.reason
+        claim(is_so, "a move was told wrong", intention.short, answer, rows[0])
+
+    def changed(self, row: Row) -> None:
+        """Find the intention of a change that somebody must have asked for."""
+        asked = [one for one in self.by_id.get(row["change_id"], ()) if one.first_sent is not None]
+        moves = [
+            each
+            for each, ones in self.by_id.items()
+            if ones[0].kind == "move" and change_id_of(each) == row["change_id"]
+        ]
+        claim(asked or moves, "an account was changed as nobody asked for", row)
+
     def nothing_written(self, intention: Intention) -> None:
         """Judge the claim that nothing was written, made to a caller whose attempts are all accounted for."""
         if intention.is_in_doubt or intention.under_way or intention.final is not None or intention.was_in_transit:
             return
-        if intention.kind in {"limits", "state"} or len(self.by_id[intention.id]) > 1:
+        if len(self.by_id[intention.id]) > 1:
+            return
+        if intention.kind in {"limits", "state", "move"}:
+            done = self._moves(intention) if intention.kind == "move" else self._changes(intention)
+            claim(not done, "a caller is told that nothing was done, and it was", intention.short, done)
             return
         truth = self.truth(intention.id)
         claim(
@@ -224,8 +279,10 @@ def _worded(reason: str) -> str:
 
 
 def _legs_of(row: Row, further: list[Row]) -> tuple[Leg, ...]:
+    """Return the legs that were asked for, without those that the bank added."""
     names = ("debit_account", "credit_account", "amount_minor", "currency")
-    return tuple((leg[names[0]], leg[names[1]], leg[names[2]], leg[names[3]]) for leg in (row, *further))
+    asked = (row, *(leg for leg in further if not leg["is_fee"]))
+    return tuple((leg[names[0]], leg[names[1]], leg[names[2]], leg[names[3]]) for leg in asked)
 
 
 def _is_body(intention: Intention, row: Row, further: list[Row], relation: Row | None) -> bool:
@@ -240,8 +297,10 @@ def _is_body(intention: Intention, row: Row, further: list[Row], relation: Row |
             return legs == intention.legs and (is_refused or target == intention.target)
         case "reverse":
             is_refused = row["outcome"] == Outcome.REFUSED
+            part = intention.request.amount_minor
+            is_part = part in {0, sum(leg[2] for leg in legs)}
             return is_refused or (relation is not None and relation["relation"] == Relation.REVERSES
-                                  and target == intention.target)  # fmt: skip
+                                  and target == intention.target and is_part)  # fmt: skip
         case "hold":
             return row["kind"] == Kind.HOLD_PLACED and legs == intention.legs
         case "increase":

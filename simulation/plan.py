@@ -10,6 +10,11 @@ from random import Random
 OPERATIONS = ("transfer", "crossing", "legs", "fee", "hold", "increase", "capture", "release", "reverse", "limits",
               "cap", "state", "reuse", "batch", "open",
               "span")  # fmt: skip
+PRODUCT_OPERATIONS = ("move",)
+"""Those of a bank that has products."""
+SPAN_OPERATIONS = ("undo",)
+"""Those of a bank in which transfers have legs on several shards."""
+
 FAULTS = ("kill ledger", "pause ledger", "stop ledger", "kill gateway", "kill caller", "crash postgres",
           "pause postgres", "partition", "half partition", "clock jump", "disk full", "lossy", "resets", "doubles",
           "slow network", "cuts", "slow disk", "account service away", "move slots")  # fmt: skip
@@ -40,11 +45,19 @@ class Plan:
     think_seconds: float = 0.2
     is_tight: bool = False
     """Whether accounts hold little, so that most transfers meet a floor or a limit."""
+    has_products: bool = False
+    """Whether accounts have products, which set limits and fees."""
+    seal_seconds: float = 0.0
+    """How often the journal is sealed; 0 for never."""
+    seal_block_max: int = 4_096
+    """Sequences of one block."""
 
     def __str__(self) -> str:
         return (
             f"seed {self.seed}: {self.shards} shards, {self.standbys} standbys, {self.gateways} gateways, "
-            f"{self.intentions} intentions of {', '.join(self.weights)}; faults: {', '.join(self.faults) or 'none'}"
+            f"{self.intentions} intentions of {', '.join(self.weights)}{', with products' if self.has_products else ''}"
+            f"{f', sealed every {self.seal_seconds} s' if self.seal_seconds else ''}; "
+            f"faults: {', '.join(self.faults) or 'none'}"
         )
 
 
@@ -61,9 +74,18 @@ def draw(seed: int) -> Plan:
     faults = tuple(name for name in FAULTS if chance.random() < 0.3)
     if chance.random() < 0.05:
         faults = ()
+    # What came later is drawn apart, so that it left all other plans as they were.
+    later = Random(f"later {seed}")
+    has_products = later.random() < 0.4
+    if has_products:
+        weights |= {name: later.uniform(0.2, 1.0) for name in PRODUCT_OPERATIONS if later.random() < 0.7}
+    shards = chance.choice((1, 2, 2, 3))
+    seals = {"seal_seconds": later.choice((0.0, 0.0, 0.1, 1.0)), "seal_block_max": later.choice((7, 4_096))}
+    if shards > 1 and weights.keys() & {"span", "fee"}:
+        weights |= {name: later.uniform(0.5, 1.5) for name in SPAN_OPERATIONS if later.random() < 0.7}
     return Plan(
         seed,
-        shards=chance.choice((1, 2, 2, 3)),
+        shards=shards,
         standbys=chance.choice((0, 1, 1)),
         gateways=chance.choice((1, 2)),
         callers=chance.randint(2, 6),
@@ -79,4 +101,6 @@ def draw(seed: int) -> Plan:
         call_seconds=chance.choice(((0.05, 0.5), (0.5, 5.0), (2.0, 15.0))),
         think_seconds=chance.choice((0.0, 0.1, 0.3, 1.0)),
         is_tight=chance.random() < 0.5,
+        has_products=has_products,
+        **seals,
     )

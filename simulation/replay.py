@@ -11,21 +11,23 @@ from services.ledger.books import HoldState, Kind, Relation
 from simulation.database import Database
 from simulation.journal import Account, Batch, Books, Counted, Hold, claim
 from simulation.spans import Spans
-from simulation.steps import CLOSED, OVERDRAW, OVERRIDDEN, RESERVED
+from simulation.steps import CLOSED, OVERDRAW, OVERRIDDEN, RESERVED, is_fee
 from simulation.tables import Row
 
 
 class Replay(Spans):
-    """Reads the rows of journals again. `asked` is told of each transfer that a caller must have asked for."""
+    """Reads the rows of journals again. `asked` and `changed` are told of what a caller must have asked for."""
 
     def __init__(
         self,
         databases: dict[int, Database],
         books: dict[int, Books],
         asked: Callable[[int, Row, list[Row], Row | None], None],
+        changed: Callable[[Row], None],
     ) -> None:
         super().__init__(databases, books)
         self._asked = asked
+        self._changed = changed
         self.transfers = 0
 
     def transfer(self, books: Books, batch: Batch, row: Row) -> None:
@@ -100,13 +102,13 @@ class Replay(Spans):
         reverses = relation is not None and relation["relation"] == Relation.REVERSES
         for place, leg in enumerate((row, *further)):
             payer = self.may_pay(books, leg, row)
-            if captures:
+            if captures and not place:
                 assert relation is not None
                 self._capture(books, relation, leg, row)
             else:
                 free = payer.balance - payer.held - leg["amount_minor"] >= payer.floor
                 claim(free or row["flags"] & OVERDRAW, "a floor is broken", row, payer)
-                if not reverses:
+                if not reverses and not is_fee(leg):
                     self.spend(books, payer, leg["amount_minor"], row)
             payee = leg["credit_account"]
             if place == 0 and peer is not None:
@@ -235,16 +237,26 @@ class Replay(Spans):
         original = originals[0]
         claim(self._is_posted(batch.shard, original), "what was not posted is reversed", row, original)
         legs = [original, *tables["further_leg"].by("transfer_sequence", original["sequence"])]
-        last = [leg for leg in legs if not leg.get("is_fee")][-1] if further else original
+        legs = [leg for leg in legs if not is_fee(leg)]
+        claim(not any(map(is_fee, further)), "a reversal bears a fee", row, further)
+        last = legs[-1] if further else original
         sides = (last["credit_account"], last["debit_account"])
         claim((row["debit_account"], row["credit_account"]) == sides, "a reversal does not mirror", row, original)
+        if further:
+            names = ("debit_account", "credit_account", "amount_minor", "currency")
+            given = [tuple(leg[name] for name in names) for leg in (row, *further)]
+            mirrored = [
+                (leg["credit_account"], leg["debit_account"], *(leg[name] for name in names[2:])) for leg in legs
+            ]
+            claim(given == mirrored[::-1], "a reversal does not mirror every leg", row, further, legs)
         whole = sum(leg["amount_minor"] for leg in legs)
-        given = books.reversed.get(target, 0) + row["amount_minor"] + sum(leg["amount_minor"] for leg in further)
-        claim(given <= whole, "more is given back than was moved", row, given, whole)
-        books.reversed[target] = given
+        total = books.reversed.get(target, 0) + row["amount_minor"] + sum(leg["amount_minor"] for leg in further)
+        claim(total <= whole, "more is given back than was moved", row, total, whole)
+        books.reversed[target] = total
 
     def change(self, books: Books, batch: Batch, row: Row) -> None:
         batch.used.append(row["sequence"])
+        self._changed(row)
         if row["refusal"]:
             return
         account = books.accounts[row["account_number"]]

@@ -16,14 +16,20 @@ from hivecore.ledger.v1 import ledger_pb2
 from services.chassis.directory_cache import DirectoryCache
 from services.domain import chart, errors
 from services.domain.identifiers import account_number, customer_number
-from simulation.bank import ACCOUNT_SERVICE, SLOTS_PER_SHARD, Bank
+from services.domain.products import NONE, Reference, Standard
+from simulation import records
+from simulation.account_service import ACCOUNT_SERVICE
+from simulation.bank import SLOTS_PER_SHARD, Bank
 from simulation.callers import CallerHost, Desk
+from simulation.charges import Charges
 from simulation.checker import Checker
 from simulation.faults import Faults
 from simulation.journal import claim
 from simulation.loop import Process
 from simulation.oracle import Oracle
 from simulation.plan import Plan, draw
+from simulation.prices import draw_products
+from simulation.seals import Seals
 from simulation.wishes import CZK, EUR, Account, Wishes
 
 SUFFERING_SECONDS_MAX = 120.0
@@ -95,12 +101,20 @@ class Simulation:
 
     def __init__(self, plan: Plan) -> None:
         self.bank = Bank(plan)
-        self.oracle = Oracle(self.bank.databases, self.bank.story)
-        self.checker = Checker(self.bank.databases, self.oracle.asked)
+        self.charges = Charges(plan, draw_products(plan.seed) if plan.has_products else {})
+        self.oracle = Oracle(self.bank.databases, self.bank.story, self.charges)
+        self.checker = Checker(self.bank.databases, self.oracle.asked, self.oracle.changed)
+        self.seals = Seals(self.bank.databases)
         self.wishes = Wishes(plan, self.oracle)
         self.callers = [CallerHost(self.bank, self.oracle, self.wishes, n) for n in range(1, plan.callers + 1)]
         self.faults = Faults(self.bank, self.callers)
         self.chance = Random(f"run {plan.seed}")
+        self.tastes = Random(f"tastes {plan.seed}")
+        """Which products accounts are opened with."""
+        if plan.has_products:
+            records.publish(self.bank.control, self.charges.products.values())
+            for database in self.bank.databases.values():
+                database.on_commit.append(self.charges.watch)
         self.serial = 0
 
     def run(self) -> Result:
@@ -158,8 +172,11 @@ class Simulation:
             async with asyncio.timeout(RECOVERY_SECONDS_MAX):
                 await self._rest()
         except TimeoutError:
-            claim(False, "not everything comes to rest in time", self.checker.unsettled())
+            left = [*self.checker.unsettled(), *Charges.under_way(self.bank.databases), *self.seals.unsealed()]
+            claim(False, "not everything comes to rest in time", left)
         self.checker.finish()
+        self.charges.finish(self.bank.databases)
+        self.seals.finish()
 
     async def _settle(self, process: Process) -> None:
         """Ask about everything that has no outcome yet, then wait until nothing is on its way.
@@ -175,15 +192,23 @@ class Simulation:
 
     async def _rest(self) -> None:
         """Wait until nothing is on its way, and nothing waits."""
-        while self.checker.unsettled() or self._holds_are_due():
+        while (
+            self.checker.unsettled()
+            or self._holds_are_due()
+            or Charges.under_way(self.bank.databases)
+            or (self.bank.plan.seal_seconds and self.seals.unsealed())
+        ):
             await asyncio.sleep(0.1)
 
     def _holds_are_due(self) -> bool:
-        return any(
-            hold["state"] == 1 and hold["expire_time"] + 5_000_000 < database.process.now_us()
-            for database in self.bank.databases.values()
-            for hold in database.tables["hold"].rows
-        )
+        """Tell whether holds wait to be freed that are over by every clock of their shard."""
+        for shard_id, database in self.bank.databases.items():
+            ledgers = [ledger.process for ledger in self.bank.ledgers if ledger.shard_id == shard_id]
+            now_us = min(each.now_us() for each in (database.process, *ledgers) if each is not None)
+            holds = database.tables["hold"].rows
+            if any(hold["state"] == 1 and hold["expire_time"] + 5_000_000 < now_us for hold in holds):
+                return True
+        return False
 
     async def _ask_again(self, process: Process) -> None:
         """Ask about everything once more: the same answers, for ever."""
@@ -198,8 +223,11 @@ class Simulation:
         directory = DirectoryCache(ACCOUNT_SERVICE)
         await directory.start()
         for shard_id in self.bank.shard_ids:
-            cash = [chart.internal_account(shard_id, chart.Code.CASH, currency) for currency in (CZK, EUR)]
-            await self._open(directory, shard_id, cash, [CZK, EUR], [0, 0], FLOOR_OF_CASH)
+            own = [(code, currency) for code in (chart.Code.CASH, chart.Code.FEES) for currency in (CZK, EUR)]
+            own = own if self.bank.plan.has_products else own[:2]
+            numbers = [chart.internal_account(shard_id, *each) for each in own]
+            standards = [Standard(FLOOR_OF_CASH)] * len(own)
+            await self._open(directory, shard_id, numbers, [each[1] for each in own], [0] * len(own), standards)
             for _ in range(self.chance.randint(1, 4)):
                 await self._open_customer(directory, shard_id, shard_id * 100 + self.chance.randrange(SLOTS_PER_SHARD))
         desk = Desk(self.bank, self.oracle, self.chance)
@@ -211,23 +239,35 @@ class Simulation:
         customer = customer_number(slot, self.serial)
         currencies = [CZK, CZK, EUR][: self.chance.randint(1, 3)]
         numbers = [account_number(slot, self.serial * 10 + place) for place in range(len(currencies))]
-        await self._open(directory, shard_id, numbers, currencies, [customer] * len(numbers), 0)
+        references = [self._product(currency) for currency in currencies]
+        customers = [customer] * len(numbers)
+        for number, currency, reference in zip(numbers, currencies, references, strict=True):
+            records.put(self.bank.databases[shard_id], customer, number, currency, reference)
+            self.charges.opened(number, shard_id, currency, reference)
+        standards = [self.charges.standard(reference) for reference in references]
+        await self._open(directory, shard_id, numbers, currencies, customers, standards)
         opened = [Account(number, shard_id, currency) for number, currency in zip(numbers, currencies, strict=True)]
         for account in opened:
             self.oracle.opened[account.number] = self.bank.loop.time()
         self.wishes.accounts += opened
         return opened
 
+    def _product(self, currency: int) -> Reference:
+        """Draw the product of an account to be opened."""
+        fitting = [one.reference for one in self.charges.products.values() if one.currency == currency]
+        return self.tastes.choice(fitting) if fitting and self.tastes.random() < 0.7 else NONE
+
     async def _open(
         self, directory: DirectoryCache, shard_id: int, numbers: list[Any], currencies: list[int],
-        customers: list[Any], floor: int,
+        customers: list[Any], standards: list[Standard],
     ) -> None:  # fmt: skip
         request = ledger_pb2.OpenAccountsRequest(
             shard_id=shard_id,
             account_numbers=numbers,
             currencies=currencies,
-            floors_minor=[floor] * len(numbers),
+            floors_minor=[standard.floor_minor for standard in standards],
             customer_numbers=customers,
+            allowances=[records.allowance(*each) for each in enumerate(standards) if any(each[1][1:])],
         )
         while True:
             try:

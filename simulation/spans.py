@@ -9,7 +9,7 @@ from services.domain.outcomes import Outcome
 from services.ledger.books import Kind
 from services.ledger.traffic import PromiseState
 from simulation.journal import Batch, Books, Promise, RoutedLeg, claim
-from simulation.steps import GIVES_BACK, OVERDRAW, PASSES_ON, Steps
+from simulation.steps import GIVES_BACK, OVERDRAW, PASSES_ON, Steps, is_fee
 from simulation.tables import Row
 
 
@@ -39,7 +39,7 @@ class Spans(Steps):
             if not credit_peer:
                 self.may_be_paid(books, leg["credit_account"], leg, row)
                 books.accounts[leg["credit_account"]].promised += leg["amount_minor"]
-            if not debit_peer and is_spending:
+            if not debit_peer and is_spending and not is_fee(leg):
                 self.spend(books, payer, leg["amount_minor"], row)
         books.promises[row["transfer_id"]] = Promise(home, legs, asides, row["business_date"], is_spending)
 
@@ -77,7 +77,7 @@ class Spans(Steps):
                 continue
             payer = books.accounts[leg["debit_account"]]
             self.entry(books, batch, sequence, payer, 0, -aside)
-            if promise.is_spending and promise.day == row["business_date"]:
+            if promise.is_spending and not is_fee(leg) and promise.day == row["business_date"]:
                 self.count(books, payer, row["business_date"], -leg["amount_minor"], -1)
         for leg, _, credit_peer in promise.legs:
             if not credit_peer:
@@ -106,6 +106,9 @@ class Spans(Steps):
             promise = self.books[peer].promises.get(row["transfer_id"])
             claim(promise is not None, "posted what not all have promised", peer, row)
             assert promise is not None
+            claim(
+                promise.is_spending == is_spending, "promised as spending what is none, or the other way", row, promise
+            )
             theirs = [each for each in legs if peer in each[1:]]
             claim(promise.home == batch.shard and _bodies(promise.legs) == _bodies(theirs),
                   "posted otherwise than promised", peer, row, promise)  # fmt: skip
@@ -126,7 +129,7 @@ class Spans(Steps):
             payer = self.may_pay(books, leg, row)
             free = payer.balance - payer.held - amount >= payer.floor
             claim(free or row["flags"] & OVERDRAW, "a floor is broken", row, payer)
-            if is_spending:
+            if is_spending and not is_fee(leg):
                 self.spend(books, payer, amount, row)
         if credit_peer:
             credit = chart.transit_account(batch.shard, credit_peer, currency)

@@ -11,6 +11,11 @@ FROZEN_DEBIT, FROZEN_CREDIT, CLOSED, RESERVED, PENDING, DORMANT = 1, 2, 4, 8, 16
 OVERRIDDEN, OVERDRAW, GIVES_BACK, PASSES_ON = 1, 2, 8, 16
 
 
+def is_fee(leg: Row) -> bool:
+    """Tell whether the bank added a leg, which counts for no limit; a first leg never is."""
+    return bool(leg.get("is_fee"))
+
+
 class Steps:
     """Reads the rows of journals again, one shard's `books` each."""
 

@@ -131,30 +131,35 @@ class Table:
         return index.get(value, [])
 
 
-_CREATE = re.compile(r"^CREATE TABLE ledger\.(\w+) \(\n(.*?)^\);", re.DOTALL | re.MULTILINE)
-_ADD = re.compile(r"ALTER TABLE ledger\.(\w+)\s+ADD COLUMN (.+?);", re.DOTALL)
-_INDEX = re.compile(r"CREATE UNIQUE INDEX (\w+) ON ledger\.(\w+) \(([^)]*)\)(?:\s+WHERE (.+?))?;", re.DOTALL)
+_CREATE = r"^CREATE TABLE {}\.(\w+) \(\n(.*?)^\)[^;]*;"
+_ADD = r"ALTER TABLE {}\.(\w+)\s+(ADD COLUMN .+?);"
+_INDEX = r"CREATE UNIQUE INDEX (\w+) ON {}\.(\w+) \(([^)]*)\)(?:\s+WHERE (.+?))?;"
 _APPEND_ONLY = re.compile(r"append_only IN ARRAY ARRAY\[(.*?)\]", re.DOTALL)
 
 
 @cache
-def definitions() -> dict[str, Definition]:
-    """Read the tables of the ledger's schema out of its migrations."""
+def definitions(
+    schema: str = "ledger", package: str = "services.ledger", directory: str = "migrations"
+) -> dict[str, Definition]:
+    """Read the tables of a schema out of its migrations."""
     found: dict[str, Definition] = {}
-    for migration in migrations.find("services.ledger"):
+    create, add, index = (re.compile(form.format(schema), re.DOTALL | re.MULTILINE) for form in (_CREATE, _ADD, _INDEX))
+    for migration in migrations.find(package, directory):
         script = re.sub(r"--[^\n]*", "", migration.script)
-        for name, body in _CREATE.findall(script):
+        for name, body in create.findall(script):
             found[name] = _definition(name, body)
-        for name, column in _ADD.findall(script):
-            _take_column(found[name], " ".join(column.split()))
-        for name, column in re.findall(r"ALTER TABLE ledger\.(\w+)\s+ALTER COLUMN (\w+) DROP NOT NULL", script):
+        for name, columns in add.findall(script):
+            for column in _parts(columns):
+                if column.startswith("ADD COLUMN "):
+                    _take_column(found[name], column.removeprefix("ADD COLUMN "))
+        for name, column in re.findall(rf"ALTER TABLE {schema}\.(\w+)\s+ALTER COLUMN (\w+) DROP NOT NULL", script):
             found[name].required.remove(column)
-        for name in re.findall(r"DROP INDEX ledger\.(\w+)", script):
+        for name in re.findall(rf"DROP INDEX {schema}\.(\w+)", script):
             for definition in found.values():
                 definition.uniques = [unique for unique in definition.uniques if unique.name != name]
-        for table, column in re.findall(r"ALTER TABLE ledger\.(\w+)\s+DROP CONSTRAINT \1_(\w+)_check", script):
+        for table, column in re.findall(rf"ALTER TABLE {schema}\.(\w+)\s+DROP CONSTRAINT \1_(\w+)_check", script):
             found[table].checks = [check for check in found[table].checks if check[1] != (column,)]
-        for name, table, columns, condition in _INDEX.findall(script):
+        for name, table, columns, condition in index.findall(script):
             covers = _condition(condition) if condition else None
             found[table].uniques.append(Unique(name, tuple(columns.replace(" ", "").split(",")), covers))
         for names in _APPEND_ONLY.findall(script):

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from random import Random
 
 from hivecore.gateway.v1 import bank_pb2
-from hivecore.ledger.v1 import ledger_pb2
 
 from services.domain import chart
 from services.domain.identifiers import account_text, uuid_text
+from services.domain.outcomes import Outcome
+from services.gateway import wire
 from services.ledger import changes
 from simulation.oracle import Intention, Leg, Oracle
 from simulation.plan import Plan
@@ -60,6 +61,8 @@ class Wishes:
             "batch": self._batch,
             "open": self._open,
             "span": self._span,
+            "move": self._move,
+            "undo": self._undo,
         }
 
     def next(self) -> list[Intention] | None:
@@ -120,6 +123,10 @@ class Wishes:
             transfer.reference = f"reference {self._chance.randint(1, 9)}"
         if kind == "transfer" and self._chance.random() < 0.05:
             transfer.override_limits = True
+        if self._plan.has_products:
+            transfer.waive_fees = self._chance.random() < 0.05
+            if self._chance.random() < 0.15:
+                transfer.fee_minor_max = self._chance.choice((0, 2, 20, 1_000))
         request = bank_pb2.PostTransferRequest(transfer=transfer)
         intention = self._oracle.add(Intention(kind, transfer_id, request, "PostTransfer", tuple(legs)))
         if kind == "transfer":
@@ -258,12 +265,28 @@ class Wishes:
         captured.request = bank_pb2.CaptureHoldRequest(name=_hold_name(hold), transfer=captured.request.transfer)
         return [captured]
 
+    def _undo(self) -> list[Intention] | None:
+        """Want a transfer reversed whose legs lie on several shards, mostly one that was posted."""
+        shards = {account.number: account.shard_id for account in self.accounts}
+        wide = [
+            one
+            for one in self._transfers
+            if len(one.legs) > 1 and len({shards.get(side) for leg in one.legs for side in leg[:2]}) > 1
+        ]
+        posted = [one for one in wide if one.final is not None and one.final.outcome == Outcome.POSTED]
+        original = self._some(posted if posted and self._chance.random() < 0.8 else wide)
+        if original is None:
+            return None
+        return self._reversal(original, self._chance.choice((0, 0, sum(leg[2] for leg in original.legs), 1)))
+
     def _reverse(self) -> list[Intention] | None:
         original = self._some(self._transfers)
         if original is None:
             return None
+        return self._reversal(original, self._chance.choice((0, 0, 1, max(1, original.legs[0][2] // 2))))
+
+    def _reversal(self, original: Intention, part: int) -> list[Intention]:
         transfer_id = self.new_id()
-        part = self._chance.choice((0, 0, 1, max(1, original.legs[0][2] // 2)))
         policy = bank_pb2.ReverseTransferRequest.OVERDRAW if self._chance.random() < 0.3 else 0
         request = bank_pb2.ReverseTransferRequest(
             name=f"accounts/{account_text(original.legs[0][0])}/transfers/{uuid_text(original.id)}",
@@ -288,6 +311,23 @@ class Wishes:
             else:
                 setattr(request, name, value)
         return [self._oracle.add(Intention("limits", change_id, request, "ChangeAccountLimits"))]
+
+    def _move(self) -> list[Intention] | None:
+        """Want another product, or another version of it, for an account; now and then one in another currency."""
+        account = self._account()
+        if account is None:
+            return None
+        request_id, products = self.new_id(), list(self._oracle.charges.products)
+        fitting = [each for each in products if each.code.endswith(str(account.currency))]
+        product = self._chance.choice(fitting if self._chance.random() < 0.95 else products)
+        version = f"/versions/{product.version}" if self._chance.random() < 0.8 else ""
+        request = bank_pb2.MoveAccountProductRequest(
+            name=f"accounts/{account_text(account.number)}",
+            request_id=uuid_text(request_id),
+            product=f"products/{product.code}{version}",
+            reason="test",
+        )
+        return [self._oracle.add(Intention("move", request_id, request, "MoveAccountProduct"))]
 
     def _limits(self) -> list[Intention] | None:
         limits = bank_pb2.AccountLimits()
@@ -319,14 +359,14 @@ class Wishes:
         return [emptied]
 
     def _state_of(self, account: Account, restrictions: int) -> Intention:
-        request = ledger_pb2.ChangeAccountRequest(
-            change_id=self.new_id(),
-            account_number=account.number,
-            restrictions=restrictions,
+        change_id = self.new_id()
+        request = bank_pb2.ChangeAccountStateRequest(
+            name=f"accounts/{account_text(account.number)}",
+            request_id=uuid_text(change_id),
+            state=wire.STATE_BY_RESTRICTIONS[restrictions],
             reason="test",
-            actor=ledger_pb2.Actor(channel="test", subject="operator"),
         )
-        return self._oracle.add(Intention("state", request.change_id, request, "ChangeAccount"))
+        return self._oracle.add(Intention("state", change_id, request, "ChangeAccountState"))
 
     def _empty(self, account: Account) -> Intention | None:
         """Want all of an account's money to go elsewhere, as whoever closes it would."""

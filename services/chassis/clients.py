@@ -94,11 +94,15 @@ class Line:
         """The channel to use for the next call; one that was replaced closes when its last call has ended."""
         version = self._identity.look() if self._identity is not None else 0
         if self._channel is None or version != self._version:
+            try:
+                context = self._identity.client_context() if self._identity is not None else None
+            except OSError:
+                if self._channel is None:
+                    raise
+                return self._channel  # The files are being replaced once more.
             self._version = version
             self.retire()
-            self._channel = Channel(
-                self.address, PATIENCE, self._identity.client_context() if self._identity is not None else None
-            )
+            self._channel = Channel(self.address, PATIENCE, context)
             self._stub = self._make_stub(self._channel)
         return self._channel
 

@@ -50,6 +50,8 @@ POOL_CONNECTIONS: Final = Gauge(
 POOL_CONNECTIONS_MAX: Final = Gauge(
     "hivecore_postgres_pool_connections_max", "How many connections may a pool hold?", ["pool"]
 )
+CONNECTIONS: Final = Gauge("hivecore_connections", "How many callers are connected to the process?")
+HELD_BYTES: Final = Gauge("hivecore_request_bytes", "How many bytes do the requests under way take in the process?")
 TURNED_AWAY_CALLS: Final = Counter(
     "hivecore_turned_away_calls_total",
     "How many calls found no place, came while every queue was full, or were ended because no request came?",

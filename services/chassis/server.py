@@ -57,6 +57,8 @@ class Server:
         """
         limits = limits or bounds.server_limits()
         self._server = transport.Server(limits, bounds.REFUSALS)
+        metrics.CONNECTIONS.set_function(lambda: self._server.connection_count)
+        metrics.HELD_BYTES.set_function(lambda: self._server.held_bytes)
         self.server: Any = Observed(self._server, names_requests=names_requests, is_full=is_full)
         """Servicers are added to this, before `serve`."""
         self._settings = settings

@@ -8,7 +8,7 @@ from hivecore.gateway.v1 import bank_pb2
 
 from services.chassis import catalogue_wire
 from services.domain import currencies, errors, identifiers, limits, products
-from services.gateway import fields, validation
+from services.gateway import fields, peers, validation
 from services.gateway.authentication import Caller
 from services.gateway.customers import Customers
 from services.gateway.fields import Findings
@@ -82,4 +82,8 @@ class Cataloguing:
             self._products.forget([number])
         if answer.HasField("error"):
             raise errors.Refused(answer.error.reason, answer.error.message, {"request_id": request.request_id})
-        return await self._customers.get_account(number, deadline)
+        try:
+            return await self._customers.get_account(number, deadline)
+        except errors.BankError as error:
+            # It is moved: whoever took this for "nothing was written" would be wrong.
+            raise peers.outcome_unknown() from error

@@ -9,7 +9,7 @@ from hivecore.ledger.v1 import ledger_pb2
 from services.chassis.directory_cache import DirectoryCache
 from services.domain import errors, identifiers
 from services.domain.outcomes import NOT_THERE
-from services.gateway import commands, routing, wire
+from services.gateway import commands, peers, routing, wire
 from services.gateway.authentication import Caller
 from services.gateway.customers import Customers
 from services.gateway.peers import Shards
@@ -30,7 +30,11 @@ class Management:
         # The bank's own accounts have no record, and no life that somebody outside may end.
         await self._customers.get_account(change.account_number, deadline)
         await self._change(caller, change, deadline)
-        return await self._customers.get_account(change.account_number, deadline)
+        try:
+            return await self._customers.get_account(change.account_number, deadline)
+        except errors.BankError as error:
+            # It is changed: whoever took this for "nothing was written" would be wrong.
+            raise peers.outcome_unknown() from error
 
     async def change_limits(
         self, caller: Caller, request: bank_pb2.ChangeAccountLimitsRequest, deadline: float

@@ -42,6 +42,7 @@ class Products:
 
     def __init__(self, directory: DirectoryCache, account_service: AccountService, accounts_max: int) -> None:
         self.catalogue = Catalogue()
+        self._is_loaded = False
         self._directory = directory
         self._account_service = account_service
         self._known: Bounded[int, int] = Bounded(accounts_max)
@@ -82,6 +83,7 @@ class Products:
         """Learn of new products. Raises `BankError` when the account service does not answer."""
         asked = account_pb2.GetCatalogueRequest(known_version=self.catalogue.version)
         answer = await self._account_service.call("GetCatalogue", asked, _soon())
+        self._is_loaded = True
         if answer.unchanged or answer.version < self.catalogue.version:
             return
         self.catalogue = catalogue_wire.read_catalogue(answer)
@@ -101,7 +103,12 @@ class Products:
     async def charge(
         self, transfers: Transfers, refused: Collection[int], deadline: float
     ) -> dict[int, errors.BankError]:
-        """Add the fee legs of transfers that are not refused; tell, by place, which cannot be priced now."""
+        """Add the fee legs of transfers that are not refused; tell, by place, which cannot be priced now.
+
+        Raises `Unavailable` (CATALOGUE_NOT_LOADED) before the first copy: nobody knows then that there are no fees.
+        """
+        if not self._is_loaded:
+            raise errors.Unavailable("CATALOGUE_NOT_LOADED", "this service is still starting")
         if len(self._tariffs) == 1:
             return {}
         payers = transfers.debit_accounts

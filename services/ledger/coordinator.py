@@ -8,7 +8,7 @@ Never here: what may be promised or decided, SQL.
 """
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -173,13 +173,21 @@ class Coordinator:
 
 
 class Inquirer:
-    """Asks homes about promises that have waited for long. `now_us` is the time in microseconds since 1970."""
+    """Asks homes about promises that have waited for long. `now_us` is the time in microseconds since 1970.
+
+    Long by the wall clock, which knows of promises that were made before this process began, or by this
+    process's own looks, which go on when the clock is set back. Asking too early does no harm.
+    """
 
     def __init__(self, shard_id: int, writer: Writer, client: Callable[[int], Peer], now_us: Callable[[], int]) -> None:
         self._shard_id = shard_id
         self._promises = writer.memory.promises
         self._client = client
         self._now_us = now_us
+        self._looks: deque[tuple[float, int]] = deque()
+        """Loop times of looks, and the newest promise that each of them saw."""
+        self._oldest_seen = (0, 0.0)
+        """The oldest promise, and when it was first seen to be that."""
         self._open = metrics.PROMISES_OPEN.labels(str(shard_id))
         self._oldest = metrics.PROMISE_AGE.labels(str(shard_id))
 
@@ -187,15 +195,34 @@ class Inquirer:
         """Ask for ever."""
         while True:
             await asyncio.sleep(INQUIRY_SECONDS)
-            now_us = self._now_us()
-            oldest_us = self._promises.oldest_time_us()
+            now_us, now = self._now_us(), asyncio.get_running_loop().time()
             self._open.set(len(self._promises))
-            self._oldest.set(0 if oldest_us is None else max(now_us - oldest_us, 0) / 1_000_000)
+            self._oldest.set(self._age_seconds(self._promises.oldest(), now_us, now))
             by_home: dict[int, list[Promise]] = {}
-            for promise in self._promises.made_before(now_us - int(PROMISE_SECONDS * 1_000_000)):
+            for promise in self._old(now_us, now):
                 by_home.setdefault(promise.home_id, []).append(promise)
             if by_home:
                 await asyncio.gather(*(self._ask(home_id, made) for home_id, made in by_home.items()))
+
+    def _age_seconds(self, oldest: Promise | None, now_us: int, now: float) -> float:
+        """Tell how long the oldest promise has waited, by the clock that says more."""
+        if oldest is None:
+            return 0.0
+        if self._oldest_seen[0] != oldest.sequence:
+            self._oldest_seen = (oldest.sequence, now)
+        return max((now_us - oldest.promise_time_us) / 1_000_000, now - self._oldest_seen[1])
+
+    def _old(self, now_us: int, now: float) -> list[Promise]:
+        """Return the promises that have waited for long by either clock."""
+        self._looks.append((now, self._promises.newest_sequence()))
+        long_ago = now - PROMISE_SECONDS
+        while len(self._looks) > 1 and self._looks[1][0] <= long_ago:
+            self._looks.popleft()
+        looked, sequence = self._looks[0]
+        seen = sequence if looked <= long_ago else 0
+        by_clock = self._promises.made_before(now_us - int(PROMISE_SECONDS * 1_000_000))
+        # Both are as many of the oldest as are old.
+        return max(by_clock, self._promises.made_through(seen), key=len)
 
     async def _ask(self, home_id: int, made: list[Promise]) -> None:
         """Ask one home; its decisions come among its crossings."""

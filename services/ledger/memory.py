@@ -78,9 +78,17 @@ class OpenPromises:
         # In the order in which they were made, as dictionaries and the journal keep it.
         return list(takewhile(lambda promise: promise.promise_time_us < time_us, self._open.values()))
 
-    def oldest_time_us(self) -> int | None:
-        """Tell when the oldest open promise was made; None when there is none."""
-        return next((promise.promise_time_us for promise in self._open.values()), None)
+    def made_through(self, sequence: int) -> list[Promise]:
+        """Return the promises that are open and were made by a sequence, the oldest first."""
+        return list(takewhile(lambda promise: promise.sequence <= sequence, self._open.values()))
+
+    def newest_sequence(self) -> int:
+        """Tell when in the journal the newest open promise was made; 0 when there is none."""
+        return next((promise.sequence for promise in reversed(self._open.values())), 0)
+
+    def oldest(self) -> Promise | None:
+        """Return the promise that has been open for the longest; None when there is none."""
+        return next(iter(self._open.values()), None)
 
     def take(self, promises: Mapping[bytes, Promise]) -> None:
         """Take promises as they are now: open ones in, ended ones out."""

@@ -27,8 +27,6 @@ from services.transport.fields import (
 from services.transport.frames import ConnectionFault, ErrorCode
 from services.transport.sending import Stream
 
-REMEMBERED_BLOCKS_MAX: Final = 64
-
 _CODES: Final = {str(code.value[0]): code for code in grpc.StatusCode}
 _CODE_BY_HTTP: Final = {
     "400": grpc.StatusCode.INTERNAL,
@@ -114,7 +112,7 @@ class ClientConnection(Connection):
         self._next = 1
         self._streams_max = frames.STREAM_MAX
         self._is_leaving = False
-        self._blocks: dict[tuple[str, str, Metadata], bytes] = {}
+        self._blocks: dict[tuple[str, str], bytes] = {}
 
     @property
     def is_open(self) -> bool:
@@ -150,9 +148,8 @@ class ClientConnection(Connection):
         number, self._next = self._next, self._next + 2
         calling = _Calling(number, self._window_of_streams, self.loop.create_future())
         self._calls[number] = calling
-        block = self._block_of(path, authority, metadata)
-        if seconds is not None:
-            block += encoded((("grpc-timeout", timeout_of(seconds)),))
+        told = [] if seconds is None else [("grpc-timeout", timeout_of(seconds))]
+        block = self._block_of(path, authority) + encoded([*told, *texts(metadata)])
         self.send(self.fields(number, block, ends_stream=False))
         self.send_data(calling, b"\0" + len(message).to_bytes(4) + message, b"")
         due = None if seconds is None else self.loop.call_later(seconds, self._expire, calling)
@@ -167,18 +164,16 @@ class ClientConnection(Connection):
             # A failure knows this frame, and what waits knows the failure: without this they would be a cycle.
             del calling
 
-    def _block_of(self, path: str, authority: str, metadata: Metadata) -> bytes:
-        key = (path, authority, metadata)
+    def _block_of(self, path: str, authority: str) -> bytes:
+        """Write what every call of a method says."""
+        key = (path, authority)
         block = self._blocks.get(key)
         if block is None:
-            if len(self._blocks) >= REMEMBERED_BLOCKS_MAX:
-                self._blocks.clear()
             secured = self._transport.get_extra_info("ssl_object") is not None
             block = self._blocks[key] = encoded(
                 (
                     *((":method", "POST"), (":scheme", "https" if secured else "http"), (":path", path)),
                     *((":authority", authority), ("te", "trailers"), ("content-type", "application/grpc")),
-                    *texts(metadata),
                 )
             )
         return block

@@ -172,6 +172,10 @@ class Channel:
                     _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         except (TimeoutError, OSError):
             pass
+        except asyncio.CancelledError:
+            for attempt in attempts:
+                attempt.cancel()
+            raise
         if any(each.is_open for each in self._connections.values()):
             self._pause_seconds = 0.0
             return

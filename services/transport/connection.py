@@ -45,10 +45,33 @@ BLOCK_BYTES_FACTOR: Final = 4
 SETTINGS_PER_SECOND_MAX: Final = 20
 RESETS_PER_SECOND_MAX: Final = 2_000
 """Calls that a peer may give up, which is also what it costs us to begin them for nothing."""
+IDLE_FRAMES_PER_SECOND_MAX: Final = 1_000
+"""Frames that say nothing: empty data with more to follow, priorities, kinds that nobody knows."""
 FLOOD_SECONDS: Final = 5.0
-"""So many seconds' worth of either may come at once."""
+"""So many seconds' worth of each may come at once."""
 
 _read_head = frames.read_head
+
+
+class _Flood:
+    """So many of something per second, and a few seconds' worth of it at once."""
+
+    __slots__ = ("_left", "_per_second", "_text")
+
+    def __init__(self, per_second: float, text: str) -> None:
+        self._per_second = per_second
+        self._text = text
+        self._left = per_second * FLOOD_SECONDS
+
+    def take(self) -> None:
+        """Count one. Raises ConnectionFault when there are too many."""
+        self._left -= 1
+        if self._left < 0:
+            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, self._text)
+
+    def ebb(self, seconds: float) -> None:
+        """Count time that has passed."""
+        self._left = min(self._left + seconds * self._per_second, self._per_second * FLOOD_SECONDS)
 
 
 class Connection(Sender):
@@ -66,8 +89,9 @@ class Connection(Sender):
         self._consumed = 0
         self._block: tuple[int, int, list[bytes]] | None = None
         """Stream, flags and parts of a block of fields that is not whole yet."""
-        self._settings_left = SETTINGS_PER_SECOND_MAX * FLOOD_SECONDS
-        self._resets_left = RESETS_PER_SECOND_MAX * FLOOD_SECONDS
+        self._settings = _Flood(SETTINGS_PER_SECOND_MAX, "settings change too often")
+        self._resets = _Flood(RESETS_PER_SECOND_MAX, "too many calls are given up")
+        self._idle_frames = _Flood(IDLE_FRAMES_PER_SECOND_MAX, "too many frames say nothing")
         self._looked_at = self.heard_at
         self.pinged_at: float | None = None
         """When a ping was sent that is not answered yet."""
@@ -137,14 +161,9 @@ class Connection(Sender):
 
     def look(self, now: float, silent_seconds_max: float, answer_seconds_max: float) -> None:
         """Once a second or so: ping a silent peer, drop one that does not answer or does not read."""
-        passed = now - self._looked_at
+        for flood in (self._settings, self._resets, self._idle_frames):
+            flood.ebb(now - self._looked_at)
         self._looked_at = now
-        self._settings_left = min(
-            self._settings_left + passed * SETTINGS_PER_SECOND_MAX, SETTINGS_PER_SECOND_MAX * FLOOD_SECONDS
-        )
-        self._resets_left = min(
-            self._resets_left + passed * RESETS_PER_SECOND_MAX, RESETS_PER_SECOND_MAX * FLOOD_SECONDS
-        )
         if self._stalled_at is not None:
             if now - self._stalled_at > silent_seconds_max + answer_seconds_max:
                 self.abort()
@@ -179,6 +198,8 @@ class Connection(Sender):
             if not number:
                 raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "data of no stream")
             self._consume(len(payload))
+            if not payload and not flags & END_STREAM:
+                self._idle_frames.take()
             if flags & PADDED:
                 payload = frames.unpadded(payload, flags)
             self.take_data(number, payload, ends_stream=bool(flags & END_STREAM))
@@ -198,9 +219,7 @@ class Connection(Sender):
         elif kind == RST_STREAM:
             if len(payload) != 4 or not number:
                 raise ConnectionFault(ErrorCode.FRAME_SIZE_ERROR, "a reset has four bytes and a stream")
-            self._resets_left -= 1
-            if self._resets_left < 0:
-                raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "too many calls are given up")
+            self.count_reset()
             self.take_reset(number, int.from_bytes(payload))
         elif kind == CONTINUATION:
             if self._block is None or self._block[0] != number:
@@ -214,7 +233,13 @@ class Connection(Sender):
             self.take_going_away(int.from_bytes(payload[:4]) & WINDOW_MAX)
         elif kind == PUSH_PROMISE:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "nobody wants pushes")
-        # Priorities, and kinds that we do not know, mean nothing to us.
+        else:
+            # Priorities, and kinds that we do not know, mean nothing to us.
+            self._idle_frames.take()
+
+    def count_reset(self) -> None:
+        """Count a call that the peer gave up, or made us give up. Raises ConnectionFault when there are too many."""
+        self._resets.take()
 
     def _take_part(self, number: int, flags: int, part: bytes, before: list[bytes]) -> None:
         parts = [*before, part] if before else [part]
@@ -243,9 +268,7 @@ class Connection(Sender):
         if flags & ACK:
             self._decoder.forbid_table()
             return
-        self._settings_left -= 1
-        if self._settings_left < 0:
-            raise ConnectionFault(ErrorCode.ENHANCE_YOUR_CALM, "settings change too often")
+        self._settings.take()
         for name, value in frames.read_settings(payload):
             if name == frames.INITIAL_WINDOW_SIZE:
                 change = value - self._window_of_streams

@@ -32,6 +32,11 @@ NO_TABLE: Final = b"\x20"
 """Before the first block that an end writes: its table has no room and never will."""
 
 STATUS_OK: Final = "0"
+SHORT: Final = 0x7F
+"""Lengths below stand in one byte, which also says that the text is not in Huffman's code."""
+_LITERALS: Final = frozenset({0x00, 0x10, 0x40})
+"""What begins a field whose name and value are texts of their own."""
+
 TIMEOUT_UNITS: Final = {"H": 3_600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _TIMEOUT: Final = re.compile(r"[0-9]{1,8}[HMSmun]")
 _NAME: Final = re.compile(r":?[!#$%&'*+\-.^_`|~0-9a-z]+")
@@ -60,10 +65,10 @@ def encoded(pairs: Iterable[tuple[str, str]]) -> bytes:
 def _string(text: str) -> bytes:
     octets = text.encode("latin-1")
     size = len(octets)
-    if size < 0x7F:
+    if size < SHORT:
         return bytes((size,)) + octets
-    length = bytearray((0x7F,))
-    size -= 0x7F
+    length = bytearray((SHORT,))
+    size -= SHORT
     while size >= 0x80:
         length.append(0x80 | size & 0x7F)
         size >>= 7
@@ -80,6 +85,7 @@ class Decoder:
         # Bounds what a few bytes that refer to a table can become; beyond it, the table's state is lost.
         self._decoder = hpack.Decoder(max_header_list_size=16 * bytes_max)
         self._remembered: dict[bytes, tuple[str, str]] = {}
+        self._remembered_before: dict[bytes, tuple[str, str]] = {}
         self._remembered_blocks: dict[bytes, Fields] = {}
 
     def forbid_table(self) -> None:
@@ -110,27 +116,43 @@ class Decoder:
     def _each(self, block: bytes) -> Fields:
         """Read fields one by one: without a table each stands for itself."""
         fields: Fields = []
-        remembered = self._remembered
         at, end, left = 0, len(block), self._bytes_max
         while at < end:
             following = _end_of_field(block, at)
             octets = block[at:following]
             at = following
-            field = remembered.get(octets)
+            field = self._remembered.get(octets) or self._recall(octets)
             if field is None:
-                read = list(self._decoder.decode(octets, raw=True))
-                if not read:  # The table's size, which stays 0.
-                    continue
-                field = _sound(bytes(read[0][0]), bytes(read[0][1]))
-                if len(octets) <= REMEMBERED_BYTES_MAX:
-                    if len(remembered) >= REMEMBERED_FIELDS_MAX:
-                        remembered.clear()
-                    remembered[octets] = field
+                if self._decoder.header_table_size:
+                    return fields + self._at_once(block[at:])
+                continue
             left -= FIELD_BYTES_EXTRA
             if left < 0:
                 raise TooLarge
             fields.append(field)
         return fields
+
+    def _recall(self, octets: bytes) -> tuple[str, str] | None:
+        """Give a field that was not read lately, and remember it; None when it is the size of a table.
+
+        Half of what is remembered goes at a time, so that names which come once do not drive out tokens.
+        """
+        field = self._remembered_before.get(octets) or self._read(octets)
+        if field is not None and len(octets) <= REMEMBERED_BYTES_MAX:
+            if len(self._remembered) >= REMEMBERED_FIELDS_MAX:
+                self._remembered_before = self._remembered
+                self._remembered = {}
+            self._remembered[octets] = field
+        return field
+
+    def _read(self, octets: bytes) -> tuple[str, str] | None:
+        """Read one field, the plainest without the library."""
+        if octets[0] in _LITERALS and octets[1] < SHORT:
+            value_at = 2 + octets[1]
+            if octets[value_at] < SHORT:
+                return _sound(octets[2:value_at], octets[value_at + 1 :])
+        read = list(self._decoder.decode(octets, raw=True))
+        return _sound(bytes(read[0][0]), bytes(read[0][1])) if read else None
 
 
 def _sound(name_octets: bytes, value_octets: bytes) -> tuple[str, str]:

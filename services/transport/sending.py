@@ -47,6 +47,8 @@ class Sender(asyncio.Protocol):
         self._waiting: dict[int, Stream] = {}
         """Streams whose data waits for room."""
         self._has_renounced_table = False
+        self.has_sent_data = False
+        """Since whoever looks at it last set it back."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember where to write."""
@@ -100,6 +102,7 @@ class Sender(asyncio.Protocol):
         if not (stream.unsent or self._is_stalled) and size <= min(self._window, stream.window, self._frame_bytes):
             self._window -= size
             stream.window -= size
+            self.has_sent_data = True
             flags = END_STREAM if ending == b"" else 0
             self.send(frames.head(DATA, flags, stream.number, size) + data + (ending or b""))
             return
@@ -126,7 +129,7 @@ class Sender(asyncio.Protocol):
                 is_last = not stream.unsent
                 flags = END_STREAM if is_last and stream.ending == b"" else 0
                 self.send(frames.head(DATA, flags, number, size) + bytes(part))
-                went_on = True
+                went_on = self.has_sent_data = True
                 if is_last:
                     del self._waiting[number]
                     if stream.ending:

@@ -45,6 +45,16 @@ class Server:
         """Calls by the step in which their deadline comes."""
         self._sweeping: asyncio.TimerHandle | None = None
 
+    @property
+    def connection_count(self) -> int:
+        """Tell how many callers are connected."""
+        return len(self._connections)
+
+    @property
+    def held_bytes(self) -> int:
+        """Tell what the requests under way take."""
+        return self._held_bytes
+
     def bind(self, host: str, port: int, context: ssl.SSLContext | None = None) -> int:
         """Take an address, in plain text without a context; return the port. Raises OSError."""
         wanted = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -161,7 +171,7 @@ class Server:
             due = self._deadlines.get(step)
             if due is None:
                 due = self._deadlines[step] = set()
-                self._loop.call_at(step / DEADLINE_STEPS_PER_SECOND, self._come, step)
+                self._loop.call_at(step / DEADLINE_STEPS_PER_SECOND, self._expire, step)
             due.add(call)
 
     def end(self, call: Call) -> None:
@@ -184,10 +194,10 @@ class Server:
         self._held_bytes += size
         return self._held_bytes <= self.limits.held_bytes_max
 
-    def _come(self, step: int) -> None:
+    def _expire(self, step: int) -> None:
         """End the calls whose deadline has come."""
         for call in list(self._deadlines.pop(step)):
-            call.come()
+            call.expire()
 
     def _sweep(self) -> None:
         now = self._loop.time()

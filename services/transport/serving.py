@@ -146,6 +146,7 @@ class ServerConnection(Connection):
 
     def take_unsound(self, number: int) -> None:
         """Refuse a call that is none."""
+        self.count_reset()
         self._last_taken = max(self._last_taken, number)
         call = self._calls.get(number)
         if call is not None:
@@ -237,6 +238,7 @@ class ServerConnection(Connection):
         if call is not None:
             call.window += more
             if not more or call.window > frames.WINDOW_MAX:
+                self.count_reset()
                 self._gone(call)
                 call.cancel()
                 self.reset(number, ErrorCode.FLOW_CONTROL_ERROR)
@@ -294,7 +296,6 @@ class ServerConnection(Connection):
     def _answered(self, call: Call) -> None:
         """Note that nothing more is said to a call than what waits for room."""
         call.ended = True
-        self._strikes = 0
         if not call.unsent:
             self.sent(call)
 
@@ -335,6 +336,10 @@ class ServerConnection(Connection):
     def take_ping(self, payload: bytes) -> None:
         """Answer a ping, unless there are too many."""
         now = self.loop.time()
+        if self.has_sent_data:
+            # Who is sent data may ping to measure the connection.
+            self.has_sent_data = False
+            self._strikes = 0
         if now - self._pinged_us_at < self._limits.ping_seconds_min:
             self._strikes += 1
             if self._strikes > self._limits.ping_strikes_max:

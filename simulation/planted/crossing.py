@@ -155,6 +155,21 @@ def keep_further_legs() -> Patches:
     yield patch.object(posting, "acknowledge", stingy)
 
 
+@bug("state", shards=2, weights={"crossing": 2.0, "state": 2.0}, faults=("slow network",), has_products=True)
+def keep_the_fee() -> Patches:
+    """A return gives back what was asked for, and keeps the fee."""
+    acknowledge = posting.acknowledge
+
+    def stingy(draft: Draft, peer_id: int, landed_through: int, refused: Any) -> None:
+        without = [
+            (crossing._replace(further=tuple(leg for leg in crossing.further if not leg.is_fee)), reason)
+            for crossing, reason in refused
+        ]
+        acknowledge(draft, peer_id, landed_through, without)
+
+    yield patch.object(posting, "acknowledge", stingy)
+
+
 @bug("crossing", "state")
 def land_on_frozen_accounts() -> Patches:
     """A landing does not ask whether the payee may be paid."""

@@ -58,7 +58,16 @@ def retry_under_a_new_id() -> Patches:
     yield patch.object(Posting, "_carry_part", stubborn)
 
 
-@bug("resets", faults=("resets", "kill ledger"), fault_seconds=0.2, call_seconds=(0.05, 0.5))
+@bug(
+    "resets",
+    shards=1,
+    standbys=1,
+    weights={"transfer": 2.0},
+    faults=("resets", "kill ledger"),
+    fault_seconds=0.1,
+    think_seconds=0.3,
+    call_seconds=(0.05, 0.5),
+)
 def doubt_is_forgotten() -> Patches:
     """A client forgets that an earlier attempt may have been carried out."""
     judge = clients._Attempts.judge

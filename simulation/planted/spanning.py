@@ -6,11 +6,15 @@ Each docstring says what is wrong.
 from typing import Any
 from unittest.mock import patch
 
+from services.domain import errors
+from services.domain.outcomes import Refusal
 from services.ledger import changes, promises, spanning
 from services.ledger.batching import Writer
 from services.ledger.coordination import Coordination
-from services.ledger.coordinator import Inquirer
+from services.ledger.coordinator import Coordinator, Inquirer
+from services.ledger.memory import OpenPromises
 from services.ledger.promise_jobs import DecideJob
+from services.ledger.spanning import Span
 from services.ledger.store import Store
 from simulation.planted.bug import Patches, bug
 
@@ -60,6 +64,20 @@ def answer_before_decided() -> Patches:
     yield patch.object(Writer, "_decide", early)
 
 
+@bug("span", shards=2, weights={"span": 2.0}, faults=("slow disk",), fault_seconds=0.2, call_seconds=(0.05, 0.5))
+def doubt_is_undecided() -> Patches:
+    """A home whose commit may still be written says that nothing is decided."""
+    decide = Coordinator.decide
+
+    async def certain(self: Coordinator, *asked: Any) -> Any:
+        try:
+            return await decide(self, *asked)
+        except errors.OutcomeUnknown:
+            return None
+
+    yield patch.object(Coordinator, "decide", certain)
+
+
 @bug("span", shards=2, weights={"span": 2.0, "limits": 1.0}, faults=(), is_tight=False)
 def uncounted_promises() -> Patches:
     """What is promised does not count for the day."""
@@ -83,7 +101,26 @@ def close_on_a_promise() -> Patches:
     yield patch.object(changes, "change_refusal", careless)
 
 
-@bug("span", shards=2, weights={"span": 2.0}, faults=("kill ledger",), fault_seconds=0.1, intentions=80)
+@bug("undo", shards=2, weights={"span": 2.0, "undo": 2.0}, faults=(), is_tight=False)
+def giving_back_is_spending() -> Patches:
+    """What a reversal over several shards gives back counts as its payers' own spending."""
+    yield patch.object(Span, "flags", property(lambda self: int(self.special.flags)))
+
+
+@bug("undo", shards=3, weights={"span": 2.0, "undo": 2.0}, faults=(), is_tight=False)
+def reverse_twice() -> Patches:
+    """A reversal over several shards does not look at those before it."""
+    refusal = spanning.reversal_refusal
+
+    def generous(draft: Any, original_id: bytes, legs: Any) -> int:
+        found = refusal(draft, original_id, legs)
+        return 0 if found == Refusal.REVERSAL_EXCEEDS_ORIGINAL else found
+
+    yield patch.object(spanning, "reversal_refusal", generous)
+
+
+@bug("span", shards=2, weights={"span": 2.0}, faults=("kill ledger",), fault_seconds=0.1, intentions=80,
+     call_seconds=(0.05, 0.5))  # fmt: skip
 def never_ask() -> Patches:
     """Nobody asks what became of an old promise."""
 
@@ -91,6 +128,21 @@ def never_ask() -> Patches:
         return None
 
     yield patch.object(Inquirer, "run", idle)
+
+
+@bug(
+    "span",
+    shards=2,
+    weights={"span": 2.0},
+    faults=("kill ledger", "clock jump"),
+    fault_seconds=0.1,
+    intentions=80,
+    call_seconds=(0.05, 0.5),
+    has_products=False,
+)
+def trust_the_clock() -> Patches:
+    """How long a promise has waited is told by the wall clock alone, which may be set back."""
+    yield patch.object(OpenPromises, "made_through", lambda *_: [])
 
 
 @bug("span")

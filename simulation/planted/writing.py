@@ -15,8 +15,20 @@ from services.ledger.store import Head
 from simulation import statements
 from simulation.planted.bug import Patches, bug, latent
 
+_OVERTAKEN: dict[str, Any] = {
+    "shards": 2,
+    "standbys": 1,
+    "weights": {"crossing": 2.0},
+    "faults": ("pause ledger",),
+    "fault_seconds": 0.3,
+    "intentions": 200,
+    "think_seconds": 0.5,
+    "lease_seconds": 0.5,
+}
+"""A bank in which writers stand still for longer than their lease while crossings wait at them."""
 
-@bug("pause ledger", standbys=1, faults=("pause ledger",), fault_seconds=0.2, lease_seconds=0.5)
+
+@bug("pause ledger", **_OVERTAKEN, call_seconds=(2.0, 15.0), small_batch_max=64)
 def skip_the_fence() -> Patches:
     """The head advances without comparing sequence and epoch."""
 
@@ -31,7 +43,7 @@ def skip_the_fence() -> Patches:
     yield patch.dict(statements.CONDITIONS, dict.fromkeys(names, lambda *_: True))
 
 
-@bug("pause ledger", standbys=1, faults=("pause ledger",), fault_seconds=0.2, lease_seconds=0.5)
+@bug("pause ledger", **_OVERTAKEN)
 def no_new_epoch() -> Patches:
     """A standby takes the lease without raising the epoch."""
 

@@ -1,19 +1,20 @@
-"""What each query of the ledger's `queries.sql` answers and changes, on tables in memory.
+"""What each query of the services' `queries.sql` answers and changes, on tables in memory.
 
 One short function per query, of the same name: `lease.py` has those about who writes, `loading.py` what a batch
 needs, `writing.py` what it changes besides COPY, `promising.py` what transfers over several shards need and
-change, `reading.py` what readers ask. A query that is not here is an
+change, `reading.py` what readers ask, `accounts.py` what the account service asks and changes, `sealing.py` what seals. A query that is not here is an
 error that says so, and tests compare every one with the real one. Never here: when a statement runs, or what
 becomes of it (`simulation/database.py`).
 """
 
-from simulation.statements import lease, loading, promising, reading, writing
+from simulation.statements import accounts, lease, loading, promising, reading, sealing, writing
 from simulation.statements.registry import CONDITIONS, LOCKS, RUN, known, name_of, one, records, run
 
 __all__ = [
     "CONDITIONS",
     "LOCKS",
     "RUN",
+    "accounts",
     "known",
     "lease",
     "loading",
@@ -23,5 +24,6 @@ __all__ = [
     "reading",
     "records",
     "run",
+    "sealing",
     "writing",
 ]

@@ -7,13 +7,21 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from services.chassis import queries
-from services.ledger import history
+from services.ledger import history, sealing
 from simulation.tables import Record, Row
 
 if TYPE_CHECKING:
     from simulation.database import Session
 
-_NAMES = {sql: name for name, sql in (*queries.load("services.ledger").items(), *history.SQL.items())}
+_NAMES = {
+    sql: name
+    for name, sql in (
+        *queries.load("services.ledger").items(),
+        *history.SQL.items(),
+        *queries.load("services.account").items(),
+        *sealing.SQL.items(),
+    )
+}
 RUN: dict[str, Callable[..., Any]] = {}
 
 CONDITIONS: dict[str, Callable[..., bool]] = {}
@@ -28,6 +36,10 @@ LOCKS = {
     "raise_own_epoch": "head",
     "write_small_batch": "head",
     "write_small_mixed_batch": "head",
+    "begin_move": "moves under way",
+    "lock_moves": "moves",
+    "refuse_move": "moves",
+    "put_seal": "seal",
 }
 """Row locks that statements take, until their transaction ends."""
 

@@ -137,10 +137,24 @@ def absent(account: str) -> str:
 
 
 @asynccontextmanager
+async def running(data: Path, *, allowances: Path | None = None, **gateway: str) -> AsyncIterator[Bank]:
+    """Open a bank of two shards in an empty directory, its gateway with further settings."""
+    options = BankOptions(data=data, shards=2, port=0, allowances=allowances, settings={"gateway": GATEWAY | gateway})
+    async with Bank.open(options) as opened:
+        yield opened
+
+
+@asynccontextmanager
+async def moved_in(opened: Bank) -> AsyncIterator[World]:
+    """Let customers of a file's own move into a bank, whoever else is there."""
+    async with clients.channel(opened.gateway) as channel:
+        world = World(opened, bank_pb2_grpc.BankStub(channel))
+        await world.fill()
+        yield world
+
+
+@asynccontextmanager
 async def opened(data: Path, *, allowances: Path | None = None, **gateway: str) -> AsyncIterator[World]:
     """Open a small bank in an empty directory, its gateway with further settings."""
-    options = BankOptions(data=data, shards=2, port=0, allowances=allowances, settings={"gateway": GATEWAY | gateway})
-    async with Bank.open(options) as running, clients.channel(running.gateway) as channel:
-        world = World(running, bank_pb2_grpc.BankStub(channel))
-        await world.fill()
+    async with running(data, allowances=allowances, **gateway) as opened_bank, moved_in(opened_bank) as world:
         yield world

@@ -2,13 +2,11 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import grpc
 import pytest
-import small_bank
 from grpc import StatusCode
 from grpc_status import rpc_status
 from hivecore.gateway.v1 import bank_pb2 as bank
@@ -18,12 +16,6 @@ from services.domain import chart
 
 State = bank.Account
 RACING = 300
-
-
-@pytest.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with small_bank.opened(tmp_path_factory.mktemp("account_life") / "bank") as opened:
-        yield opened
 
 
 async def funded(world: World, amount_minor: int = 1_000, customer: int = 0) -> str:

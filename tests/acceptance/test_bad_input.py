@@ -6,7 +6,6 @@ from uuid import uuid4
 
 import grpc
 import pytest
-import small_bank
 from grpc import StatusCode
 from hivecore.gateway.v1 import bank_pb2 as bank
 from hivecore.gateway.v1 import bank_pb2_grpc
@@ -19,12 +18,6 @@ from services.gateway import scopes
 NOBODYS_SLOT = f"{identifiers.account_number(9000, 1):016d}"
 TRANSIT = f"{chart.transit_account(1, 2, 203):016d}"
 ABSENT_CUSTOMER = f"customers/{identifiers.customer_number(0, identifiers.CUSTOMER_SERIAL_MAX):014d}"
-
-
-@pytest.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with small_bank.opened(tmp_path_factory.mktemp("bad_input") / "bank") as opened:
-        yield opened
 
 
 @pytest.fixture(autouse=True)

@@ -3,22 +3,13 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
-import pytest
-import small_bank
 from hivecore.gateway.v1 import bank_pb2 as bank
 from small_bank import World, leg, post
 
 from services.cli.auditing import audit_bank
-
-
-@pytest.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with small_bank.opened(tmp_path_factory.mktemp("limits") / "bank") as opened:
-        yield opened
 
 
 async def reason(world: World, method: str, request: Any) -> str:

@@ -1,25 +1,17 @@
 """Money set aside is used or freed exactly once, and what was given back is never more than what was moved."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import uuid4
 
 import grpc
 import pytest
-import small_bank
 from grpc import StatusCode
 from hivecore.gateway.v1 import bank_pb2 as bank
 from small_bank import World, absent, leg, post
 
 EXPIRY_SECONDS_MAX = 10
 REFUSE, OVERDRAW = bank.ReverseTransferRequest.REFUSE, bank.ReverseTransferRequest.OVERDRAW
-
-
-@pytest.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with small_bank.opened(tmp_path_factory.mktemp("holds") / "bank") as opened:
-        yield opened
 
 
 def place(account: str, amount_minor: int, **more: Any) -> bank.PlaceHoldRequest:

@@ -1,7 +1,6 @@
 """ISO 20022 payment files through `hivecore payment-file`, against a whole bank."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import pytest
 from command_line import User
 from hivecore.gateway.v1 import bank_pb2 as bank
 from payment_files import by_sepaxml, check_status_report, document, information, read, transfer
-from small_bank import World, leg, opened, post
+from small_bank import World, leg, post
 
 from services.cli.iso20022 import filing
 from services.cli.output import open_progress
@@ -47,9 +46,8 @@ class Clerk(User):
 
 
 @pytest.fixture(scope="module")
-async def user(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clerk]:
-    async with opened(tmp_path_factory.mktemp("bank") / "bank") as world:
-        yield Clerk(world)
+def user(world: World) -> Clerk:
+    return Clerk(world)
 
 
 def statuses(report: Path) -> list[str]:

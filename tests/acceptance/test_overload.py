@@ -8,7 +8,7 @@ from pathlib import Path
 
 def test_an_overloaded_bank_refuses_early_goes_on_and_recovers(tmp_path: Path) -> None:
     output = tmp_path / "overload.json"
-    sizes = ["--short", "--accounts=200", "--normal-seconds=2", "--overload-seconds=4", f"--output={output}"]
+    sizes = ["--short", "--accounts=200", "--normal-seconds=1", "--overload-seconds=2", f"--output={output}"]
     program = [sys.executable, "-m", "loadtest.overload", "--data", "@DATA", *sizes]
     command = [sys.executable, "-m", "loadtest.with_bank", *program]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

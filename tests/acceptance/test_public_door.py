@@ -1,24 +1,16 @@
 """What the public door answers when all is well: pages, repeats, many at once, and a customer's own token."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID, uuid4
 
 import grpc
 import pytest
-import small_bank
 from hivecore.gateway.v1 import bank_pb2 as bank
 from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from small_bank import FUNDS_MINOR, World, leg, post, read_status
 
 from services.chassis import clients
-
-
-@pytest.fixture(scope="module")
-async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with small_bank.opened(tmp_path_factory.mktemp("public_door") / "bank") as opened:
-        yield opened
 
 
 async def _all_pages(world: World, method: str, rows: str, **asked: Any) -> list[list[Any]]:

@@ -20,11 +20,7 @@ from services.cli import tokens
 
 @pytest.fixture(scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    place = tmp_path_factory.mktemp("statements")
-    for directory in (place, *place.parents):
-        if directory.is_relative_to("/tmp"):
-            directory.chmod(directory.stat().st_mode | 0o055)
-    async with opened(place / "bank") as world:
+    async with opened(tmp_path_factory.mktemp("statements") / "bank") as world:
         yield world
 
 

@@ -24,10 +24,8 @@ from services.cli.topology import BankOptions
 
 @pytest.fixture(scope="module")
 async def bank(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bank]:
-    place = tmp_path_factory.mktemp("tls")
-    for directory in (place, *place.parents[:2]):
-        directory.chmod(0o755)
-    async with Bank.open(BankOptions(data=place / "bank", shards=2, port=0, tls=True)) as opened:
+    data = tmp_path_factory.mktemp("tls") / "bank"
+    async with Bank.open(BankOptions(data=data, shards=2, port=0, tls=True)) as opened:
         yield opened
 
 

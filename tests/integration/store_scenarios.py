@@ -13,9 +13,15 @@ from memory_books import CZK, an_id, ask, cash, crossings, customer_account
 from memory_special import a_change, capture, columns, increase, legs, place, release, reverse
 from span_books import ask_of, span
 
+from services.account import records
+from services.account.database import Database
+from services.account.moves import Move, Moves
+from services.account.records import Records
 from services.chassis.postgres import ERRORS
 from services.domain import limits
+from services.domain.identifiers import account_number, customer_number
 from services.domain.outcomes import Outcome, Refusal
+from services.domain.products import NONE, Reference
 from services.ledger import raw, store
 from services.ledger.batching import Writer
 from services.ledger.books import AccountState, Actor, Allowance, Creditor, Leg
@@ -241,4 +247,30 @@ async def block(dsn: str) -> list[str]:
     said.append(f"the heir writes {after.sequence}")
     for one in (silent, heir):
         one.drop()
+    return said
+
+
+MOVED_CUSTOMER, MOVED_ACCOUNT = customer_number(1, 1), account_number(1, 1)
+
+
+async def move_accounts(dsn: str) -> list[Any]:
+    """Begin, finish and refuse moves of one account, each more than once."""
+    database = Database(dsn, "records", records.MIGRATIONS)
+    await database.open()
+    moves, kept = Moves(database), Records(database)
+    said: list[Any] = []
+    for number, product in enumerate((("A", 1), ("A", 2), ("B", 1)), start=1):
+        wanted = Move(an_id(number), MOVED_ACCOUNT, number, NONE, Reference(*product), 1, 0, "why", "desk", "teller")
+        for move in (wanted, wanted, wanted._replace(request_id=an_id(number + 10))):
+            await moves.begin(move)
+            said.append(await moves.find(move.request_id))
+        said.append(len(await moves.stale(-100.0, 5)))
+        for _ in range(2):
+            if number == 2:
+                await moves.refuse(wanted.request_id, 12)
+            else:
+                await moves.finish(wanted.request_id)
+        said += [await moves.find(wanted.request_id), await moves.through(), await moves.after(0, 5)]
+        said.append((await kept.accounts([MOVED_ACCOUNT]))[MOVED_ACCOUNT].product)
+    await database.close()
     return said

@@ -1,6 +1,7 @@
 """A service process: how it starts, how it is told to stop, what it leaves behind."""
 
 import asyncio
+import dataclasses
 import json
 import os
 import signal
@@ -62,8 +63,8 @@ async def test_a_process_stops_when_its_parent_is_gone(tmp_path: Path) -> None:
 async def test_a_frozen_process_is_noticed_by_its_silence_and_another_is_asked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hurried = dict(clients.CHANNEL_OPTIONS) | {"grpc.keepalive_time_ms": 300, "grpc.http2.ping_timeout_ms": 200}
-    monkeypatch.setattr(clients, "CHANNEL_OPTIONS", tuple(hurried.items()))
+    hurried = dataclasses.replace(clients.PATIENCE, silent_seconds_max=0.3, answer_seconds_max=0.2)
+    monkeypatch.setattr(clients, "PATIENCE", hurried)
     request = ledger_pb2.GetShardStatusRequest(shard_id=1)
     places = [tmp_path / "first", tmp_path / "second"]
     for place in places:

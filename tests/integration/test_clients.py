@@ -230,5 +230,10 @@ async def test_a_client_follows_a_move_while_a_call_waits(nobody: str) -> None:
         assert client.addresses == {writer.address}
 
 
-async def test_our_own_connections_never_go_through_a_proxy() -> None:
-    assert ("grpc.enable_http_proxy", 0) in clients.CHANNEL_OPTIONS
+async def test_our_own_connections_never_go_through_a_proxy(nobody: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(name, f"http://{nobody}")
+    async with _ledger() as writer, _client(writer.address) as client:
+        assert (await client.call("PostTransfers", WRITE, deadline_seconds=5)).outcomes == [1]
+        async with clients.channel(writer.address) as channel:
+            assert (await ledger_pb2_grpc.LedgerStub(channel).GetShardStatus(READ, timeout=5)).instance

@@ -3,10 +3,12 @@
 from collections.abc import AsyncIterator
 from random import Random
 
+import ledger_databases
 import pytest
 from ledger_room import Clock, Writing, connected, post, writing
 from memory_books import CZK, DAY_US, TODAY, Ask, an_id, ask, cash, crossings, customer_account
 
+from services.chassis.embedded_postgres import EmbeddedPostgres
 from services.domain import errors, limits
 from services.ledger import history as history_module
 from services.ledger.books import Leg
@@ -24,11 +26,15 @@ def clock() -> Clock:
     return Clock()
 
 
+async def open_accounts(books: Writing) -> None:
+    await books.open(CASH, floor=-limits.BALANCE_MINOR_MAX)
+    await books.open(A, B)
+
+
 @pytest.fixture
 async def books(ledger_dsn: str, clock: Clock) -> AsyncIterator[Writing]:
     async with writing(ledger_dsn, now_us=clock) as books:
-        await books.open(CASH, floor=-limits.BALANCE_MINOR_MAX)
-        await books.open(A, B)
+        await open_accounts(books)
         yield books
 
 
@@ -64,8 +70,7 @@ def _fields(search: Search) -> dict[str, object]:
     return {name: getattr(search, name) for name in Search.__dataclass_fields__}
 
 
-@pytest.fixture
-async def various(books: Writing, clock: Clock) -> list[Ask]:
+async def post_various(books: Writing, clock: Clock) -> list[Ask]:
     """Post transfers of every kind that a search tells apart, over three days."""
     chance = Random(3)
     asked = []
@@ -82,6 +87,26 @@ async def various(books: Writing, clock: Clock) -> list[Ask]:
             asked[-1] = ask(60, A, B, 10**12, reference="rent")
         await post(books, asked[-1])
     return asked
+
+
+@pytest.fixture
+async def various(books: Writing, clock: Clock) -> list[Ask]:
+    return await post_various(books, clock)
+
+
+@pytest.fixture(scope="module")
+async def searched(postgres: EmbeddedPostgres) -> AsyncIterator[tuple[History, list[Ask]]]:
+    """Give books with all of that, in which nobody writes any more: a search changes nothing for the next."""
+    await postgres.ensure_database("searched")
+    dsn, clock = postgres.dsn("searched"), Clock()
+    await ledger_databases.migrate(dsn)
+    async with writing(dsn, now_us=clock) as books:
+        await open_accounts(books)
+        asked = await post_various(books, clock)
+    reader = await Reader.open(dsn)
+    yield History(reader), asked
+    await reader.close()
+    await postgres.drop_database("searched")
 
 
 def expected(asked: list[Ask], keep) -> list[int]:
@@ -122,8 +147,9 @@ CRITERIA = [
 @pytest.mark.parametrize("window", [3, 500], ids=["small windows", "one window"])
 @pytest.mark.parametrize("place", range(len(CRITERIA)))
 async def test_a_search_finds_what_a_slow_reader_finds(
-    history: History, various: list[Ask], place: int, window: int, monkeypatch: pytest.MonkeyPatch
+    searched: tuple[History, list[Ask]], place: int, window: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    history, various = searched
     monkeypatch.setattr(history_module, "SEARCH_PLACES_MIN", window)
     monkeypatch.setattr(history_module, "SEARCH_PLACES_MAX", 4 * window)
     criteria, keep = CRITERIA[place]

@@ -9,33 +9,51 @@ import time
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import ledger_databases
 import pytest
 from ledger_databases import MakeDatabase
-from store_scenarios import block, dispute, doubt, speaking, write_everything
+from store_scenarios import (
+    MOVED_ACCOUNT,
+    MOVED_CUSTOMER,
+    block,
+    dispute,
+    doubt,
+    move_accounts,
+    speaking,
+    write_everything,
+)
 
-from services.ledger import history, store
+from services.account import database as account_database
+from services.account.product_store import ProductStore
+from services.chassis import migrations
+from services.domain import chart
+from services.domain.products import NONE, Catalogue
+from services.ledger import history, sealing, store
 from services.ledger.audit import audit
-from simulation import statements
+from services.ledger.audit_chain import prove_chains
+from simulation import records, statements
 from simulation.bank import Bank
 from simulation.database import Database, Session
 from simulation.plan import Plan, draw
+from simulation.prices import draw_products
 from simulation.run import Simulation
-from simulation.tables import Row, definitions
+from simulation.tables import Row, Table, definitions
 
-SQL = {**store.SQL, **history.SQL}
+SQL = {**store.SQL, **history.SQL, **account_database.SQL, **sealing.SQL}
 
 WRITES = {
     "take_lease", "renew_lease", "release_lease", "end_earlier_writers", "next_epoch", "advance_head", "raise_own_epoch", "write_small_batch",
     "write_small_mixed_batch",
     "begin_day", "put_actors", "write_holds", "write_account_facts", "write_caps", "lift_caps", "write_change",
-    "write_peers", "add_value_sums", "write_promises",
+    "write_peers", "add_value_sums", "write_promises", "begin_move", "lock_moves", "finish_move", "refuse_move", "put_seal",
 }  # fmt: skip
 """Queries that change something: what they leave behind is compared."""
 
-SQL = {**store.SQL, **history.SQL}
+OF_CONTROL = {"catalogue_version", "read_products", "read_default_products"}
+"""Queries of the control database, which a test of their own compares."""
 
 
 def questions(tables: dict[str, list[Row]]) -> dict[str, list[tuple[Any, ...]]]:
@@ -49,6 +67,8 @@ def questions(tables: dict[str, list[Row]]) -> dict[str, list[tuple[Any, ...]]]:
     actors = [(row["channel"], row["subject"]) for row in tables["actor"]]
     peers = column("peer", "peer_id")
     sequences = column("transfer", "sequence")
+    last = max(sequences, default=1)
+    transits = [number for number in column("entry", "account_number") if chart.is_transit(number)]
     return {
         "load_accounts": [(numbers,)],
         "load_holds": [(column("hold", "hold_id"),)],
@@ -72,6 +92,27 @@ def questions(tables: dict[str, list[Row]]) -> dict[str, list[tuple[Any, ...]]]:
         "state_at": [(number, sequence) for number in numbers for sequence in sequences[::20]],
         "shard_status": [()],
         "due_holds": [(1_000,)],
+        "head": [()],
+        "last_seal": [()],
+        "sealed_through": [()],
+        "seals": [(0, 3), (20, 1_000)],
+        "block_transits": [(1, last), (5, 17)],
+        "block_leaves": [(first, last, [*numbers, *transits], 1_000) for first in (1, 9)],
+        "all_leaves": [(last,), (7,)],
+    }
+
+
+def questions_about_accounts(tables: dict[str, list[Row]]) -> dict[str, list[tuple[Any, ...]]]:
+    """Make arguments for every query of the account service."""
+    moves = [row["request_id"] for row in tables["account.product_move"]]
+    return {
+        "get_accounts": [([row["account_number"] for row in tables["account.account"]] + [1],)],
+        "stale_customers": [(-100.0, 5)],
+        "stale_accounts": [(-100.0, 5)],
+        "find_move": [(each,) for each in (*moves, UUID(int=1))],
+        "stale_moves": [(-100.0, 1_000)],
+        "moves_through": [()],
+        "moves_after": [(0, 3), (2, 1_000)],
     }
 
 
@@ -92,29 +133,54 @@ async def put(connection: asyncpg.Connection, database: Database) -> None:
     """Put the rows of a simulated database into a real one."""
     await connection.execute("DELETE FROM ledger.journal_head")
     for name, table in database.tables.items():
-        names = list(table.definition.kinds)
-        if table.rows and name != "writer_lease":
-            records = [tuple(row[each] for each in names) for row in table.rows]
-            await connection.copy_records_to_table(name, schema_name="ledger", columns=names, records=records)
+        if table.rows and name != "writer_lease" and "." not in name:
+            await _put(connection, "ledger", table)
 
 
-async def test_the_tables_have_the_columns_that_the_migrations_make(database: str) -> None:
-    await ledger_databases.migrate(database)
+async def put_accounts(connection: asyncpg.Connection, database: Database) -> None:
+    """Put what the account service recorded into a real database."""
+    for name in ("customer", "account", "product_move"):
+        await _put(connection, "account", database.tables[f"account.{name}"])
+
+
+async def _put(connection: asyncpg.Connection, schema: str, table: Table) -> None:
+    names = list(table.definition.kinds)
+    rows = [tuple(row[each] for each in names) for row in table.rows]
+    await connection.copy_records_to_table(table.definition.name, schema_name=schema, columns=names, records=rows)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        ("ledger", "services.ledger", "migrations"),
+        ("account", "services.account", "migrations/shard"),
+        ("control", "services.account", "migrations/control"),
+    ],
+)
+async def test_the_tables_have_the_columns_that_the_migrations_make(
+    schema: tuple[str, str, str], database: str
+) -> None:
+    name, *where = schema
     connection = await asyncpg.connect(database)
     try:
-        for name, definition in definitions().items():
-            rows = await connection.fetch(
-                "SELECT column_name, data_type FROM information_schema.columns"
-                " WHERE table_schema = 'ledger' AND table_name = $1",
-                name,
-            )
-            kinds = {row["column_name"]: row["data_type"] for row in rows}
-            kinds = {each: kind.replace("timestamp with time zone", "timestamptz") for each, kind in kinds.items()}
-            assert kinds == definition.kinds, name
-        found = await connection.fetch("SELECT tablename FROM pg_tables WHERE schemaname = 'ledger'")
-        assert {row[0] for row in found} == set(definitions())
+        await migrations.migrate(connection, *where)
+        found = await connection.fetch(
+            "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_class c"
+            " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+            " WHERE c.relkind = 'r' AND c.relnamespace = to_regnamespace($1)",
+            name,
+        )
+        kinds: dict[str, dict[str, str]] = {}
+        for table, column, kind in found:
+            kinds.setdefault(table, {})[column] = kind.replace("timestamp with time zone", "timestamptz")
+        assert kinds == {table: definition.kinds for table, definition in definitions(*schema).items()}
     finally:
         await connection.close()
+
+
+PRODUCTS = draw_products(1)
+MOVING = (13, 40)
+"""Seeds in which accounts are moved between products."""
 
 
 @pytest.mark.parametrize("seed", [2, 8, 13, 20])
@@ -128,11 +194,15 @@ async def test_a_simulated_bank_is_sound_in_real_databases_too(seed: int, make_d
         try:
             await put(connection, database)
             database.process.skew_us += time.time_ns() // 1000 - database.process.now_us()
-            await _compare_answers(connection, database)
+            asked = questions({name: table.rows for name, table in database.tables.items()})
+            await _compare_answers(connection, database, asked)
         finally:
             await connection.close()
     report = await audit(None, dsns)
     assert report.clean, [result for result in report.results if not result.holds]
+    proven = await prove_chains(dsns)
+    assert proven.clean, [shard.proof.violations for shard in proven.shards]
+    assert all(shard.unsealed_count == 0 for shard in proven.shards) or not simulation.bank.plan.seal_seconds
 
 
 def _simulated(seed: int) -> Simulation:
@@ -142,9 +212,30 @@ def _simulated(seed: int) -> Simulation:
     return simulation
 
 
-async def _compare_answers(connection: asyncpg.Connection, database: Database) -> None:
-    asked = questions({name: table.rows for name, table in database.tables.items()})
-    assert asked.keys() | WRITES == statements.known()
+@pytest.mark.parametrize("seed", MOVING)
+async def test_records_of_accounts_are_sound_in_a_real_database_too(seed: int, make_database: MakeDatabase) -> None:
+    simulation = await asyncio.to_thread(_simulated, seed)
+    for database in simulation.bank.databases.values():
+        connection = await asyncpg.connect(await make_database())
+        try:
+            await migrations.migrate(connection, "services.account", "migrations/shard")
+            await put_accounts(connection, database)
+            database.process.skew_us += time.time_ns() // 1000 - database.process.now_us()
+            asked = questions_about_accounts({name: table.rows for name, table in database.tables.items()})
+            await _compare_answers(connection, database, asked)
+        finally:
+            await connection.close()
+
+
+def test_every_query_that_is_known_is_compared() -> None:
+    tables: dict[str, list[Row]] = {name: [] for name in Bank(Plan(1, shards=1)).databases[1].tables}
+    asked = questions(tables | {"account": [{"account_number": 1, "customer_number": 1, "currency": 203}]})
+    assert asked.keys() | questions_about_accounts(tables).keys() | WRITES | OF_CONTROL == statements.known()
+
+
+async def _compare_answers(
+    connection: asyncpg.Connection, database: Database, asked: dict[str, list[tuple[Any, ...]]]
+) -> None:
     session = Session(database, 1, None)
     for name, calls in asked.items():
         for arguments in calls:
@@ -168,6 +259,8 @@ async def on_both(scenario: Scenario, database: str) -> tuple[Any, Any]:
 
 def _in_simulation(scenario: Scenario) -> Any:
     bank = Bank(Plan(1, shards=1))
+    records.publish(bank.control, PRODUCTS.values())
+    records.put(bank.databases[1], MOVED_CUSTOMER, MOVED_ACCOUNT, 203, NONE)
     process = bank.loop.process("test")
 
     async def play() -> Any:
@@ -201,3 +294,39 @@ async def test_the_same_work_leaves_the_same_rows(database: str) -> None:
 async def test_the_same_is_said(scenario: Scenario, database: str) -> None:
     real, simulated = await on_both(scenario, database)
     assert simulated == real
+
+
+async def test_accounts_move_the_same_way(database: str) -> None:
+    connection = await asyncpg.connect(database)
+    try:
+        await migrations.migrate(connection, "services.account", "migrations/shard")
+        await connection.execute(
+            "INSERT INTO account.customer (customer_number, state, external_reference, display_name) VALUES ($1, 2, '', 'S')",
+            MOVED_CUSTOMER,
+        )
+        await connection.execute(
+            "INSERT INTO account.account (account_number, customer_number, currency, state, external_reference)"
+            " VALUES ($1, $2, 203, 2, '')",
+            MOVED_ACCOUNT,
+            MOVED_CUSTOMER,
+        )
+    finally:
+        await connection.close()
+    assert await move_accounts(database) == await asyncio.to_thread(_in_simulation, move_accounts)
+
+
+async def test_the_same_catalogue_is_read(database: str) -> None:
+    async def read(dsn: str) -> Catalogue:
+        opened = account_database.Database(dsn, "control", "migrations/control")
+        await opened.open()
+        store = ProductStore(opened)
+        if dsn == database:
+            await store.load(list(PRODUCTS.values()), {})
+        catalogue = await store.current()
+        await opened.close()
+        return catalogue
+
+    async def read_simulated(_: str) -> Catalogue:
+        return await read("simulated 0")
+
+    assert await read(database) == await asyncio.to_thread(_in_simulation, read_simulated)

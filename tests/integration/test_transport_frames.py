@@ -232,6 +232,9 @@ FAULTS = {
     ),
     "pings without an end": (frame(frames.PING, 0, 0, bytes(8)) * 30, 11),
     "settings without an end": (frames.settings({}) * 200, 11),
+    "priorities without an end": (frame(frames.PRIORITY, 0, 1, bytes(5)) * 6_000, 11),
+    "empty data without an end": (frame(frames.HEADERS, 4, 1, ASK) + frame(frames.DATA, 0, 1) * 6_000, 11),
+    "kinds that nobody knows": (frame(200, 0, 1, bytes(5)) * 6_000, 11),
 }
 
 
@@ -283,7 +286,10 @@ async def test_fields_that_cannot_be_end_the_call_and_not_the_connection(name: s
         writer.close()
 
 
-async def test_a_flood_of_calls_begun_and_given_up_is_cut_off() -> None:
+@pytest.mark.parametrize("end", [(frames.RST_STREAM, (8).to_bytes(4)), (frames.WINDOW_UPDATE, bytes(4))])
+async def test_a_flood_of_calls_begun_and_given_up_is_cut_off(end: tuple[int, bytes]) -> None:
+    """Given up by their caller, or by us because their caller does what cannot be."""
+    kind, payload = end
     async with serving() as (address, _):
         host, _, port = address.rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
@@ -291,8 +297,7 @@ async def test_a_flood_of_calls_begun_and_given_up_is_cut_off() -> None:
         drained = asyncio.ensure_future(reader.read())
         try:
             for number in range(1, 60_000, 2):
-                reset = frame(frames.RST_STREAM, 0, number, (8).to_bytes(4))
-                writer.write(frame(frames.HEADERS, 4, number, ASK) + reset)
+                writer.write(frame(frames.HEADERS, 4, number, ASK) + frame(kind, 0, number, payload))
                 if number % 200 == 1:
                     await writer.drain()
         except ConnectionError:

@@ -54,6 +54,11 @@ def test_no_two_metadata_have_one_digest_text() -> None:
     assert len({metadata.body(each) for each in twins}) == len(twins)
 
 
+def test_a_digest_text_counts_bytes_whatever_the_letters() -> None:
+    assert metadata.body((("a", "b1"), ("shop", "7"))) == b"1:a2:b14:shop1:7"
+    assert metadata.body((("a", "\u017e1"), ("shop", "7"))) == b"1:a3:\xc5\xbe14:shop1:7"
+
+
 def _asked(**pairs: str) -> bank_pb2.Transfer:
     leg = bank_pb2.Leg(debit_account=f"{A:016d}", credit_account=f"{B:016d}", amount_minor=5, currency_code="CZK")
     return bank_pb2.Transfer(transfer_id="0190c1d2-0000-7000-8000-000000000001", legs=[leg], metadata=pairs)

@@ -118,6 +118,17 @@ async def test_without_fees_nothing_is_looked_up(accounts: Accounts) -> None:
     assert accounts.asked == []
 
 
+async def test_nobody_pays_for_free_at_a_gateway_that_has_no_catalogue_yet(accounts: Accounts) -> None:
+    products = products_of(accounts)
+    accounts.is_away = True
+    with pytest.raises(errors.Unavailable) as refused:
+        await fees(products, PAYER)
+    assert refused.value.reason == "CATALOGUE_NOT_LOADED"
+    accounts.is_away = False
+    await products.refresh()
+    assert await fees(products, PAYER) == [7]
+
+
 async def test_what_moves_while_it_is_looked_up_is_not_remembered(accounts: Accounts) -> None:
     products = products_of(accounts)
     await products.refresh()
