@@ -70,35 +70,40 @@ def state(
     (show_json if as_json else show_fields)(account_view(changed))
 
 
+_Overdraft = Annotated[
+    str | None,
+    typer.Option("--overdraft", metavar="AMOUNT", help="How far balance less held money may go below zero."),
+]
+_BalanceMax = Annotated[str | None, typer.Option("--balance-max", metavar="AMOUNT", help="The most that it may hold.")]
+_TransferMax = Annotated[
+    str | None, typer.Option("--transfer-max", metavar="AMOUNT", help="The most that it may pay at a time.")
+]
+_DayMax = Annotated[
+    str | None,
+    typer.Option("--day-max", metavar="AMOUNT", help="The most that it may pay and set aside in a business day."),
+]
+_CustomerDayMax = Annotated[
+    str | None,
+    typer.Option(
+        "--customer-day-max",
+        metavar="AMOUNT",
+        help=f"What the customer may pay in a business day over all accounts of this currency; {NO_CAP} lifts it.",
+    ),
+]
+
+
 def limits(
     number: AccountNumber,
     reason: Reason,
-    overdraft: Annotated[
-        str | None,
-        typer.Option("--overdraft", metavar="AMOUNT", help="How far balance less held money may go below zero."),
-    ] = None,
-    balance_max: Annotated[
-        str | None, typer.Option("--balance-max", metavar="AMOUNT", help="The most that it may hold.")
-    ] = None,
-    transfer_max: Annotated[
-        str | None, typer.Option("--transfer-max", metavar="AMOUNT", help="The most that it may pay at a time.")
-    ] = None,
-    day_max: Annotated[
-        str | None,
-        typer.Option("--day-max", metavar="AMOUNT", help="The most that it may pay and set aside in a business day."),
-    ] = None,
+    overdraft: _Overdraft = None,
+    balance_max: _BalanceMax = None,
+    transfer_max: _TransferMax = None,
+    day_max: _DayMax = None,
     day_count: Annotated[
         int | None, typer.Option("--day-count", min=0, help="How often it may pay or set aside in a business day.")
     ] = None,
     no_limits: Annotated[bool, typer.Option("--no-limits", help="Lift all four limits.")] = False,
-    customer_day_max: Annotated[
-        str | None,
-        typer.Option(
-            "--customer-day-max",
-            metavar="AMOUNT",
-            help=f"What the customer may pay in a business day over all accounts of this currency; {NO_CAP} lifts it.",
-        ),
-    ] = None,
+    customer_day_max: _CustomerDayMax = None,
     request_id: RequestId = None,
     data: Data = None,
     gateway: Gateway = None,

@@ -36,42 +36,47 @@ TransferId = Annotated[
     ),
 ]
 
+_Payer = Annotated[
+    str,
+    typer.Option("--from", metavar="ACCOUNT", help="Account that pays, or CASH, FEES, SUSPENSE, NOSTRO.<bank>."),
+]
+_Payee = Annotated[str, typer.Option("--to", metavar="ACCOUNT", help="Account that is paid, or one of the same names.")]
+_FurtherLegs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--and",
+        metavar="DEBIT:CREDIT:AMOUNT",
+        help="One more leg, in the same currency; repeatable, all are posted or none.",
+    ),
+]
+_CreditorAccount = Annotated[
+    str,
+    typer.Option(
+        "--creditor-account", metavar="ACCOUNT", help="Account at the partner bank, when --to is NOSTRO.<bank>."
+    ),
+]
+_Remittance = Annotated[
+    str, typer.Option("--remittance", metavar="TEXT", help="Words for the payee at the partner bank.")
+]
+_FeeMax = Annotated[
+    str | None,
+    typer.Option("--max-fee", metavar="AMOUNT", help="The most that may be charged for it; more is refused."),
+]
+
 
 def transfer(
-    debit: Annotated[
-        str,
-        typer.Option("--from", metavar="ACCOUNT", help="Account that pays, or CASH, FEES, SUSPENSE, NOSTRO.<bank>."),
-    ],
-    credit: Annotated[
-        str, typer.Option("--to", metavar="ACCOUNT", help="Account that is paid, or one of the same names.")
-    ],
+    debit: _Payer,
+    credit: _Payee,
     amount: Annotated[str, typer.Option("--amount", metavar="AMOUNT", help="Decimal amount, like 12.50.")],
     currency: Currency,
-    further: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--and",
-            metavar="DEBIT:CREDIT:AMOUNT",
-            help="One more leg, in the same currency; repeatable, all are posted or none.",
-        ),
-    ] = None,
+    further: _FurtherLegs = None,
     transfer_id: TransferId = None,
     reference: Reference = "",
-    creditor_account: Annotated[
-        str,
-        typer.Option(
-            "--creditor-account", metavar="ACCOUNT", help="Account at the partner bank, when --to is NOSTRO.<bank>."
-        ),
-    ] = "",
-    remittance: Annotated[
-        str, typer.Option("--remittance", metavar="TEXT", help="Words for the payee at the partner bank.")
-    ] = "",
+    creditor_account: _CreditorAccount = "",
+    remittance: _Remittance = "",
     metadata: MetadataPairs = None,
     override_limits: OverrideLimits = False,
-    max_fee: Annotated[
-        str | None,
-        typer.Option("--max-fee", metavar="AMOUNT", help="The most that may be charged for it; more is refused."),
-    ] = None,
+    max_fee: _FeeMax = None,
     waive_fees: Annotated[bool, typer.Option("--waive-fees", help="Charge nothing; needs scope fees.waive.")] = False,
     data: Data = None,
     gateway: Gateway = None,

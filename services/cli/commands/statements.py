@@ -248,27 +248,29 @@ async def _holder(bank: "Session", number: str) -> "Holder":
     return Holder(number, account.external_reference, customer.display_name)
 
 
+_Whose = Annotated[
+    str, typer.Argument(metavar="ACCOUNT", help="Whose; the whole bank when not given (scope operator).")
+]
+_Counterparty = Annotated[str, typer.Option("--counterparty", metavar="ACCOUNT", help="An account on either side.")]
+_AmountsCurrency = Annotated[
+    str, typer.Option("--currency", metavar="CODE", help="ISO 4217 code that the amounts are read in.")
+]
+_PageToken = Annotated[str, typer.Option("--page-token", metavar="TOKEN", help="Go on where another page ended.")]
+
+
 @transfers.command("search")
 def search(
-    number: Annotated[
-        str, typer.Argument(metavar="ACCOUNT", help="Whose; the whole bank when not given (scope operator).")
-    ] = "-",
+    number: _Whose = "-",
     reference: Annotated[str, typer.Option("--reference", metavar="TEXT", help="The whole reference.")] = "",
-    counterparty: Annotated[
-        str, typer.Option("--counterparty", metavar="ACCOUNT", help="An account on either side.")
-    ] = "",
+    counterparty: _Counterparty = "",
     least: Annotated[str, typer.Option("--min", metavar="AMOUNT", help="The least amount, with --currency.")] = "",
     most: Annotated[str, typer.Option("--max", metavar="AMOUNT", help="The largest amount, with --currency.")] = "",
-    currency: Annotated[
-        str, typer.Option("--currency", metavar="CODE", help="ISO 4217 code that the amounts are read in.")
-    ] = "",
+    currency: _AmountsCurrency = "",
     first: FirstDate = "",
     last: LastDate = "",
     metadata: MetadataPairs = None,
     page_size: Annotated[int, typer.Option("--page-size", min=1, max=100, help="Transfers of one page.")] = 25,
-    page_token: Annotated[
-        str, typer.Option("--page-token", metavar="TOKEN", help="Go on where another page ended.")
-    ] = "",
+    page_token: _PageToken = "",
     whole: Annotated[bool, typer.Option("--all", help="Follow the pages to the end.")] = False,
     data: Data = None,
     gateway: Gateway = None,
