@@ -47,6 +47,8 @@ def test_the_largest_metadata_is_taken() -> None:
     largest = {f"{n:02d}": "v" * 62 for n in range(16)}
     assert len(metadata.read(largest)) == metadata.KEYS_MAX
     assert sum(len(key) + len(value) for key, value in largest.items()) == metadata.BYTES_MAX
+    longest = {"k" * 40: "v" * 256}
+    assert metadata.read(longest) == tuple(longest.items())
 
 
 def test_no_two_metadata_have_one_digest_text() -> None:
