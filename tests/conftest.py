@@ -1,7 +1,8 @@
 """What all tests share: the loop that the services run on, repeatable chance, one real PostgreSQL.
 
 Hypothesis draws the same examples at every run; `--hypothesis-profile=wide` draws ten times as many,
-others each time, and prints how to see a failure again.
+others each time, and prints how to see a failure again. `mutants` is for `make mutate`: one failure is enough
+there, nobody reads the smallest.
 """
 
 import asyncio
@@ -17,7 +18,7 @@ from typing import Any
 import ledger_databases
 import pytest
 import uvloop
-from hypothesis import settings
+from hypothesis import Phase, settings
 from ledger_databases import MakeDatabase
 
 from services.chassis.embedded_postgres import EmbeddedPostgres
@@ -27,6 +28,9 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=100)
 settings.register_profile("wide", deadline=None, print_blob=True, max_examples=1_000)
+settings.register_profile(
+    "mutants", settings.get_profile("repeatable"), phases=(Phase.explicit, Phase.reuse, Phase.generate)
+)
 settings.load_profile("repeatable")
 
 _numbers = count(1)

@@ -36,7 +36,7 @@ PAGE_SIZE_MAX: Final = 1_000
 
 SEARCH_PAGE_SIZE_DEFAULT: Final = 25
 SEARCH_PAGE_SIZE_MAX: Final = 100
-"""Whole transfers, each with up to 100 legs: 100 of the largest fit a message."""
+"""Transfers with their legs: 100 of 200 legs each fit a message, of the largest 10."""
 
 MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 """Largest message in either direction: 8,000 transfers with every text at its longest do not fit,
@@ -83,8 +83,13 @@ assert AMOUNT_MINOR_MAX * BATCH_TRANSFERS_MAX <= BALANCE_MINOR_MAX
 assert BALANCE_MINOR_MAX + AMOUNT_MINOR_MAX <= INT64_MAX
 # What was promised can be credited, whatever else was credited since.
 assert BALANCE_MINOR_MAX + PROMISED_MINOR_MAX + AMOUNT_MINOR_MAX <= INT64_MAX
+# What may be posted may be promised.
+assert AMOUNT_MINOR_MAX <= PROMISED_MINOR_MAX
 # What all legs of a transfer move still fits int64.
 assert AMOUNT_MINOR_MAX * LEGS_PER_TRANSFER_MAX <= BALANCE_MINOR_MAX
 assert LEGS_PER_TRANSFER_MAX <= LEGS_PER_CALL_MAX
 # Whatever may be asked for in one call fits one batch and, alone, an empty queue.
 assert TRANSFERS_PER_CALL_MAX <= BATCH_TRANSFERS_MAX <= QUEUE_TRANSFERS_MAX
+# Whoever says nothing gets what may be asked for.
+assert PAGE_SIZE_DEFAULT <= PAGE_SIZE_MAX and SEARCH_PAGE_SIZE_DEFAULT <= SEARCH_PAGE_SIZE_MAX
+assert 0 < HOLD_SECONDS_DEFAULT <= HOLD_SECONDS_MAX and DEADLINE_SECONDS_DEFAULT <= DEADLINE_SECONDS_MAX

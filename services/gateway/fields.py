@@ -7,6 +7,7 @@ readers object to. Never here: whole messages (`validation.py`), or whether a th
 import re
 from collections.abc import Callable
 from datetime import date
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -154,13 +155,19 @@ def parse_product_name(name: str, field: str = "product") -> tuple[str, int]:
 
 def parse_value_date(message: Date, field: str) -> int:
     """Read a date into days since 1970-01-01, at least 1. Raises `Malformed` (VALUE_DATE_INVALID)."""
-    try:
-        days = date(message.year, message.month, message.day).toordinal() - _EPOCH_ORDINAL
-    except ValueError:
-        days = 0
-    if days < 1:
+    days = days_of(message.year, message.month, message.day)
+    if not days:
         raise errors.Malformed("VALUE_DATE_INVALID", field, "not a whole date after 1970-01-01")
     return days
+
+
+@lru_cache(maxsize=4096)
+def days_of(year: int, month: int, day: int) -> int:
+    """Return days since 1970-01-01, or 0 for what is no whole date after it. Most callers mean one of a few days."""
+    try:
+        return max(date(year, month, day).toordinal() - _EPOCH_ORDINAL, 0)
+    except ValueError:
+        return 0
 
 
 def parse_day(message: Date, field: str, reason: str) -> int:

@@ -7,6 +7,7 @@ price is (`services/domain/fees.py`).
 """
 
 from collections.abc import Container, Mapping
+from itertools import chain
 from typing import Final
 
 from services.domain import chart, errors, limits
@@ -35,20 +36,29 @@ def charge(transfers: Transfers, tariffs: Mapping[int, Tariff], refused: Contain
         transfers.currencies,
         strict=True,
     )
-    for place, payer, payee, amount, currency in rows:
-        if payer in tariffs and place not in refused:
-            _owe(owed, transfers, place, tariffs[payer], FurtherLeg(place, payer, payee, amount, currency))
-    for leg in transfers.further_legs:
-        if leg.debit_account in tariffs and leg.place not in refused:
-            _owe(owed, transfers, leg.place, tariffs[leg.debit_account], leg)
+    further = (leg[:5] for leg in transfers.further_legs)
+    specials = transfers.specials
+    for place, payer, payee, amount, currency in chain(rows, further):
+        tariff = tariffs.get(payer)
+        if tariff is None or place in refused:
+            continue
+        minor = _price(tariff, payee, amount, specials.get(place, _PLAIN))
+        if not minor:
+            continue
+        fees = owed.get(place)
+        if fees is None:
+            owed[place] = {payer: (minor, currency)}
+        else:
+            # In the currency of the payer's first leg: it has but one.
+            before, currency_of_payer = fees.get(payer, (0, currency))
+            fees[payer] = before + minor, currency_of_payer
     faults: dict[int, errors.BankError] = {}
     for place, fees in owed.items():
-        if any(minor > limits.AMOUNT_MINOR_MAX for minor, _ in fees.values()):
+        if max(fees.values())[0] > limits.AMOUNT_MINOR_MAX:
             faults[place] = errors.Malformed("AMOUNT_TOO_LARGE", "legs", "the fee of so much would be too large")
             continue
-        transfers.further_legs += [
-            FurtherLeg(place, payer, _INCOME, minor, currency, True) for payer, (minor, currency) in fees.items()
-        ]
+        for payer, (minor, currency) in fees.items():
+            transfers.further_legs.append(FurtherLeg(place, payer, _INCOME, minor, currency, True))
     return faults
 
 
@@ -63,17 +73,10 @@ def kind_of(credit: int, *, is_capture: bool) -> PaymentKind | None:
     return PaymentKind.TRANSFER
 
 
-def _owe(
-    owed: dict[int, dict[int, tuple[int, int]]], transfers: Transfers, place: int, tariff: Tariff, leg: FurtherLeg
-) -> None:
-    """Note what the payer of a leg owes for it, in the currency of the payer's first leg: it has but one."""
-    special = transfers.specials.get(place, _PLAIN)
+def _price(tariff: Tariff, payee: int, amount_minor: int, special: Special) -> int:
+    """Tell what the payer of a leg owes for it, in minor units."""
     if special.original_id or special.flags & FEES_WAIVED:
-        return
-    kind = kind_of(leg.credit_account, is_capture=bool(special.hold_id))
+        return 0
+    kind = kind_of(payee, is_capture=bool(special.hold_id))
     fee = tariff.get(kind) if kind is not None else None
-    minor = fee_minor(fee, leg.amount_minor) if fee is not None else 0
-    if minor:
-        fees = owed.setdefault(place, {})
-        before, currency = fees.get(leg.debit_account, (0, leg.currency))
-        fees[leg.debit_account] = before + minor, currency
+    return fee_minor(fee, amount_minor) if fee is not None else 0

@@ -8,11 +8,12 @@ on the other side's shard. Never here: the directory's freshness, or sending any
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Final
 
 from services.domain import chart, errors, identifiers
 from services.domain.directory import Directory
-from services.gateway.columns import Transfers, code_of_chart_side, pick
+from services.gateway.columns import FurtherLeg, Transfers, code_of_chart_side, pick
 
 LANE_MIXED: Final = 0
 """The lane of a part whose payees lie on several shards."""
@@ -152,17 +153,18 @@ def _resolve_further_legs(
     """Resolve the chart names of legs after the first; put into `homes` who decides what is not one shard's alone."""
     found: dict[int, errors.BankError] = {}
     shard_of = directory.shard_of_account
+    internal_account = cache(_internal_account)
     last_payees = {leg.place: leg.credit_account for leg in transfers.further_legs}
-    for row, leg in enumerate(transfers.further_legs):
-        place = leg.place
+    for row, (place, payer, payee, amount, currency, is_fee) in enumerate(transfers.further_legs):
         if place in refused or place in faults or place in found:
             continue
-        sides = (leg.debit_account, leg.credit_account)
-        known = max(sides)
-        shard_id = shard_of(known)
-        debit, credit = (
-            _internal_account(side, shard_id, leg.currency) if side < 0 and shard_id else side for side in sides
-        )
+        debit, credit = payer, payee
+        if payer < 0 or payee < 0:
+            shard_id = shard_of(max(payer, payee))
+            if shard_id:
+                debit = internal_account(payer, shard_id, currency) if payer < 0 else payer
+                credit = internal_account(payee, shard_id, currency) if payee < 0 else payee
+                transfers.further_legs[row] = FurtherLeg(place, debit, credit, amount, currency, is_fee)
         unknown = next((side for side in (debit, credit) if side > 0 and not shard_of(side)), 0)
         if unknown:
             found[place] = unknown_account(unknown)
@@ -170,14 +172,14 @@ def _resolve_further_legs(
         if debit == credit:
             found[place] = _same_account()
             continue
-        transfers.further_legs[row] = leg._replace(debit_account=debit, credit_account=credit)
-        sides_of_first = shard_of(transfers.debit_accounts[place]), shard_of(transfers.credit_accounts[place])
+        first_payer, first_payee = shard_of(transfers.debit_accounts[place]), shard_of(transfers.credit_accounts[place])
         special = transfers.specials.get(place)
-        home, is_reversal = sides_of_first[0], False
+        shards = {shard_of(debit), shard_of(credit)}
+        home = first_payer
         if special is not None and special.original_id:
-            home, is_reversal = special.home_id or shard_of(last_payees[place]), True
-        others = {shard_of(debit), shard_of(credit), *(sides_of_first if is_reversal else ())} - {home}
-        if all(sides_of_first) and others:
+            home = special.home_id or shard_of(last_payees[place])
+            shards |= {first_payer, first_payee}
+        if first_payer and first_payee and shards != {home}:
             homes[place] = home
     for place in found:
         homes.pop(place, None)

@@ -1,21 +1,20 @@
 """Whole requests of the public wire, read into columns or refused field by field. Pure.
 
 Transfers are read column by column, because that costs a third of reading them one by one. The
-columns only tell which transfers look suspicious; `_fault` then reads such a transfer alone, is the
+columns only tell which transfers look suspicious; `faults.py` then reads such a transfer alone, is the
 one authority on what is wrong with it, and gathers everything. A test holds the two together.
 
 Never here: whether an account exists, who may use it, or where it lives.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from hivecore.account.v1 import account_pb2
 from hivecore.gateway.v1 import bank_pb2
 
 from services.domain import chart, currencies, errors, identifiers, limits, metadata
-from services.gateway import fields
+from services.gateway import faults, fields
 from services.gateway.columns import (
     FEES_WAIVED,
     LIMITS_OVERRIDDEN,
@@ -29,20 +28,11 @@ from services.gateway.fields import Findings
 
 PARTNER_BANKS_PER_CALL_MAX: Final = 100
 
-_CHART_SIDES: Final = {
-    "CASH": chart_side(chart.Code.CASH),
-    "FEES": chart_side(chart.Code.FEES),
-    "SUSPENSE": chart_side(chart.Code.SUSPENSE),
-}
-_NOSTRO_NAME: Final = re.compile(f"NOSTRO\\.([A-Z0-9]{{1,{limits.BANK_CODE_CHARACTERS_MAX}}})")
 _NOSTRO_SIDE_UNKNOWN: Final = chart_side(chart.Code.NOSTRO)
 """Nostro of a bank that is no partner; no partner has number 0."""
 _NO_LEG: Final = bank_pb2.Leg()
 _NO_ID: Final = bytes(16)
 _INTERNAL_FIRST: Final = len(identifiers.CUSTOMER_SLOTS) * 10**12
-
-Partners = Mapping[str, int]
-"""Number of each partner bank by its code."""
 
 
 def check_count(count: int, count_max: int, reason: str, field: str) -> None:
@@ -52,7 +42,7 @@ def check_count(count: int, count_max: int, reason: str, field: str) -> None:
 
 
 def read_transfers(
-    messages: Sequence[bank_pb2.Transfer], partners: Partners, path: Callable[[int], str]
+    messages: Sequence[bank_pb2.Transfer], partners: faults.Partners, path: Callable[[int], str]
 ) -> tuple[Transfers, dict[int, errors.BankError]]:
     """Read transfers; also tell, by place, what is wrong with those that are to be refused.
 
@@ -63,9 +53,7 @@ def read_transfers(
     firsts = [legs[0] if legs else _NO_LEG for legs in legs_by_place]
     debits = _read_sides([leg.debit_account for leg in firsts], partners, suspects)
     credits_ = _read_sides([leg.credit_account for leg in firsts], partners, suspects)
-    suspects.update([place for place, debit in enumerate(debits) if debit == credits_[place]])
-    if min(debits) < 0 and min(credits_) < 0:
-        suspects.update([place for place, debit in enumerate(debits) if debit < 0 and credits_[place] < 0])
+    suspects.update(_odd_pairs(debits, credits_))
     transfers = Transfers(
         _read_transfer_ids([message.transfer_id for message in messages], suspects),
         debits,
@@ -74,7 +62,7 @@ def read_transfers(
         _read_currencies([leg.currency_code for leg in firsts], suspects),
         _read_references([message.reference for message in messages], suspects),
     )
-    suspects.update([place for place, legs in enumerate(legs_by_place) if len(legs) != 1])
+    further_legs = _read_further_legs(legs_by_place, partners, suspects)
     wishful = [
         place
         for place, message in enumerate(messages)
@@ -82,21 +70,20 @@ def read_transfers(
     ]
     transfers.specials = {place: _read_wishes(messages[place]) for place in wishful}
     suspects.update(place for place in wishful if not 0 <= messages[place].fee_minor_max <= limits.AMOUNT_MINOR_MAX)
-    special = [
-        place
-        for place, message in enumerate(messages)
-        if message.metadata or message.HasField("creditor") or message.HasField("value_date")
-    ]
-    suspects.update(special)
-    faults = {}
+    value_dates = _read_value_dates(messages, suspects)
+    creditors = _read_creditors(messages, suspects)
+    metadata_by_place = _read_metadata(messages, suspects)
+    found = {}
     for place in sorted(suspects):
-        fault = _fault(messages[place], partners, path(place))
+        fault = faults.fault(messages[place], partners, path(place))
         if fault is not None:
-            faults[place] = fault
-        else:
-            _add_further_legs(transfers, place, legs_by_place[place][1:], partners)
-    _add_rarities(transfers, messages, [place for place in special if place not in faults])
-    return transfers, faults
+            found[place] = fault
+    transfers.further_legs = [leg for leg in further_legs if leg.place not in found]
+    transfers.creditors = [creditor for creditor in creditors if creditor.place not in found]
+    transfers.metadata = {place: pairs for place, pairs in metadata_by_place.items() if place not in found}
+    if any(place not in found for place in value_dates):
+        transfers.value_dates = [value_dates.get(place, 0) for place in range(len(messages))]
+    return transfers, found
 
 
 def _read_wishes(message: bank_pb2.Transfer) -> Special:
@@ -105,12 +92,12 @@ def _read_wishes(message: bank_pb2.Transfer) -> Special:
     return Special(flags=flags, fee_minor_max=message.fee_minor_max if message.HasField("fee_minor_max") else None)
 
 
-def _read_sides(texts: list[str], partners: Partners, suspects: set[int]) -> list[int]:
+def _read_sides(texts: list[str], partners: faults.Partners, suspects: set[int]) -> list[int]:
     joined = "".join(texts)
     if len(joined) == 16 * len(texts) and max(map(len, texts)) == 16 and joined.isascii() and joined.isdigit():
         sides = [int(text) for text in texts]
     else:
-        sides = [_read_side(text, partners) for text in texts]
+        sides = [faults.read_side(text, partners) for text in texts]
     suspects.update(
         [
             place
@@ -125,14 +112,84 @@ def _read_sides(texts: list[str], partners: Partners, suspects: set[int]) -> lis
     return sides
 
 
-def _read_side(text: str, partners: Partners) -> int:
-    """Read a number unchecked or a chart name; 0 for neither."""
-    if len(text) == 16 and text.isascii() and text.isdigit():
-        return int(text)
-    side = _CHART_SIDES.get(text, 0)
-    if not side and (match := _NOSTRO_NAME.fullmatch(text)):
-        return chart_side(chart.Code.NOSTRO, partners.get(match[1], 0))
-    return side
+def _odd_pairs(debits: list[int], credits_: list[int]) -> list[int]:
+    """Tell which legs have one account, or chart names, on both sides."""
+    odd = [place for place, debit in enumerate(debits) if debit == credits_[place]]
+    if min(debits) < 0 and min(credits_) < 0:
+        odd += [place for place, debit in enumerate(debits) if debit < 0 and credits_[place] < 0]
+    return odd
+
+
+def _read_further_legs(
+    legs_by_place: Sequence[Sequence[bank_pb2.Leg]], partners: faults.Partners, suspects: set[int]
+) -> list[FurtherLeg]:
+    """Read the legs after the first, of all places together, in columns of their own."""
+    places = [place for place, legs in enumerate(legs_by_place) if len(legs) != 1]
+    if not places:
+        return []
+    suspects.update([place for place in places if not 1 < len(legs_by_place[place]) <= limits.LEGS_PER_TRANSFER_MAX])
+    legs: list[bank_pb2.Leg] = []
+    owners: list[int] = []
+    for place in places:
+        if place not in suspects:
+            further = legs_by_place[place][1:]
+            legs += further
+            owners += [place] * len(further)
+    if not legs:
+        return []
+    odd: set[int] = set()
+    debits = _read_sides([leg.debit_account for leg in legs], partners, odd)
+    credits_ = _read_sides([leg.credit_account for leg in legs], partners, odd)
+    odd.update(_odd_pairs(debits, credits_))
+    amounts = _read_amounts([leg.amount_minor for leg in legs], odd)
+    numbers = _read_currencies([leg.currency_code for leg in legs], odd)
+    suspects.update([owners[row] for row in odd])
+    return list(map(FurtherLeg, owners, debits, credits_, amounts, numbers))
+
+
+def _read_value_dates(messages: Sequence[bank_pb2.Transfer], suspects: set[int]) -> dict[int, int]:
+    """Read the days of those that have one, by place."""
+    found = {}
+    for place, message in enumerate(messages):
+        if message.HasField("value_date"):
+            it = message.value_date
+            days = found[place] = fields.days_of(it.year, it.month, it.day)
+            if not days:
+                suspects.add(place)
+    return found
+
+
+def _read_creditors(messages: Sequence[bank_pb2.Transfer], suspects: set[int]) -> list[Creditor]:
+    """Read who is paid at other banks; suspicious is what does not look like most."""
+    found = []
+    for place, message in enumerate(messages):
+        if message.HasField("creditor"):
+            it = message.creditor
+            row = Creditor(place, it.bank_code, it.account, it.creditor_name, it.remittance_text)
+            found.append(row)
+            if not (
+                row.account
+                and len(row.account) <= limits.CREDITOR_ACCOUNT_CHARACTERS_MAX
+                and len(row.creditor_name) <= limits.DISPLAY_NAME_CHARACTERS_MAX
+                and len(row.remittance_text) <= limits.REFERENCE_CHARACTERS_MAX
+                and (row.account + row.creditor_name + row.remittance_text).isprintable()
+                and (match := faults.NOSTRO_NAME.fullmatch(f"NOSTRO.{row.bank_code}"))
+                and all(leg.credit_account in ("", match[0]) or leg.credit_account[0] != "N" for leg in message.legs)
+            ):
+                suspects.add(place)
+    return found
+
+
+def _read_metadata(messages: Sequence[bank_pb2.Transfer], suspects: set[int]) -> dict[int, metadata.Metadata]:
+    """Read what callers keep with their transfers, by place."""
+    found = {}
+    for place, message in enumerate(messages):
+        if message.metadata:
+            try:
+                found[place] = metadata.read(message.metadata)
+            except errors.Malformed:
+                suspects.add(place)
+    return found
 
 
 def _read_transfer_ids(texts: list[str], suspects: set[int]) -> bytes:
@@ -188,103 +245,6 @@ def _read_references(texts: list[str], suspects: set[int]) -> list[str]:
             ]
         )
     return texts
-
-
-def _fault(message: bank_pb2.Transfer, partners: Partners, path: str) -> errors.BankError | None:
-    """Tell everything that is wrong with one transfer; None when nothing is."""
-    findings = Findings(path)
-    findings.take(identifiers.parse_uuid, message.transfer_id, "transfer_id", _NO_ID)
-    if not message.legs:
-        findings.add("LEGS_MISSING", "legs", "at least one leg")
-    elif len(message.legs) > limits.LEGS_PER_TRANSFER_MAX:
-        findings.add("LEGS_TOO_MANY", "legs", f"at most {limits.LEGS_PER_TRANSFER_MAX} legs")
-    else:
-        for number, leg in enumerate(message.legs):
-            _check_leg(leg, f"legs[{number}]", findings)
-    findings.text(message.reference, "reference", limits.REFERENCE_CHARACTERS_MAX)
-    if not 0 <= message.fee_minor_max <= limits.AMOUNT_MINOR_MAX:
-        findings.add("AMOUNT_INVALID", "fee_minor_max", f"from 0 to {limits.AMOUNT_MINOR_MAX}")
-    if message.HasField("creditor"):
-        _check_creditor(message, findings)
-    if message.HasField("value_date"):
-        findings.take(lambda _, name: fields.parse_value_date(message.value_date, name), "", "value_date", 0)
-    if message.metadata:
-        findings.take(lambda _, name: bool(metadata.read(message.metadata, name)), "", "metadata", False)
-    return findings.error() or _partner_fault(message.legs, partners)
-
-
-def _check_leg(leg: bank_pb2.Leg, path: str, findings: Findings) -> None:
-    debit = findings.take(_parse_side, leg.debit_account, f"{path}.debit_account", 0)
-    credit = findings.take(_parse_side, leg.credit_account, f"{path}.credit_account", 0)
-    if debit < 0 and credit < 0:
-        findings.add("CHART_NAMES_ON_BOTH_SIDES", f"{path}.credit_account", "name one of the two by its number")
-    elif debit and debit == credit:
-        findings.add("SAME_ACCOUNT", f"{path}.credit_account", "must differ from the debit account")
-    if leg.amount_minor < 1:
-        findings.add("AMOUNT_NOT_POSITIVE", f"{path}.amount_minor", "at least 1")
-    elif leg.amount_minor > limits.AMOUNT_MINOR_MAX:
-        findings.add("AMOUNT_TOO_LARGE", f"{path}.amount_minor", f"at most {limits.AMOUNT_MINOR_MAX}")
-    findings.take(fields.parse_currency, leg.currency_code, f"{path}.currency_code", 0)
-
-
-def _parse_side(text: str, field: str) -> int:
-    """Read an account number that callers may name, or a chart name with any bank code."""
-    side = _read_side(text, {})
-    if side < 0:
-        return side
-    number = identifiers.parse_account_number(text, field)
-    if chart.is_transit(number):
-        raise errors.Malformed("ACCOUNT_RESERVED", field, "a transit account: only crossings pass through it")
-    return number
-
-
-def _partner_fault(legs: Iterable[bank_pb2.Leg], partners: Partners) -> errors.BankError | None:
-    for leg in legs:
-        for text in (leg.debit_account, leg.credit_account):
-            if (match := _NOSTRO_NAME.fullmatch(text)) and match[1] not in partners:
-                return errors.NotFound("PARTNER_BANK_NOT_FOUND", f"no partner bank {match[1]}", {"bank_code": match[1]})
-    return None
-
-
-def _check_creditor(message: bank_pb2.Transfer, findings: Findings) -> None:
-    creditor = message.creditor
-    code = findings.take(fields.parse_bank_code, creditor.bank_code, "creditor.bank_code", "")
-    if not creditor.account:
-        findings.add("CREDITOR_ACCOUNT_MISSING", "creditor.account", "at least 1 character")
-    findings.text(creditor.account, "creditor.account", limits.CREDITOR_ACCOUNT_CHARACTERS_MAX)
-    findings.text(creditor.creditor_name, "creditor.creditor_name", limits.DISPLAY_NAME_CHARACTERS_MAX)
-    findings.text(creditor.remittance_text, "creditor.remittance_text", limits.REFERENCE_CHARACTERS_MAX)
-    for leg in message.legs[: limits.LEGS_PER_TRANSFER_MAX]:
-        match = _NOSTRO_NAME.fullmatch(leg.credit_account)
-        if code and match and match[1] != code:
-            findings.add("CREDITOR_BANK_MISMATCH", "creditor.bank_code", "must be the bank of the nostro account")
-            return
-
-
-def _add_further_legs(transfers: Transfers, place: int, legs: Iterable[bank_pb2.Leg], partners: Partners) -> None:
-    for leg in legs:
-        transfers.further_legs.append(
-            FurtherLeg(
-                place,
-                _read_side(leg.debit_account, partners),
-                _read_side(leg.credit_account, partners),
-                leg.amount_minor,
-                currencies.NUMBER_BY_CODE[leg.currency_code],
-            )
-        )
-
-
-def _add_rarities(transfers: Transfers, messages: Sequence[bank_pb2.Transfer], places: Iterable[int]) -> None:
-    for place in places:
-        message = messages[place]
-        if message.HasField("creditor"):
-            it = message.creditor
-            transfers.creditors.append(Creditor(place, it.bank_code, it.account, it.creditor_name, it.remittance_text))
-        if message.metadata:
-            transfers.metadata[place] = metadata.read(message.metadata)
-        if message.HasField("value_date"):
-            transfers.value_dates = transfers.value_dates or [0] * len(messages)
-            transfers.value_dates[place] = fields.parse_value_date(message.value_date, "")
 
 
 def read_customer_opening(

@@ -81,7 +81,7 @@ STATE_BY_RESTRICTIONS: Final = {
 
 def post_request(shard_id: int, transfers: Transfers, directory_version: int) -> ledger_pb2.PostTransfersRequest:
     """Write transfers, their chart names resolved, as a ledger wants them."""
-    return ledger_pb2.PostTransfersRequest(
+    request = ledger_pb2.PostTransfersRequest(
         shard_id=shard_id,
         transfer_ids=transfers.transfer_ids,
         debit_accounts=transfers.debit_accounts,
@@ -90,24 +90,39 @@ def post_request(shard_id: int, transfers: Transfers, directory_version: int) ->
         currencies=transfers.currencies,
         references=transfers.references,
         value_dates=transfers.value_dates,
-        creditors=[ledger_pb2.ExternalCreditor(**row._asdict()) for row in transfers.creditors],
-        further_legs=[ledger_pb2.FurtherLeg(**row._asdict()) for row in transfers.further_legs],
         directory_version=directory_version,
-        specials=[_special(place, row) for place, row in transfers.specials.items()],
         actors=[ledger_pb2.Actor(**row._asdict()) for row in transfers.actors],
         actor_places=transfers.actor_places,
-        metadata=[ledger_pb2.Metadata(place=place, pairs=dict(pairs)) for place, pairs in transfers.metadata.items()],
     )
+    _add_rarities(request, transfers)
+    return request
 
 
-def _special(place: int, row: Special) -> ledger_pb2.Special:
-    return ledger_pb2.Special(
-        place=place,
-        hold_id=row.hold_id,
-        original_id=row.original_id,
-        flags=row.flags,
-        fee_minor_max=row.fee_minor_max,
-    )
+def _add_rarities(request: ledger_pb2.PostTransfersRequest, transfers: Transfers) -> None:
+    """Write what only some transfers have. Messages are made where they belong: made first and copied, they cost twice."""
+    for place, debit, credit, amount, currency, is_fee in transfers.further_legs:
+        request.further_legs.add(
+            place=place,
+            debit_account=debit,
+            credit_account=credit,
+            amount_minor=amount,
+            currency=currency,
+            is_fee=is_fee,
+        )
+    for creditor in transfers.creditors:
+        request.creditors.add(**creditor._asdict())
+    for place, special in transfers.specials.items():
+        request.specials.add(
+            place=place,
+            hold_id=special.hold_id,
+            original_id=special.original_id,
+            flags=special.flags,
+            fee_minor_max=special.fee_minor_max,
+        )
+    for place, pairs in transfers.metadata.items():
+        kept = request.metadata.add(place=place).pairs
+        for key, value in pairs:
+            kept[key] = value
 
 
 def outcomes(response: ledger_pb2.PostTransfersResponse) -> Outcomes:

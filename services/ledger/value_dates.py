@@ -26,9 +26,22 @@ class ValueSum(NamedTuple):
 
 def sums(value_dated: Iterable[tuple[int, int, int, int]], business_date: int) -> list[ValueSum]:
     """Add up (account, sequence, amount, value date) of one business day, each sum once."""
-    added: dict[tuple[int, int, int], int] = defaultdict(int)
+    moved: dict[tuple[int, int], int] = defaultdict(int)
     for account, _, amount, value_date in value_dated:
-        for day, signed in ((value_date, amount), (business_date, -amount)):
-            for width in WIDTHS_DAYS:
-                added[account, day - day % width, width] += signed
+        moved[account, value_date] += amount
+    parted = {value_date: _parted(value_date, business_date) for _, value_date in moved}
+    added: dict[tuple[int, int, int], int] = defaultdict(int)
+    for (account, value_date), amount in moved.items():
+        for there, here, width in parted[value_date]:
+            added[account, there, width] += amount
+            added[account, here, width] -= amount
     return [ValueSum(*place, amount) for place, amount in sorted(added.items()) if amount]
+
+
+def _parted(day: int, other: int) -> list[tuple[int, int, int]]:
+    """Give the sums in which only one of two days lies, as (first day of the one, of the other, width)."""
+    return [
+        (day - day % width, other - other % width, width)
+        for width in WIDTHS_DAYS
+        if day - day % width != other - other % width
+    ]

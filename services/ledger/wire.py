@@ -6,6 +6,7 @@ whole. Never here: what may be posted.
 """
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from hashlib import blake2b
 from struct import Struct
 from typing import Any, Final
@@ -57,13 +58,8 @@ def transfers(request: ledger_pb2.PostTransfersRequest, shard_by_slot: Sequence[
         texts = (creditor.bank_code, creditor.account, creditor.creditor_name, creditor.remittance_text)
         check_texts_and_dates(texts, ())
         read.creditors[creditor.place] = Creditor(*texts)
-    for leg in request.further_legs:
-        _check_place(leg.place, count, "further_legs")
-        check_legs((leg.debit_account,), (leg.credit_account,), (leg.amount_minor,), (leg.currency,))
-        legs = read.further_legs.setdefault(leg.place, [])
-        legs.append(Leg(leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency, leg.is_fee))
-    for place, legs in read.further_legs.items():
-        _check_further(read, shard_by_slot, place, legs)
+    if request.further_legs:
+        _read_further_legs(read, request, count, shard_by_slot)
     _read_specials(read, request, count)
     read.metadata = read_metadata(request.metadata, count)
     read.actors = read_actors(request, count)
@@ -72,7 +68,37 @@ def transfers(request: ledger_pb2.PostTransfersRequest, shard_by_slot: Sequence[
     return read
 
 
+def _read_further_legs(
+    read: Transfers, request: ledger_pb2.PostTransfersRequest, count: int, shard_by_slot: Sequence[int]
+) -> None:
+    """Read the legs after the first, checked in columns as those are."""
+    places = [leg.place for leg in request.further_legs]
+    for place in (min(places), max(places)):
+        _check_place(place, count, "further_legs")
+    legs = [
+        Leg(leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency, leg.is_fee)
+        for leg in request.further_legs
+    ]
+    check_legs(*list(zip(*legs, strict=True))[:4])
+    for place, leg in zip(places, legs, strict=True):
+        read.further_legs.setdefault(place, []).append(leg)
+    for place, theirs in read.further_legs.items():
+        _check_further(read, shard_by_slot, place, theirs)
+
+
+@cache
+def _income(shard_id: int, currency: int) -> int:
+    """Name the account that a shard's fees go to."""
+    return chart.internal_account(shard_id, chart.Code.FEES, currency)
+
+
 def _check_further(read: Transfers, shard_by_slot: Sequence[int], place: int, legs: Sequence[Leg]) -> None:
+    if len(legs) == 1 and legs[0].is_fee and legs[0].debit_account == read.debit_accounts[place]:
+        # What most fees are: of one leg, by its payer.
+        (fee,) = legs
+        shard_id = shard_by_slot[fee.debit_account // SLOT_DIVISOR]
+        if shard_id and fee.credit_account == _income(shard_id, fee.currency):
+            return
     asked = [leg for leg in legs if not leg.is_fee]
     if 1 + len(asked) > limits.LEGS_PER_TRANSFER_MAX:
         raise errors.Malformed("LEGS_TOO_MANY", "further_legs", f"at most {limits.LEGS_PER_TRANSFER_MAX} legs")
@@ -84,7 +110,7 @@ def _check_further(read: Transfers, shard_by_slot: Sequence[int], place: int, le
         leg.is_fee
         and leg.debit_account in payers
         and (shard_id := shard_by_slot[leg.debit_account // SLOT_DIVISOR])
-        and leg.credit_account == chart.internal_account(shard_id, chart.Code.FEES, leg.currency)
+        and leg.credit_account == _income(shard_id, leg.currency)
         for leg in fees
     ) or len(fees) != len({leg.debit_account for leg in fees}):
         raise errors.Malformed(
@@ -170,10 +196,11 @@ def _route(read: Transfers, shard_id: int, shard_by_slot: Sequence[int]) -> None
             read.errors[place] = PlaceError.WRONG_SHARD
     for place, legs in read.further_legs.items():
         special = read.specials.get(place)
-        sides = [account for leg in legs for account in leg[:2]]
+        shards = {shard_by_slot[account // SLOT_DIVISOR] for leg in legs for account in (leg[0], leg[1])}
         if special is not None and special.original_id is not None:
-            sides += [read.debit_accounts[place], read.credit_accounts[place]]
-        if any(shard_by_slot[account // SLOT_DIVISOR] != shard_id for account in sides):
+            first = (read.debit_accounts[place], read.credit_accounts[place])
+            shards |= {shard_by_slot[account // SLOT_DIVISOR] for account in first}
+        if shards != {shard_id}:
             _span(read, place, shard_id, shard_by_slot)
 
 
@@ -203,9 +230,11 @@ def _fingerprints(read: Transfers) -> list[int]:
     if read.references is not None:
         bodies = [body + text.encode() for body, text in zip(bodies, read.references, strict=True)]
     for place, legs in read.further_legs.items():
-        asked = b"".join(_BODY(*leg[:4], 0) for leg in legs if not leg.is_fee)
+        asked = [
+            _BODY(debit, credit, amount, currency, 0) for debit, credit, amount, currency, is_fee in legs if not is_fee
+        ]
         if asked:
-            bodies[place] += b"\0legs" + asked
+            bodies[place] += b"\0legs" + b"".join(asked)
     for place, creditor in read.creditors.items():
         bodies[place] += b"\0creditor" + b"\0".join(text.encode() for text in creditor)
     for place, pairs in read.metadata.items():

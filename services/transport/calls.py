@@ -208,7 +208,7 @@ class Call(Stream):
         if self._task is not None and not self._task.done():
             self._task.cancel()
 
-    def come(self) -> None:
+    def expire(self) -> None:
         """End: the deadline has come."""
         if self.ended:
             self._connection.give_up(self)
@@ -262,7 +262,9 @@ class Call(Stream):
 
     def answer(self, message: bytes) -> None:
         """Send the one answer of a call."""
-        if not self.ended:
+        if len(message) > self._connection.message_bytes_max:
+            self.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, "the answer is larger than the server sends")
+        elif not self.ended:
             trailing = _TRAILERS_OK if not self.trailing else _TRAILERS_OK + encoded(texts(self.trailing))
             self._connection.answer(self, _framed(message), trailing)
 

@@ -171,7 +171,7 @@ class Server:
             due = self._deadlines.get(step)
             if due is None:
                 due = self._deadlines[step] = set()
-                self._loop.call_at(step / DEADLINE_STEPS_PER_SECOND, self._come, step)
+                self._loop.call_at(step / DEADLINE_STEPS_PER_SECOND, self._expire, step)
             due.add(call)
 
     def end(self, call: Call) -> None:
@@ -194,10 +194,10 @@ class Server:
         self._held_bytes += size
         return self._held_bytes <= self.limits.held_bytes_max
 
-    def _come(self, step: int) -> None:
+    def _expire(self, step: int) -> None:
         """End the calls whose deadline has come."""
         for call in list(self._deadlines.pop(step)):
-            call.come()
+            call.expire()
 
     def _sweep(self) -> None:
         now = self._loop.time()

@@ -36,6 +36,15 @@ async def test_a_message_too_large_is_refused_and_the_connection_goes_on() -> No
             assert await call(b"small", timeout=20) == b"small"
 
 
+async def test_an_answer_too_large_is_not_sent() -> None:
+    async with serving() as (address, _), grpc.aio.insecure_channel(address, options=UNBOUNDED) as channel:
+        call = channel.unary_unary(PATH)
+        assert len(await call(f"long {MESSAGE_BYTES_MAX}".encode(), timeout=20)) == MESSAGE_BYTES_MAX
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(f"long {MESSAGE_BYTES_MAX + 1}".encode(), timeout=20)
+        assert refused.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 async def test_too_much_of_all_requests_together_is_refused_and_given_back() -> None:
     async with serving(held_bytes_max=100_000) as (address, room), grpc.aio.insecure_channel(address) as channel:
         call = channel.unary_unary(PATH)

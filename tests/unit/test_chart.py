@@ -44,8 +44,17 @@ def test_a_customers_account_is_never_taken_for_the_banks(slot: int, serial: int
 
 def test_every_slot_is_either_for_customers_or_for_one_shard() -> None:
     owners = [chart.shard_of_internal_slot(slot) for slot in range(identifiers.SLOTS)]
-    assert all(owners[slot] is None for slot in CUSTOMER_SLOTS)
+    assert all(owners[slot] is None for slot in identifiers.CUSTOMER_SLOTS)
     assert sorted(owner for owner in owners if owner is not None) == list(range(1, SHARD_ID_MAX + 1))
+    spare = [slot for slot, owner in enumerate(owners) if owner is None and slot not in identifiers.CUSTOMER_SLOTS]
+    assert spare == [9_000], "between the two, and nobody's: it would be shard 1000's"
+
+
+def test_every_shard_can_be_a_peer_by_the_three_digits_of_a_sub_number() -> None:
+    peers = range(1, identifiers.SHARD_ID_MAX + 1)
+    assert [chart.code_of(chart.transit_account(1, peer, 203)) for peer in peers] == [
+        (Code.TRANSIT, peer) for peer in peers
+    ]
 
 
 def test_no_two_internal_accounts_share_a_number() -> None:

@@ -140,6 +140,24 @@ def test_a_cap_that_was_lifted_begins_anew() -> None:
     assert draft.caps[CapKey(CUSTOMER, CZK)] == Cap(2_000, Spent(TODAY, 0, 0))
 
 
+def test_a_cap_of_nothing_is_a_cap_that_counts() -> None:
+    draft = draft_of(account(PAYER, is_capped=True), account(PAYEE), cap=Cap(0, Spent(TODAY, 0, 3)))
+    assert pay(draft, PAYER, PAYEE, 1) == Refusal.CUSTOMER_DAY_LIMIT
+    change(draft, cap=10)
+    assert draft.caps[CapKey(CUSTOMER, CZK)] == Cap(10, Spent(TODAY, 0, 3))
+
+
+def test_a_lifted_cap_neither_forbids_nor_counts_though_the_account_has_limits_of_its_own() -> None:
+    spent = Spent(TODAY, 9, 1)
+    draft = draft_of(account(PAYER, DAILY, is_capped=True), account(PAYEE), cap=Cap(10, spent))
+    assert pay(draft, PAYER, PAYEE, 2) == Refusal.CUSTOMER_DAY_LIMIT
+    change(draft, cap=-1)
+    assert draft.cap_changes == {CapKey(CUSTOMER, CZK): -1}
+    assert pay(draft, PAYER, PAYEE, 2) == 0
+    assert draft.caps[CapKey(CUSTOMER, CZK)] == Cap(-1, spent)
+    assert draft.touched[PAYER].spent == Spent(TODAY, 2, 1)
+
+
 def test_lifting_a_cap_that_is_not_there_says_nothing() -> None:
     draft = draft_of(account(PAYER), account(SIBLING))
     assert change(draft, cap=-1) == 0

@@ -161,5 +161,17 @@ def test_a_free_payment_has_no_leg_of_nothing() -> None:
 def test_fees_that_add_up_to_more_than_an_amount_are_refused() -> None:
     asked = transfers((PAYER, PAYEE, limits.AMOUNT_MINOR_MAX))
     asked.further_legs = [FurtherLeg(0, PAYER, PAYEE, limits.AMOUNT_MINOR_MAX, CZK)] * 2
-    faults = charge(asked, {PAYER: {PaymentKind.TRANSFER: plain(rate=500_000)}}, ())
+    tariffs = {PAYER: {PaymentKind.TRANSFER: plain(rate=500_000)}}
+    faults = charge(asked, tariffs, ())
     assert [fault.reason for fault in faults.values()] == ["AMOUNT_TOO_LARGE"]
+    assert len(asked.further_legs) == 2
+    del asked.further_legs[1:]
+    assert charge(asked, tariffs, ()) == {}
+    assert asked.further_legs[1:] == [FurtherLeg(0, PAYER, INCOME, limits.AMOUNT_MINOR_MAX, CZK, True)]
+
+
+def test_nobody_owes_for_what_is_refused_or_has_no_price() -> None:
+    asked = transfers((OTHER, PAYEE, 100), (PAYER, PAYEE, 100), (PAYER, PAYEE, 100), (PAYER, INCOME, 100))
+    assert charge(asked, {PAYER: {PaymentKind.CASH: plain(5)}}, ()) == {}
+    assert charge(asked, {PAYER: EVERYTHING}, {1, 2}) == {}
+    assert asked.further_legs == []

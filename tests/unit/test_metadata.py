@@ -47,11 +47,20 @@ def test_the_largest_metadata_is_taken() -> None:
     largest = {f"{n:02d}": "v" * 62 for n in range(16)}
     assert len(metadata.read(largest)) == metadata.KEYS_MAX
     assert sum(len(key) + len(value) for key, value in largest.items()) == metadata.BYTES_MAX
+    longest = {"k" * 40: "v" * 256}
+    assert metadata.read(longest) == tuple(longest.items())
+    narrow = {"k": "\u00a0"}
+    assert metadata.read(narrow) == (("k", "\u00a0"),), "a space that does not break controls nothing"
 
 
 def test_no_two_metadata_have_one_digest_text() -> None:
     twins = [(("a", "bc"),), (("ab", "c"),), (("a", "b"), ("c", "d")), (("a", "b1:c1:d"),)]
     assert len({metadata.body(each) for each in twins}) == len(twins)
+
+
+def test_a_digest_text_counts_bytes_whatever_the_letters() -> None:
+    assert metadata.body((("a", "b1"), ("shop", "7"))) == b"1:a2:b14:shop1:7"
+    assert metadata.body((("a", "\u017e1"), ("shop", "7"))) == b"1:a3:\xc5\xbe14:shop1:7"
 
 
 def _asked(**pairs: str) -> bank_pb2.Transfer:

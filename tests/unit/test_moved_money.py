@@ -4,7 +4,7 @@ from services.domain.outcomes import Outcome
 from services.ledger.books import Kind, Leg, TransferRow
 from services.ledger.draft import Draft
 
-CZK, EUR = 203, 978
+CZK, EUR, HUF = 203, 978, 348
 
 
 def row(sequence: int, amount: int, currency: int = CZK, kind: Kind = Kind.ASKED, outcome: Outcome = Outcome.POSTED):
@@ -22,8 +22,8 @@ def test_posted_and_crossing_legs_count_where_they_start_and_nothing_else() -> N
         row(7, 300, kind=Kind.RETURN),
         row(8, 400, kind=Kind.HOLD_PLACED),
     ]
-    draft.further_legs += [(2, 1, Leg(1, 3, 2, EUR)), (5, 4, Leg(1, 3, 50, CZK))]
-    assert draft.moved_minor() == {CZK: 12, EUR: 13}
+    draft.further_legs += [(2, 1, Leg(1, 3, 2, EUR)), (5, 4, Leg(1, 3, 50, CZK)), (9, 1, Leg(1, 3, 17, HUF))]
+    assert draft.moved_minor() == {CZK: 12, EUR: 13, HUF: 17}
 
 
 def test_a_batch_that_moves_nothing_counts_nothing() -> None:

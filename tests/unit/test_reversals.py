@@ -273,6 +273,13 @@ def test_several_legs_are_given_back_whole_or_not_at_all(
     assert refusal(books, reverse(3, 2, *moves, flags=Flag.OVERDRAW)) == Refusal.REVERSAL_MISMATCH
 
 
+def test_two_legs_are_given_back_whole_too(books: SpecialBooks) -> None:
+    post(books, legs(2, *CHAIN[:2]))
+    first, second = MIRRORED[1:]
+    assert refusal(books, reverse(3, 2, first, (*second[:2], second[2] - 1))) == Refusal.REVERSAL_MISMATCH
+    assert refusal(books, reverse(3, 2, first, second)) == 0
+
+
 def test_a_leg_that_cannot_be_given_back_undoes_the_others(books: SpecialBooks) -> None:
     post(books, legs(2, *CHAIN))
     post(books, ask(3, THIRD, PAYER, 5_041))

@@ -1,7 +1,8 @@
 """What is wrong with a request is found whole, named by field, and before anything else is asked."""
 
+from datetime import date
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import pytest
 from google.type.date_pb2 import Date
@@ -10,19 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.chassis import status
-from services.domain import chart, errors, identifiers, limits
+from services.domain import chart, identifiers, limits
 from services.domain.errors import BankError, Malformed
 from services.gateway import fields, validation
 from services.gateway.columns import (
+    FEES_WAIVED,
     LIMITS_OVERRIDDEN,
     Creditor,
     FurtherLeg,
     Special,
     Transfers,
     chart_side,
-    join,
     pick,
 )
+from services.gateway.faults import fault
 
 PARTNERS = {"AB": 7, "XYZ": 8}
 PAYER, PAYEE, OTHER = (identifiers.account_number(slot, serial) for slot, serial in ((1, 1), (2, 2), (1, 3)))
@@ -179,6 +181,28 @@ FAULTY = [
         "CREDITOR_BANK_MISMATCH",
         "creditor.bank_code",
     ),
+    (
+        _transfer(creditor={"bank_code": "AB", "account": "1", "remittance_text": "x" * 141}),
+        "TEXT_TOO_LONG",
+        "creditor.remittance_text",
+    ),
+    (
+        _transfer(_leg(), _leg(credit_account="NOSTRO.AB"), creditor={"bank_code": "XYZ", "account": "1"}),
+        "CREDITOR_BANK_MISMATCH",
+        "creditor.bank_code",
+    ),
+    (_transfer(_leg(), _leg(credit_account=NUMBER)), "SAME_ACCOUNT", "legs[1].credit_account"),
+    (
+        _transfer(_leg(), _leg(debit_account="CASH", credit_account="FEES")),
+        "CHART_NAMES_ON_BOTH_SIDES",
+        "legs[1].credit_account",
+    ),
+    (_transfer(_leg(), _leg(credit_account=f"{TRANSIT:016d}")), "ACCOUNT_RESERVED", "legs[1].credit_account"),
+    (_transfer(_leg(), _leg(currency_code="XXX")), "CURRENCY_UNKNOWN", "legs[1].currency_code"),
+    (_transfer(fee_minor_max=-1), "AMOUNT_INVALID", "fee_minor_max"),
+    (_transfer(fee_minor_max=limits.AMOUNT_MINOR_MAX + 1), "AMOUNT_INVALID", "fee_minor_max"),
+    (_transfer(metadata={"a b": "1"}), "METADATA_KEY_INVALID", "metadata['a b']"),
+    (_transfer(metadata={"a": ""}), "METADATA_VALUE_INVALID", "metadata['a']"),
     (_transfer(_leg(credit_account="NOSTRO.NOBODY")), "PARTNER_BANK_NOT_FOUND", ""),
     (_transfer(_leg(), _leg(debit_account="NOSTRO.NOBODY")), "PARTNER_BANK_NOT_FOUND", ""),
 ]
@@ -200,6 +224,9 @@ GOOD = [
     _transfer(_leg(debit_account="NOSTRO.AB")),
     _transfer(reference="ž" * limits.REFERENCE_CHARACTERS_MAX),
     _transfer(value_date=Date(year=2024, month=2, day=29)),
+    _transfer(creditor={"bank_code": "XYZ", "account": "1", "creditor_name": "Žofie\u00a0N."}),
+    _transfer(_leg(), _leg(credit_account="NOSTRO.XYZ"), creditor={"bank_code": "XYZ", "account": "1"}),
+    _transfer(metadata={"k" * 40: "a\u00a0b", "0": "ž" * 256}),
 ]
 
 
@@ -216,7 +243,8 @@ def test_a_fault_is_found_in_whatever_company_the_transfer_is() -> None:
 
 
 texts = st.one_of(
-    st.sampled_from([NUMBER, f"{PAYEE:016d}", f"{TRANSIT:016d}", "CASH", "NOSTRO.AB"]), st.text(max_size=17)
+    st.sampled_from([NUMBER, f"{PAYEE:016d}", f"{OTHER:016d}", f"{TRANSIT:016d}", "CASH", "NOSTRO.AB", "NOSTRO.XYZ"]),
+    st.text(max_size=17),
 )
 legs = st.builds(
     bank_pb2.Leg,
@@ -225,30 +253,92 @@ legs = st.builds(
     amount_minor=st.one_of(st.integers(-1, 2), st.integers(-(2**63), 2**63 - 1)),
     currency_code=st.one_of(st.sampled_from(["CZK", "EUR"]), st.text(max_size=3)),
 )
+good_legs = st.sampled_from(
+    [_leg(), _leg(credit_account="NOSTRO.XYZ", amount_minor=7), _leg(debit_account="CASH", currency_code="EUR")]
+)
+keys = st.one_of(
+    st.sampled_from(["order", "k" * 40, "a.b:c_d-e"]),
+    st.text("a0_ \n\u00e9", max_size=3),
+    st.text(min_size=39, max_size=42),
+)
+creditors = st.builds(
+    bank_pb2.ExternalCreditor,
+    bank_code=st.sampled_from(["AB", "XYZ", "ab", ""]),
+    account=st.sampled_from(["19-1", "", "x" * (limits.CREDITOR_ACCOUNT_CHARACTERS_MAX + 1)]) | st.text(max_size=5),
+    creditor_name=st.text(max_size=5) | st.just("x" * (limits.DISPLAY_NAME_CHARACTERS_MAX + 1)),
+    remittance_text=st.text(max_size=5) | st.just("x" * (limits.REFERENCE_CHARACTERS_MAX + 1)),
+)
 anything = st.builds(
     bank_pb2.Transfer,
     transfer_id=st.one_of(
         st.uuids().map(str), st.text(max_size=36), st.text("0123456789abcdef- ", min_size=36, max_size=36)
     ),
-    legs=st.lists(st.one_of(st.just(_leg()), legs), max_size=3),
+    legs=st.lists(good_legs, min_size=1, max_size=3) | st.lists(good_legs | legs, max_size=3),
     reference=st.one_of(st.just(""), st.text(max_size=150)),
+    creditor=st.none() | creditors,
+    value_date=st.none()
+    | st.builds(Date, year=st.integers(0, 10_000), month=st.integers(0, 13), day=st.integers(0, 32)),
+    metadata=st.just({})
+    | st.dictionaries(keys, st.text("a\u00a0\u00fc\u0085\u2028\U0001f600\n", max_size=257), max_size=3),
+    override_limits=st.booleans(),
+    waive_fees=st.booleans(),
+    fee_minor_max=st.none() | st.integers(-1, 1),
 )
+
+
+def _slowly(messages: list[bank_pb2.Transfer]) -> Transfers:
+    """Read transfers in which nothing is wrong, in the most obvious way."""
+    transfers = Transfers(b"", [], [], [], [])
+    for place, message in enumerate(messages):
+        first, *further = [_slow_leg(leg) for leg in message.legs]
+        transfers.transfer_ids += UUID(message.transfer_id).bytes
+        transfers.debit_accounts.append(first[0])
+        transfers.credit_accounts.append(first[1])
+        transfers.amounts_minor.append(first[2])
+        transfers.currencies.append(first[3])
+        transfers.references.append(message.reference)
+        transfers.value_dates.append(0)
+        if message.HasField("value_date"):
+            given = message.value_date
+            transfers.value_dates[place] = (date(given.year, given.month, given.day) - date(1970, 1, 1)).days
+        if message.HasField("creditor"):
+            it = message.creditor
+            transfers.creditors.append(Creditor(place, it.bank_code, it.account, it.creditor_name, it.remittance_text))
+        transfers.further_legs += [FurtherLeg(place, *leg) for leg in further]
+        if message.metadata:
+            transfers.metadata[place] = tuple(sorted(message.metadata.items()))
+        agreed = message.fee_minor_max if message.HasField("fee_minor_max") else None
+        flags = LIMITS_OVERRIDDEN * message.override_limits + FEES_WAIVED * message.waive_fees
+        if flags or agreed is not None:
+            transfers.specials[place] = Special(flags=flags, fee_minor_max=agreed)
+    return transfers
+
+
+def _slow_leg(leg: bank_pb2.Leg) -> tuple[int, int, int, int]:
+    names = {"CASH": (chart.Code.CASH, 0), "NOSTRO.AB": (chart.Code.NOSTRO, 7), "NOSTRO.XYZ": (chart.Code.NOSTRO, 8)}
+    debit, credit = (
+        chart_side(*names[text]) if text in names else int(text) for text in (leg.debit_account, leg.credit_account)
+    )
+    return debit, credit, leg.amount_minor, {"CZK": CZK, "EUR": 978}[leg.currency_code]
 
 
 @given(st.lists(anything, min_size=1, max_size=5))
 def test_reading_by_column_and_reading_one_by_one_find_the_same(messages: list[bank_pb2.Transfer]) -> None:
     transfers, together = _read(*messages)
-    alone = [_read(message) for message in messages]
-    assert sorted(together) == [place for place, (_, faults) in enumerate(alone) if faults]
-    for place, (_, faults) in enumerate(alone):
-        authority = validation._fault(messages[place], PARTNERS, "transfers[0]")
-        assert (authority is None) == (not faults)
+    for place, message in enumerate(messages):
+        authority = fault(message, PARTNERS, f"transfers[{place}]")
+        assert str(authority) == str(together.get(place))
+    rare = {row.place for row in (*transfers.further_legs, *transfers.creditors)} | transfers.metadata.keys()
+    assert not rare & together.keys()
     good = [place for place in range(len(messages)) if place not in together]
     if good:
-        picked, joined = pick(transfers, good), join([alone[place][0] for place in good])
-        nothing = [""] * len(good)  # A column that nobody uses may be left out.
-        picked.references, joined.references = picked.references or nothing, joined.references or nothing
-        assert picked == joined
+        picked = pick(transfers, good)
+        # A column that nobody uses may be left out.
+        picked.references, picked.value_dates = (
+            picked.references or [""] * len(good),
+            picked.value_dates or [0] * len(good),
+        )
+        assert picked == _slowly([messages[place] for place in good])
 
 
 def test_all_violations_of_a_request_are_told_at_once() -> None:
@@ -284,106 +374,3 @@ def test_too_few_and_too_many_are_refused_as_a_whole(count: int) -> None:
     with pytest.raises(Malformed) as refused:
         validation.check_count(count, 2, "TRANSFERS_COUNT_INVALID", "transfers")
     assert (refused.value.reason, refused.value.field) == ("TRANSFERS_COUNT_INVALID", "transfers")
-
-
-def test_an_opening_names_all_that_is_wrong_with_it() -> None:
-    customer = validation.read_customer_opening(
-        bank_pb2.OpenCustomerRequest(
-            request_id="x", customer={"external_reference": "x" * 65, "display_name": "a\u2028b"}
-        ),
-        "requests[3]",
-    )
-    account = validation.read_account_opening(
-        bank_pb2.OpenAccountRequest(account={"customer": "customers/x", "currency_code": "?"}), ""
-    )
-    assert isinstance(customer, Malformed)
-    assert isinstance(account, Malformed)
-    assert [(each.reason, each.field) for each in (customer, *customer.further)] == [
-        ("UUID_INVALID", "requests[3].request_id"),
-        ("TEXT_TOO_LONG", "requests[3].customer.external_reference"),
-        ("TEXT_HAS_CONTROL_CHARACTERS", "requests[3].customer.display_name"),
-    ]
-    assert [(each.reason, each.field) for each in (account, *account.further)] == [
-        ("UUID_INVALID", "request_id"),
-        ("CUSTOMER_NUMBER_INVALID", "account.customer"),
-        ("CURRENCY_UNKNOWN", "account.currency_code"),
-    ]
-
-
-def test_an_opening_in_order_is_read() -> None:
-    number = identifiers.customer_number(1, 1)
-    item = validation.read_account_opening(
-        bank_pb2.OpenAccountRequest(
-            request_id=ID,
-            account={"customer": f"customers/{number:014d}", "currency_code": "CZK", "external_reference": "576"},
-        ),
-        "",
-    )
-    assert not isinstance(item, BankError)
-    assert (item.request_id, item.customer_number, item.currency, item.external_reference) == (
-        bytes.fromhex(ID.replace("-", "")),
-        number,
-        CZK,
-        "576",
-    )
-
-
-@pytest.mark.parametrize(
-    ("read", "name", "reason"),
-    [
-        (fields.parse_account_name, "accounts/", "ACCOUNT_NUMBER_INVALID"),
-        (fields.parse_account_name, "", "NAME_INVALID"),
-        (fields.parse_account_name, NUMBER, "NAME_INVALID"),
-        (fields.parse_account_name, f"account/{NUMBER}", "NAME_INVALID"),
-        (fields.parse_account_name, f"accounts/{NUMBER}/balance", "NAME_INVALID"),
-        (fields.parse_account_name, f"accounts/{PAYER + 1:016d}", "ACCOUNT_NUMBER_INVALID"),
-        (fields.parse_balance_name, f"accounts/{NUMBER}", "NAME_INVALID"),
-        (fields.parse_balance_name, f"accounts/{PAYER + 1:016d}/balance", "ACCOUNT_NUMBER_INVALID"),
-        (fields.parse_customer_name, "customers/12345678901234", "CUSTOMER_NUMBER_INVALID"),
-        (fields.parse_customer_name, "customers", "NAME_INVALID"),
-        (fields.parse_transfer_name, f"accounts/{NUMBER}/transfers/x", "UUID_INVALID"),
-        (fields.parse_transfer_name, f"accounts/{NUMBER}/entries/{ID}", "NAME_INVALID"),
-        (fields.parse_hold_name, f"accounts/{NUMBER}/transfers/{ID}", "NAME_INVALID"),
-        (fields.parse_hold_name, f"accounts/{NUMBER}/holds/x", "UUID_INVALID"),
-    ],
-)
-def test_a_wrong_resource_name_is_refused(read: Any, name: str, reason: str) -> None:
-    with pytest.raises(Malformed) as refused:
-        read(name)
-    assert refused.value.reason == reason
-    assert refused.value.field == "name"
-
-
-def test_a_right_resource_name_is_read() -> None:
-    assert fields.parse_account_name(f"accounts/{NUMBER}") == PAYER
-    assert fields.parse_balance_name(f"accounts/{NUMBER}/balance") == PAYER
-    assert fields.parse_transfer_name(f"accounts/{NUMBER}/transfers/{ID}") == (
-        PAYER,
-        bytes.fromhex(ID.replace("-", "")),
-    )
-
-
-def test_page_sizes_and_orders_are_read_or_refused() -> None:
-    assert [fields.read_page_size(size) for size in (0, 1, 1000, 1001)] == [100, 1, 1000, 1000]
-    assert [fields.read_descending(order) for order in ("", "version desc", "version")] == [True, True, False]
-    with pytest.raises(Malformed, match="page_size"):
-        fields.read_page_size(-1)
-    with pytest.raises(Malformed, match="order_by"):
-        fields.read_descending("amount")
-
-
-def test_bank_codes_are_read_or_refused() -> None:
-    assert validation.read_bank_codes(["AB", "KOMBCZPPXXX"]) == ["AB", "KOMBCZPPXXX"]
-    for codes in ([], ["AB"] * 101, ["ab"], ["ABCDEFGHIJKL"], ["A B"]):
-        with pytest.raises(Malformed):
-            validation.read_bank_codes(codes)
-
-
-def test_references_to_look_for_are_read_or_refused() -> None:
-    assert validation.read_references(["576"], "external_references") == ["576"]
-    with pytest.raises(errors.Malformed) as refused:
-        validation.read_references(["1", "", "x" * 65], "external_references")
-    assert [each.field for each in (refused.value, *refused.value.further)] == [
-        "external_references[1]",
-        "external_references[2]",
-    ]

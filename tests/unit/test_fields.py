@@ -1,0 +1,118 @@
+"""Names, pages, openings and what is looked for are read, or refused with all that is wrong with them."""
+
+from typing import Any
+
+import pytest
+from hivecore.gateway.v1 import bank_pb2
+
+from services.domain import errors, identifiers
+from services.domain.errors import BankError, Malformed
+from services.gateway import fields, validation
+
+CZK = 203
+PAYER = identifiers.account_number(1, 1)
+NUMBER = identifiers.account_text(PAYER)
+ID = "01234567-89ab-cdef-0123-456789ABCDEF"
+
+
+def test_an_opening_names_all_that_is_wrong_with_it() -> None:
+    customer = validation.read_customer_opening(
+        bank_pb2.OpenCustomerRequest(
+            request_id="x", customer={"external_reference": "x" * 65, "display_name": "a\u2028b"}
+        ),
+        "requests[3]",
+    )
+    account = validation.read_account_opening(
+        bank_pb2.OpenAccountRequest(account={"customer": "customers/x", "currency_code": "?"}), ""
+    )
+    assert isinstance(customer, Malformed)
+    assert isinstance(account, Malformed)
+    assert [(each.reason, each.field) for each in (customer, *customer.further)] == [
+        ("UUID_INVALID", "requests[3].request_id"),
+        ("TEXT_TOO_LONG", "requests[3].customer.external_reference"),
+        ("TEXT_HAS_CONTROL_CHARACTERS", "requests[3].customer.display_name"),
+    ]
+    assert [(each.reason, each.field) for each in (account, *account.further)] == [
+        ("UUID_INVALID", "request_id"),
+        ("CUSTOMER_NUMBER_INVALID", "account.customer"),
+        ("CURRENCY_UNKNOWN", "account.currency_code"),
+    ]
+
+
+def test_an_opening_in_order_is_read() -> None:
+    number = identifiers.customer_number(1, 1)
+    item = validation.read_account_opening(
+        bank_pb2.OpenAccountRequest(
+            request_id=ID,
+            account={"customer": f"customers/{number:014d}", "currency_code": "CZK", "external_reference": "576"},
+        ),
+        "",
+    )
+    assert not isinstance(item, BankError)
+    assert (item.request_id, item.customer_number, item.currency, item.external_reference) == (
+        bytes.fromhex(ID.replace("-", "")),
+        number,
+        CZK,
+        "576",
+    )
+
+
+@pytest.mark.parametrize(
+    ("read", "name", "reason"),
+    [
+        (fields.parse_account_name, "accounts/", "ACCOUNT_NUMBER_INVALID"),
+        (fields.parse_account_name, "", "NAME_INVALID"),
+        (fields.parse_account_name, NUMBER, "NAME_INVALID"),
+        (fields.parse_account_name, f"account/{NUMBER}", "NAME_INVALID"),
+        (fields.parse_account_name, f"accounts/{NUMBER}/balance", "NAME_INVALID"),
+        (fields.parse_account_name, f"accounts/{PAYER + 1:016d}", "ACCOUNT_NUMBER_INVALID"),
+        (fields.parse_balance_name, f"accounts/{NUMBER}", "NAME_INVALID"),
+        (fields.parse_balance_name, f"accounts/{PAYER + 1:016d}/balance", "ACCOUNT_NUMBER_INVALID"),
+        (fields.parse_customer_name, "customers/12345678901234", "CUSTOMER_NUMBER_INVALID"),
+        (fields.parse_customer_name, "customers", "NAME_INVALID"),
+        (fields.parse_transfer_name, f"accounts/{NUMBER}/transfers/x", "UUID_INVALID"),
+        (fields.parse_transfer_name, f"accounts/{NUMBER}/entries/{ID}", "NAME_INVALID"),
+        (fields.parse_hold_name, f"accounts/{NUMBER}/transfers/{ID}", "NAME_INVALID"),
+        (fields.parse_hold_name, f"accounts/{NUMBER}/holds/x", "UUID_INVALID"),
+    ],
+)
+def test_a_wrong_resource_name_is_refused(read: Any, name: str, reason: str) -> None:
+    with pytest.raises(Malformed) as refused:
+        read(name)
+    assert refused.value.reason == reason
+    assert refused.value.field == "name"
+
+
+def test_a_right_resource_name_is_read() -> None:
+    assert fields.parse_account_name(f"accounts/{NUMBER}") == PAYER
+    assert fields.parse_balance_name(f"accounts/{NUMBER}/balance") == PAYER
+    assert fields.parse_transfer_name(f"accounts/{NUMBER}/transfers/{ID}") == (
+        PAYER,
+        bytes.fromhex(ID.replace("-", "")),
+    )
+
+
+def test_page_sizes_and_orders_are_read_or_refused() -> None:
+    assert [fields.read_page_size(size) for size in (0, 1, 1000, 1001)] == [100, 1, 1000, 1000]
+    assert [fields.read_descending(order) for order in ("", "version desc", "version")] == [True, True, False]
+    with pytest.raises(Malformed, match="page_size"):
+        fields.read_page_size(-1)
+    with pytest.raises(Malformed, match="order_by"):
+        fields.read_descending("amount")
+
+
+def test_bank_codes_are_read_or_refused() -> None:
+    assert validation.read_bank_codes(["AB", "KOMBCZPPXXX"]) == ["AB", "KOMBCZPPXXX"]
+    for codes in ([], ["AB"] * 101, ["ab"], ["ABCDEFGHIJKL"], ["A B"]):
+        with pytest.raises(Malformed):
+            validation.read_bank_codes(codes)
+
+
+def test_references_to_look_for_are_read_or_refused() -> None:
+    assert validation.read_references(["576"], "external_references") == ["576"]
+    with pytest.raises(errors.Malformed) as refused:
+        validation.read_references(["1", "", "x" * 65], "external_references")
+    assert [each.field for each in (refused.value, *refused.value.further)] == [
+        "external_references[1]",
+        "external_references[2]",
+    ]
