@@ -30,7 +30,7 @@ from loadtest import closed_loop, machine, processor, target
 from loadtest.accounts import OpeningFailed
 from loadtest.bank import BankFailed
 from loadtest.bench.report import write
-from loadtest.client import Client
+from loadtest.client import POSTED, Client
 from loadtest.crew import CrewFailed
 from loadtest.open_loop.callers import CLIENTS, LEAN
 from loadtest.overload import burden, report
@@ -45,6 +45,7 @@ RETRIES: Final = 5
 LOOK_UPS_FACTOR: Final = 3.0
 """Of the look-ups that the bank can answer, offered in the storm."""
 CONNECTING: Final = 100
+CONNECT_PAUSE_SECONDS: Final = 0.1
 FAILURES: Final = (BankFailed, OpeningFailed, CrewFailed, NotSound, ValueError)
 
 
@@ -108,7 +109,8 @@ async def _connect(bank: target.Target, by_shard: list[list[str]], count: int, o
 
         async def connect() -> None:
             for client in waiting:
-                await client.call(client.stub.GetBalance, request)
+                while (await client.send("GetBalance", request, 0))[0].kind != POSTED:
+                    await asyncio.sleep(CONNECT_PAUSE_SECONDS)
 
         await asyncio.gather(*(connect() for _ in range(CONNECTING)))
         await offer(f"with {count:,} connections", NORMAL, seconds)

@@ -6,6 +6,7 @@ silent one keep nobody else out. While those that will be read next take all the
 left, or too many are under way in all, a look-up is turned away before it is read. Never here: what is looked up, or which calls are look-ups (`scopes.py`).
 """
 
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeVar
 
@@ -23,7 +24,13 @@ PACE_LOOK_UPS: Final = 32
 """So many look-ups are looked back on."""
 
 PACE_SECONDS_AT_FIRST: Final = 0.002
-"""Taken for the pace of a shard that nothing was asked of yet: that of a busy machine."""
+"""Taken for the pace of a shard of which too little was asked lately to tell: that of a busy machine."""
+
+LEARNED_FROM: Final = ALWAYS_TAKEN // 2
+"""With fewer beside it, a look-up says how long one takes, and nothing of how many are answered meanwhile."""
+
+FORGOTTEN_SECONDS: Final = 1.0
+"""A pace is no news after this: the storm in which it was learned may be over."""
 
 SHARD_SHARE: Final = 4
 """One shard takes up a quarter of all places at most."""
@@ -32,10 +39,11 @@ SHARD_SHARE: Final = 4
 class _Shard:
     """The look-ups of one shard."""
 
-    __slots__ = ("full_metric", "pace_seconds", "under_way")
+    __slots__ = ("full_metric", "learned_at", "pace_seconds", "under_way")
 
     def __init__(self, shard_id: int) -> None:
         self.under_way = 0
+        self.learned_at = -math.inf
         self.pace_seconds = PACE_SECONDS_AT_FIRST
         """Between two answers lately: what a look-up took, divided by how many were under way with it."""
         self.full_metric = metrics.DROPPED_ITEMS.labels("LookUps", str(shard_id), "queue_full")
@@ -83,7 +91,9 @@ class LookUps:
             return await question(shard_id)
         finally:
             shard.under_way -= 1
-            shard.pace_seconds += ((self._now() - began) / beside - shard.pace_seconds) / PACE_LOOK_UPS
+            if beside >= LEARNED_FROM:
+                shard.learned_at = now = self._now()
+                shard.pace_seconds += ((now - began) / beside - shard.pace_seconds) / PACE_LOOK_UPS
 
     def _shard(self, shard_id: int) -> _Shard:
         shard = self._shards.get(shard_id)
@@ -93,5 +103,7 @@ class LookUps:
 
     def _room(self, shard: _Shard) -> int:
         """Tell how many more a shard takes now."""
+        if self._now() - shard.learned_at > FORGOTTEN_SECONDS:
+            shard.pace_seconds = PACE_SECONDS_AT_FIRST
         in_time = self._seconds_max / shard.pace_seconds if shard.pace_seconds > 0 else self._of_shard_max
         return max(0, int(max(ALWAYS_TAKEN, min(self._of_shard_max, in_time))) - shard.under_way)

@@ -100,6 +100,24 @@ async def test_a_shard_that_takes_too_long_refuses_beyond_a_few_until_it_is_quic
     assert await asyncio.gather(*callers) == [1] * (ALWAYS_TAKEN + 1)
 
 
+async def test_neither_single_look_ups_nor_a_storm_that_is_over_keep_a_burst_out() -> None:
+    ledgers = Ledgers(4_000, 0.25)
+    for _ in range(PACE_LOOK_UPS):
+        (caller,) = await ledgers.asked_by(1)
+        await ledgers.answered_after(0.1)
+        assert await caller == 1
+    assert not refused(await ledgers.asked_by(2 * ALWAYS_TAKEN)), "one after the other is no pace"
+    await ledgers.answered_after(5)
+    for _ in range(4):
+        await ledgers.asked_by(ALWAYS_TAKEN)
+        await ledgers.answered_after(5)
+    assert refused(await ledgers.asked_by(2 * ALWAYS_TAKEN)), "in the storm"
+    await ledgers.answered_after(0.01)
+    ledgers.now += 2
+    assert not refused(await ledgers.asked_by(2 * ALWAYS_TAKEN)), "after it"
+    await ledgers.answered_after(0)
+
+
 async def test_who_gives_up_gives_the_place_back() -> None:
     ledgers = Ledgers(400, 60.0)
     callers = await ledgers.asked_by(100)
