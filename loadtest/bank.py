@@ -48,6 +48,8 @@ class OpenBank:
     """gateway, account, ledger, postgres."""
     pids: Mapping[str, int]
     """Those of the processes that are up, by name."""
+    metrics: Mapping[str, str]
+    """Where each process shows its metrics (host:port), by name."""
 
     @property
     def shards(self) -> int:
@@ -71,6 +73,7 @@ def find(data: Path) -> OpenBank:
             tuple(dsn for _, dsn in sorted(content["shard_dsns"].items(), key=lambda item: int(item[0]))),
             pids,
             {name: pid for name, pid in content["processes"].items() if pid},
+            content["metrics"],
         )
     except FileNotFoundError as error:
         raise BankFailed(f"no bank is open in {data}: open it with `hivecore up --data {data}`") from error

@@ -76,6 +76,7 @@ class Client:
     """One connection to the gateway. Made inside the running event loop, used as a context manager."""
 
     def __init__(self, access: Access) -> None:
+        self.access = access
         self._metadata = access.metadata
         self._channel = _channel(access)
         self.stub = bank_pb2_grpc.BankStub(self._channel)
@@ -97,6 +98,10 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close it."""
+        await self.close()
+
+    async def close(self) -> None:
+        """Close it before the context ends."""
         await self._channel.close()
 
     async def call(self, method: Callable[..., Awaitable[Any]], request: Any) -> Any:

@@ -1,22 +1,28 @@
-"""Posts transfers at the bank's public door for a closed loop, with as little processor time as Python allows.
+"""Calls the bank's public door for a closed or an open loop, with as little processor time as Python allows.
 
-The requests, the metadata and what is made of the answers are `client.py`'s; only grpc.aio is left out. A
+In plain text only; where TLS is spoken, `client.py` calls. The requests, the metadata and what is made of the answers are `client.py`'s; only grpc.aio is left out. A
 test lets both talk to the same server. Never here: HTTP/2 (`http2.py`).
 """
 
 import asyncio
 import base64
-from typing import Final, Self
+from functools import lru_cache
+from typing import Any, Final, Self
 
 import grpc
 from hivecore.gateway.v1 import bank_pb2
 
 from loadtest import client
 from loadtest.client import DETAILS, MESSAGE_BYTES_MAX, Access, Outcome
-from loadtest.http2 import Connection, ConnectionLost, Headers, NotInTime
+from loadtest.http2 import Connection, ConnectionLost, NotInTime
 
 PREFIX_BYTES: Final = 5
 """Before a message: whether it is compressed, and its length."""
+
+FAILURES_REMEMBERED_MAX: Final = 256
+"""Refusals that are the same to the last byte are read once."""
+
+_BANK: Final = bank_pb2.DESCRIPTOR.services_by_name["Bank"]
 
 CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 
@@ -31,16 +37,18 @@ class LeanClient:
         self._seconds = seconds
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
-        service = bank_pb2.DESCRIPTOR.services_by_name["Bank"].full_name
-        self._post_transfer, self._post_transfers = (
-            (
-                *((":method", "POST"), (":scheme", "http"), (":path", f"/{service}/{method}")),
+        self._headers = {
+            method: (
+                *((":method", "POST"), (":scheme", "http"), (":path", f"/{_BANK.full_name}/{method}")),
                 *((":authority", access.gateway), ("te", "trailers"), ("content-type", "application/grpc")),
                 ("grpc-timeout", f"{round(seconds * 1000)}m"),
                 *access.metadata,
             )
-            for method in ("PostTransfer", "PostTransfers")
-        )
+            for method in _BANK.methods_by_name
+        }
+        self._readers = {
+            name: _message(method.output_type).FromString for name, method in _BANK.methods_by_name.items()
+        }
 
     async def __aenter__(self) -> Self:
         """Connect. Raises OSError."""
@@ -52,16 +60,23 @@ class LeanClient:
         if self._connection is not None:
             self._connection.close()
 
+    async def send(self, method: str, request: Any, transfers: int) -> list[Outcome]:
+        """Call a method by name; give one outcome for each of the transfers in it, or one of a call without."""
+        answer = await self._call(self._headers[method], request.SerializeToString())
+        if isinstance(answer, Outcome):
+            return [answer] * max(1, transfers)
+        return client.outcomes_of_answer(self._readers[method](answer))
+
     async def post_one(self, request: bytes) -> list[Outcome]:
         """Post one transfer from a PostTransferRequest's bytes."""
-        answer = await self._call(self._post_transfer, request)
+        answer = await self._call(self._headers["PostTransfer"], request)
         if isinstance(answer, Outcome):
             return [answer]
         return [client.outcome_of_transfer(bank_pb2.Transfer.FromString(answer))]
 
     async def post_many(self, request: bytes, count: int) -> list[Outcome]:
         """Post `count` transfers from a PostTransfersRequest's bytes."""
-        answer = await self._call(self._post_transfers, request)
+        answer = await self._call(self._headers["PostTransfers"], request)
         if isinstance(answer, Outcome):
             return [answer] * count
         return client.outcomes_of_answer(bank_pb2.PostTransfersResponse.FromString(answer))
@@ -74,12 +89,17 @@ class LeanClient:
                 connection = await self._connected()
             told, body = await connection.call(headers, b"\0" + len(request).to_bytes(4) + request)
         except (ConnectionLost, OSError):
-            return client.outcome_of_failure(_Failure(grpc.StatusCode.UNAVAILABLE))
+            return _outcome_of_failure(grpc.StatusCode.UNAVAILABLE)
         except NotInTime:
-            return client.outcome_of_failure(_Failure(grpc.StatusCode.DEADLINE_EXCEEDED))
-        code = next((value for name, value in told if name == "grpc-status"), "")
+            return _outcome_of_failure(grpc.StatusCode.DEADLINE_EXCEEDED)
+        code = details = ""
+        for name, value in told:
+            if name == "grpc-status":
+                code = value
+            elif name == DETAILS:
+                details = value
         if code != "0":
-            return client.outcome_of_failure(_Failure(CODES.get(int(code or "2"), grpc.StatusCode.UNKNOWN), told))
+            return _outcome_of_failure(CODES.get(int(code or "2"), grpc.StatusCode.UNKNOWN), details)
         assert body[0] == 0, "nobody was told that messages may be compressed"
         assert PREFIX_BYTES + int.from_bytes(body[1:PREFIX_BYTES]) == len(body) <= MESSAGE_BYTES_MAX
         return body[PREFIX_BYTES:]
@@ -95,20 +115,29 @@ class LeanClient:
             return self._connection
 
 
+def _message(described: Any) -> Any:
+    """Give the class of a message."""
+    return getattr(bank_pb2, described.name)
+
+
+@lru_cache(FAILURES_REMEMBERED_MAX)
+def _outcome_of_failure(code: grpc.StatusCode, details: str = "") -> Outcome:
+    return client.outcome_of_failure(_Failure(code, details))
+
+
 class _Failure:
     """A failed call, as grpc shows one."""
 
-    def __init__(self, code: grpc.StatusCode, headers: Headers | None = None) -> None:
+    def __init__(self, code: grpc.StatusCode, details: str) -> None:
+        """`details` are base64, without the padding, which gRPC leaves out."""
         self._code = code
-        self._headers = headers or []
+        self._details = details
 
     def code(self) -> grpc.StatusCode:
         """Tell the status code."""
         return self._code
 
-    def trailing_metadata(self) -> list[tuple[str, str | bytes]]:
-        """Give the headers; binary ones decoded, whose padding gRPC leaves out."""
-        return [
-            (name, base64.b64decode(value + "=" * (-len(value) % 4)) if name == DETAILS else value)
-            for name, value in self._headers
-        ]
+    def trailing_metadata(self) -> list[tuple[str, bytes]]:
+        """Give the details, if there are any."""
+        details = self._details
+        return [(DETAILS, base64.b64decode(details + "=" * (-len(details) % 4)))] if details else []

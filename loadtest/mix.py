@@ -39,6 +39,7 @@ MIXES: Final[Mapping[str, Mix]] = {
         Mix("batch", {BATCH: 1}, says="a channel that sends many transfers per call"),
         Mix("hot_merchant", {TRANSFER: 1}, Hot(1.0, IS_PAID), "everybody pays one account"),
         Mix("payroll", {BATCH: 1}, Hot(1.0, PAYS), "one account pays everybody, many per call"),
+        Mix("look_ups", {BALANCE: 60, STATEMENT: 40}, says="customers who look whether their money has come"),
         Mix("transfers", {TRANSFER: 1}, says="single transfers and nothing else"),
     )
 }

@@ -12,10 +12,16 @@ from services.domain.identifiers import account_number
 from services.domain.metadata import Metadata
 from services.ledger.books import (
     AccountState,
+    Cap,
+    CapKey,
     Creditor,
     Decision,
+    Hold,
+    HoldState,
     Leg,
     PlaceError,
+    Special,
+    Spent,
     TransferRow,
     Transfers,
 )
@@ -56,11 +62,14 @@ class Ask(NamedTuple):
     error: PlaceError | None = None
     creditor: Creditor | None = None
     metadata: Metadata = ()
+    hold_id: bytes | None = None
+    """The hold that it captures."""
 
     @property
     def fingerprint(self) -> int:
         """Tell bodies apart, as `wire.py` does, by whatever the caller says: fees are the bank's."""
-        return crc32(repr((self.asked, self.reference, self.value_date, self.creditor, self.metadata)).encode())
+        said = (self.asked, self.reference, self.value_date, self.creditor, self.metadata, self.hold_id)
+        return crc32(repr(said).encode())
 
     @property
     def asked(self) -> tuple[Leg, ...]:
@@ -98,6 +107,8 @@ def transfers(asked: Sequence[Ask]) -> Transfers:
             read.creditors[place] = one.creditor
         if one.metadata:
             read.metadata[place] = one.metadata
+        if one.hold_id is not None:
+            read.specials[place] = Special(hold_id=one.hold_id)
     return read
 
 
@@ -137,6 +148,8 @@ class MemoryBooks:
         self.metadata: dict[int, Metadata] = {}
         """By the transfer's sequence."""
         self.open_promises = OpenPromises(())
+        self.holds: dict[bytes, Hold] = {}
+        self.caps: dict[CapKey, Cap] = {}
         self.sequence = 0
         self.time_us = TODAY * DAY_US
 
@@ -144,6 +157,12 @@ class MemoryBooks:
         """Put an account into the books with a balance out of nowhere."""
         self.accounts[number] = AccountState(number, currency, floor, restrictions, 0, balance)
         return number
+
+    def cap(self, customer: int, day_minor_max: int, currency: int = CZK) -> None:
+        """Cap a customer from nowhere."""
+        self.caps[CapKey(customer, currency)] = Cap(day_minor_max, Spent())
+        for account in self.accounts.values():
+            account.is_capped |= (account.customer_number, account.currency) == (customer, currency)
 
     def draft(self) -> Draft:
         """Begin a batch."""
@@ -161,6 +180,8 @@ class MemoryBooks:
             self.accounts.get,
             self.decisions.get,
             self.peers,
+            hold=self.holds.get,
+            cap=self.caps.get,
             spans=SpanFacts(self.open_promises.get, told.__contains__, self.open_promises.all),
         )
 
@@ -190,6 +211,8 @@ class MemoryBooks:
         self.transfers |= rows
         self.metadata.update(draft.metadata)
         self.open_promises.take(draft.spans.promises)
+        self.holds.update(draft.holds)
+        self.caps.update(draft.caps)
         self._send(draft, rows)
         self._check_held()
         for number, peer_id, refusal in draft.crossings_refused:
@@ -217,8 +240,10 @@ class MemoryBooks:
             assert [crossing.number for crossing in sent] == list(range(1, len(sent) + 1))
 
     def _check_held(self) -> None:
-        """Hold what accounts have set aside against the open promises."""
+        """Hold what accounts have set aside against the open promises and holds."""
         held = dict.fromkeys(self.accounts, 0)
+        for hold in self.holds.values():
+            held[hold.account_number] += hold.amount_minor if hold.state == HoldState.OPEN else 0
         for promise in self.open_promises.all():
             for leg, passed_on in zip(promise.legs, brought(promise.legs), strict=True):
                 if not leg.debit_peer:

@@ -17,10 +17,7 @@ from services.ledger.books import (
     Actor,
     Allowance,
     Answers,
-    Cap,
-    CapKey,
     Flag,
-    Hold,
     HoldCommand,
     HoldState,
     Kind,
@@ -28,7 +25,6 @@ from services.ledger.books import (
     Original,
     Relation,
     Special,
-    Spent,
     Transfers,
 )
 from services.ledger.change_rows import Change, ChangeDecision
@@ -46,8 +42,6 @@ class SpecialBooks(MemoryBooks):
 
     def __init__(self, shard_id: int = 1) -> None:
         super().__init__(shard_id)
-        self.holds: dict[bytes, Hold] = {}
-        self.caps: dict[CapKey, Cap] = {}
         self.changes: dict[bytes, ChangeDecision] = {}
         self.legs: dict[int, tuple[Leg, ...]] = {}
         """All legs of a transfer, by its sequence."""
@@ -65,12 +59,6 @@ class SpecialBooks(MemoryBooks):
         account = self.accounts[number]
         account.customer_number, account.allowance = customer, allowance
         return number
-
-    def cap(self, customer: int, day_minor_max: int, currency: int = CZK) -> None:
-        """Cap a customer from nowhere."""
-        self.caps[CapKey(customer, currency)] = Cap(day_minor_max, Spent())
-        for account in self.accounts.values():
-            account.is_capped |= (account.customer_number, account.currency) == (customer, currency)
 
     def wait(self, seconds: int) -> None:
         """Let time pass."""

@@ -24,7 +24,7 @@ from loadtest.crew import CrewFailed
 from loadtest.mix import MIXES
 from loadtest.open_loop import report
 from loadtest.open_loop.arrivals import KINDS, POISSON
-from loadtest.open_loop.callers import OpenLoad, generate
+from loadtest.open_loop.callers import CLIENTS, LEAN, OpenLoad, generate
 from loadtest.operations import BATCH_TRANSFERS
 from loadtest.postgres import PostgresFailed
 from loadtest.proof import NotSound
@@ -52,6 +52,7 @@ def offer(asked: argparse.Namespace, console: Console) -> dict[str, Any]:
         batch_transfers=asked.batch_transfers,
         in_flight_max=asked.in_flight_max,
         deadline_seconds=asked.deadline_seconds,
+        client=asked.client,
         seed=asked.seed,
     )
     console.print(f"offering {asked.rate:,.0f} operations/s for {asked.seconds:g} s")
@@ -62,7 +63,7 @@ def offer(asked: argparse.Namespace, console: Console) -> dict[str, Any]:
     if asked.hdr_log:
         report.write_histogram_log(seen, began, asked.hdr_log)
     names = ("mix", "rate", "arrival", "accounts", "popularity", "crossing_share", "batch_transfers", "processes")
-    limits = ("in_flight_max", "deadline_seconds", "warm_up_seconds", "seconds", "seed")
+    limits = ("client", "in_flight_max", "deadline_seconds", "warm_up_seconds", "seconds", "seed")
     conditions = {
         **machine.describe(),
         "load": {name: getattr(asked, name) for name in (*names, *limits)},
@@ -86,6 +87,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--batch-transfers", type=int, default=BATCH_TRANSFERS, help="per call, in batch and payroll")
     parser.add_argument("--in-flight-max", type=int, default=2_000, help="of one process; more are dropped and counted")
     parser.add_argument("--deadline-seconds", type=float, default=15.0, help="of each call")
+    parser.add_argument("--client", choices=CLIENTS, default=LEAN, help="this kit's own, or grpc.aio's")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("build/load.json"))
     parser.add_argument("--hdr-log", type=Path, default=Path("build/load.hlog"), help="histograms by second")

@@ -5,23 +5,33 @@ Never here: what an operation is (`operations.py`), and when one is due (`arriva
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random, SystemRandom
-from typing import Final
+from typing import Any, Final
 
 from hivecore.gateway.v1 import bank_pb2
 
 from loadtest.client import POSTED, Access, Client, Outcome
 from loadtest.crew import Crew
 from loadtest.histograms import record
+from loadtest.lean_client import LeanClient
 from loadtest.mix import Mix
 from loadtest.open_loop.arrivals import POISSON, arrivals
 from loadtest.open_loop.record import Seen
 from loadtest.operations import BATCH_TRANSFERS, Operation, Operations, alone
 from loadtest.popularity import Popularity, uniform
 from loadtest.workload import Workload
+
+LEAN: Final = "lean"
+GRPC: Final = "grpc"
+CLIENTS: Final = (LEAN, GRPC)
+"""Of this kit, in plain text only; and grpc.aio's, for which a call costs several times as much."""
+
+Send = Callable[[str, Any, int], Awaitable[list[Outcome]]]
+"""Calls a method by name with a request of so many transfers; see `Client.send`."""
 
 BREATH: Final = 16
 """Operations after which a generator that is behind looks after the answers before it sends on."""
@@ -48,6 +58,8 @@ class OpenLoad:
     """Operations unanswered at the same time, of one process; more are dropped, and counted."""
     deadline_seconds: float = 15.0
     """Of each call."""
+    client: str = LEAN
+    """One of `CLIENTS`; where TLS is spoken it is grpc.aio's."""
     seed: int = 1
     number: int = 0
     processes: int = 1
@@ -85,22 +97,29 @@ class OpenCallers:
             load.mix, workload, load.currency_code, ids, lambda: time.time_ns() // 1_000_000, load.batch_transfers
         )
         self._arrivals = arrivals(load.arrival, load.per_second, load.number, load.processes, chance)
-        self._client: Client | None = None
+        self._stack = AsyncExitStack()
+        self._send: Send | None = None
         self._seen = Seen()
         self._in_flight = 0
 
     async def connect(self) -> None:
         """Connect, and see that the token is good. Raises grpc.aio.AioRpcError."""
-        self._client = Client(self._load.access)
-        number = next(accounts[0] for accounts in self._load.accounts_by_shard if accounts)
+        load = self._load
+        number = next(accounts[0] for accounts in load.accounts_by_shard if accounts)
         request = bank_pb2.GetBalanceRequest(name=f"accounts/{number}/balance")
-        await self._client.call(self._client.stub.GetBalance, request)
+        client = await self._stack.enter_async_context(Client(load.access))
+        await client.call(client.stub.GetBalance, request)
+        if load.client == GRPC or load.access.authority is not None:
+            self._send = partial(client.send, seconds=load.deadline_seconds)
+            return
+        await client.close()
+        self._send = (await self._stack.enter_async_context(LeanClient(load.access, load.deadline_seconds))).send
 
     async def run(self, begin: float) -> None:
         """Send what is due from `begin` (of the monotonic clock) on until the time is over, then await all answers."""
-        load, seen = self._load, self._seen
-        assert self._client is not None
-        async with self._client as client, asyncio.TaskGroup() as tasks:
+        load, seen, send = self._load, self._seen, self._send
+        assert send is not None
+        async with self._stack, asyncio.TaskGroup() as tasks:
             for count, due in enumerate(self._arrivals):
                 if due >= load.warm_up_seconds + load.seconds:
                     break
@@ -114,21 +133,18 @@ class OpenCallers:
                     continue
                 self._in_flight += 1
                 seen.in_flight_max = max(seen.in_flight_max, self._in_flight)
-                tasks.create_task(self._carry_out(client, self._operations.draw(), begin, due, is_measured))
+                tasks.create_task(self._carry_out(send, self._operations.draw(), begin, due, is_measured))
 
     def seen(self) -> Seen:
         """Give what was seen."""
         return self._seen
 
-    async def _carry_out(
-        self, client: Client, operation: Operation, begin: float, due: float, is_measured: bool
-    ) -> None:
+    async def _carry_out(self, send: Send, operation: Operation, begin: float, due: float, is_measured: bool) -> None:
         seen = self._seen
-        if is_measured:
-            record(seen.late, time.monotonic() - begin - due)
+        late = time.monotonic() - begin - due
         told: list[Outcome] = []
         for call in operation.calls:
-            outcomes = await client.send(call.method, call.request, len(call.sent), self._load.deadline_seconds)
+            outcomes = await send(call.method, call.request, len(call.sent))
             told += outcomes
             for sent, outcome in zip(call.sent, outcomes, strict=False):
                 seen.journal.told(sent, outcome, partial(alone, call, sent, self._load.currency_code))
@@ -136,7 +152,10 @@ class OpenCallers:
                 break
         self._in_flight -= 1
         if is_measured:
-            seen.keep(operation.name, due - self._load.warm_up_seconds, time.monotonic() - begin - due)
+            seconds = time.monotonic() - begin - due
+            record(seen.late, late)
+            record(seen.service, seconds - late)
+            seen.keep(operation.name, due - self._load.warm_up_seconds, seconds)
             seen.done += all(outcome.kind == POSTED for outcome in told)
             seen.outcomes.update((operation.name, outcome) for outcome in told)
             # What the last call asked for; the calls before it moved nothing.

@@ -27,6 +27,8 @@ class Seen:
     """By operation, in microseconds from when it was due, failed ones included."""
     intervals: dict[tuple[int, str], HdrHistogram] = field(default_factory=dict)
     """The same by the second in which the operation was due, from the start, and by operation."""
+    service: HdrHistogram = field(default_factory=new_histogram)
+    """Microseconds from when an operation was really sent until its answer: without what the generator was late by."""
     late: HdrHistogram = field(default_factory=new_histogram)
     """Microseconds from when an operation was due until it was sent: the generator's own share."""
     outcomes: Counter[tuple[str, Outcome]] = field(default_factory=Counter)
@@ -65,15 +67,17 @@ class Seen:
         return (
             {name: histogram.encode() for name, histogram in self.latencies.items()},
             {key: histogram.encode() for key, histogram in self.intervals.items()},
+            self.service.encode(),
             self.late.encode(),
             *(self.outcomes, self.due, self.done, self.posted, self.dropped, self.in_flight_max, self.journal),
         )
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         """Decode what another process sent."""
-        latencies, intervals, late, *others = state
+        latencies, intervals, service, late, *others = state
         self.latencies = {name: HdrHistogram.decode(encoded) for name, encoded in latencies.items()}
         self.intervals = {key: HdrHistogram.decode(encoded) for key, encoded in intervals.items()}
+        self.service = HdrHistogram.decode(service)
         self.late = HdrHistogram.decode(late)
         self.outcomes, self.due, self.done, self.posted, self.dropped, self.in_flight_max, self.journal = others
 
@@ -81,6 +85,7 @@ class Seen:
         """Count in what another process saw."""
         _add(self.latencies, other.latencies)
         _add(self.intervals, other.intervals)
+        self.service.add(other.service)
         self.late.add(other.late)
         self.outcomes += other.outcomes
         self.due += other.due

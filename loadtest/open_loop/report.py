@@ -41,6 +41,7 @@ def to_json(
         "in_flight_max": seen.in_flight_max,
         "generator_late_p99_ms": percentile_ms(seen.late, 99),
         "all": _percentiles(seen.all_latencies()),
+        "from_sending": _percentiles(seen.service),
         "operations": {
             name: {"count": histogram.get_total_count(), **_percentiles(histogram)}
             for name, histogram in sorted(seen.latencies.items())
@@ -65,6 +66,8 @@ def show(document: Mapping[str, Any], console: Console) -> None:
     if len(document["operations"]) > 1:
         total = sum(figures["count"] for figures in document["operations"].values())
         table.add_row("all", f"{total:,}", *(f"{document['all'][key]:,.2f}" for key in PERCENTILES))
+    served = document["from_sending"]
+    table.add_row("all, from when sent", "", *(f"{served[key]:,.2f}" for key in PERCENTILES))
     console.print(table)
     console.print(
         f"offered {document['offered_per_s']:,.0f} operations/s, done {document['done_per_s']:,.0f}/s, "

@@ -39,21 +39,27 @@ class Mover:
         """Move an account, with version 0 to the highest there is; return it, or the books' refusal.
 
         Raises `NotFound`, `Refused`, `Conflict` (REQUEST_ID_REUSED), `Unavailable` (MOVE_UNDER_WAY) when
-        nothing is begun; `OutcomeUnknown` when it is and the same request again will finish it.
+        nothing is begun; `OutcomeUnknown` when it is, or may be, and the same request again will finish it.
         """
         shard_id = self._shard_of(asked.account_number)
         moves = self._moves[shard_id]
         begun = await moves.find(asked.request_id)
         if begun is None:
-            await moves.begin(await self._checked(shard_id, asked))
-            begun = await moves.find(asked.request_id)
+            begun = await self._begin_or_doubt(moves, await self._checked(shard_id, asked))
         if begun is None:
             raise errors.Unavailable("MOVE_UNDER_WAY", "another move of the account is being finished")
         if begun.fingerprint != asked.fingerprint:
             raise errors.Conflict("REQUEST_ID_REUSED", "this request id came with another request before")
         if begun.state == MoveState.BEGUN:
             begun = begun._replace(refusal=await self._finish_or_doubt(begun, deadline_seconds))
-        return begun.refusal or await self._account(shard_id, asked.account_number)
+        if begun.refusal:
+            return begun.refusal
+        try:
+            return await self._account(shard_id, asked.account_number)
+        except errors.BankError as error:
+            raise errors.OutcomeUnknown(
+                status.DOUBT_REASON, "the account is moved: send the same request again"
+            ) from error
 
     async def finish(self, move: Move, *, deadline_seconds: float) -> int:
         """Carry out a move that was begun; return the books' refusal, 0 for none."""
@@ -119,6 +125,17 @@ class Mover:
         if product.currency != account.currency:
             raise errors.Refused("PRODUCT_CURRENCY_MISMATCH", f"{product.code} is for accounts in another currency")
         return asked._replace(after=product.reference)
+
+    @staticmethod
+    async def _begin_or_doubt(moves: Moves, move: Move) -> Move | None:
+        """Begin a move; return it, None when another one is under way."""
+        try:
+            await moves.begin(move)
+            return await moves.find(move.request_id)
+        except errors.BankError as error:  # A database that went away may have begun it first.
+            raise errors.OutcomeUnknown(
+                status.DOUBT_REASON, "the move may be begun: send the same request again"
+            ) from error
 
     async def _finish_or_doubt(self, move: Move, deadline_seconds: float) -> int:
         try:

@@ -4,13 +4,15 @@ Bounds on what a request says (legs, pages, texts) are in `services/domain/limit
 ask for in `services/gateway/allowances.py`. Never here: deciding anything else about a call.
 """
 
+import math
 import resource
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from services.chassis import clients, metrics, status
 from services.domain import errors, limits
-from services.transport.calls import Limits, Refusal, Refusals
+from services.transport.calls import Limits, Places, Refusal, Refusals
 
 METADATA_BYTES_MAX: Final = 16 * 1024
 """Of one request, keys and values together: a token of 8 KiB, a request id and what tracing adds, twice over."""
@@ -124,3 +126,23 @@ NO_HOPE: Final = _refusal(
     "queues", errors.Overloaded("QUEUE_FULL", "too much waits everywhere; the request was not read", RETRY_SECONDS)
 )
 """What it says to calls whose method is full."""
+
+NO_LOOK_UP: Final = _refusal(
+    "look_ups",
+    errors.Overloaded("QUEUE_FULL", "too many look-ups are under way; the request was not read", RETRY_SECONDS),
+)
+"""The same to look-ups."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What methods have before them that are turned away together."""
+
+    is_full: IsFull
+    places: Places = field(default_factory=Places)
+    """Where their calls are counted."""
+    refusal: Refusal = NO_HOPE
+    seconds_to_turn_max: float = math.inf
+    """They are turned away, too, when one more would wait longer than this until anybody looks at it."""
+    behind: Callable[[], int] = lambda: 0
+    """How many of them have work to do before they wait for somebody else; those that nobody has looked at are known."""

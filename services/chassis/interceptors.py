@@ -16,8 +16,8 @@ from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from prometheus_client import Counter
 
-from services.chassis import bounds, logs, metrics, requests, status, tracing
-from services.chassis.bounds import IsFull
+from services.chassis import logs, metrics, requests, status, tracing
+from services.chassis.bounds import Gate
 from services.domain import errors, limits
 from services.domain.errors import BankError
 from services.transport.calls import Aborted, Call, Method, Refusal
@@ -66,16 +66,16 @@ class _DeadlineContext:
 class Observed:
     """A server as servicers are added to it: whatever is added is watched. `server.Server` makes one.
 
-    `names_requests` says that this is the public door: requests without a name get one here. `is_full`
-    tells, by a method's full name, when its calls are turned away before anything of them is read.
+    `names_requests` says that this is the public door: requests without a name get one here. `gates`
+    tell, by a method's full name, when its calls are turned away before anything of them is read.
     """
 
     def __init__(
-        self, server: Server, *, names_requests: bool = False, is_full: Mapping[str, IsFull] | None = None
+        self, server: Server, *, names_requests: bool = False, gates: Mapping[str, Gate] | None = None
     ) -> None:
         self._server = server
         self._names_requests = names_requests
-        self._is_full = is_full or {}
+        self._gates = gates or {}
 
     def add_generic_rpc_handlers(self, _handlers: object) -> None:
         """Do nothing: the same handlers are registered by their names."""
@@ -87,14 +87,20 @@ class Observed:
             if handler.response_streaming:
                 self._server.methods[path] = Method(stream=_streaming(handler, mints=self._names_requests))
             else:
-                is_full = self._is_full.get(path)
+                gate = self._gates.get(path)
                 self._server.methods[path] = Method(
-                    _answering(path, handler, mints=self._names_requests), refuses=is_full and _refusing(is_full)
+                    _answering(path, handler, mints=self._names_requests),
+                    refuses=None if gate is None else _refusing(gate, self._server),
+                    places=None if gate is None else gate.places,
                 )
 
 
-def _refusing(is_full: IsFull) -> Callable[[], Refusal | None]:
-    return lambda: bounds.NO_HOPE if is_full() else None
+def _refusing(gate: Gate, server: Server) -> Callable[[], Refusal | None]:
+    def refuses() -> Refusal | None:
+        is_late = server.seconds_to_turn(gate.behind()) > gate.seconds_to_turn_max
+        return gate.refusal if is_late or gate.is_full() else None
+
+    return refuses
 
 
 def _answering(path: str, handler: Any, *, mints: bool) -> Callable[[bytes | None, Call], Awaitable[bytes]]:

@@ -47,19 +47,19 @@ class Server:
         *,
         names_requests: bool = False,
         limits: Limits | None = None,
-        is_full: Mapping[str, bounds.IsFull] | None = None,
+        gates: Mapping[str, bounds.Gate] | None = None,
     ) -> None:
         """Describe a server; it speaks plain text without an identity.
 
         `names_requests`: this is the public door, where requests without a name get one. `limits`
-        are other than the usual. `is_full` tells, by a method's full name (`/package.Service/Method`),
+        are other than the usual. `gates` tell, by a method's full name (`/package.Service/Method`),
         when its calls are turned away unread.
         """
         limits = limits or bounds.server_limits()
         self._server = transport.Server(limits, bounds.REFUSALS)
         metrics.CONNECTIONS.set_function(lambda: self._server.connection_count)
         metrics.HELD_BYTES.set_function(lambda: self._server.held_bytes)
-        self.server: Any = Observed(self._server, names_requests=names_requests, is_full=is_full)
+        self.server: Any = Observed(self._server, names_requests=names_requests, gates=gates)
         """Servicers are added to this, before `serve`."""
         self._settings = settings
         self._context = identity.server_context() if identity is not None else None

@@ -36,7 +36,7 @@ PAGE_SIZE_MAX: Final = 1_000
 
 SEARCH_PAGE_SIZE_DEFAULT: Final = 25
 SEARCH_PAGE_SIZE_MAX: Final = 100
-"""Whole transfers, each with up to 100 legs: 100 of the largest fit a message."""
+"""Transfers with their legs: 100 of 200 legs each fit a message, of the largest 10."""
 
 MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 """Largest message in either direction: 8,000 transfers with every text at its longest do not fit,

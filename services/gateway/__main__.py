@@ -12,12 +12,13 @@ from typing import Final
 
 from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
 
-from services.chassis import logs, metrics, process, settings, tracing
+from services.chassis import bounds, logs, metrics, process, settings, tracing
 from services.chassis.directory_cache import DirectoryCache
 from services.chassis.identity import Identity
 from services.chassis.server import Server
 from services.chassis.settings import SettingsError
 from services.chassis.watched import Unwatched, Watched, WatchedFile
+from services.gateway import scopes
 from services.gateway.allowances import Allowances
 from services.gateway.authentication import NOTHING_REVOKED, Authenticator, Keys
 from services.gateway.cataloguing import Cataloguing
@@ -26,6 +27,7 @@ from services.gateway.customers import Customers
 from services.gateway.general_ledger import GeneralLedger
 from services.gateway.history import History
 from services.gateway.holding import Holds
+from services.gateway.look_ups import LookUps
 from services.gateway.managing import Management
 from services.gateway.metering import Metering
 from services.gateway.ownership import Ownership
@@ -42,6 +44,10 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.trail import AuditTrail
 from services.gateway.transfers import Posting
 
+TURN_SHARE: Final = 5
+"""A fifth of what calls may wait in all may go by until anybody looks at them. Look-ups may wait for less, and so
+make way for transfers."""
+
 SERVICE: Final = bank_pb2.DESCRIPTOR.services_by_name["Bank"].full_name
 
 
@@ -54,7 +60,7 @@ async def main() -> None:
     authenticator = _authenticator(options)
     metering = _metering(options)
     page_tokens = PageTokens(_page_token_secret(options))
-    bounds = Bounds(
+    queues = Bounds(
         options.queue_transfers_max,
         options.call_transfers_max,
         options.full_call_transfers,
@@ -67,8 +73,9 @@ async def main() -> None:
     account_service = AccountService(options.account_address, identity)
     ownership = Ownership(account_service, options.owners_cached_max)
     products = Products(directory, account_service, options.products_cached_max)
-    posting = Posting(directory, ownership, products.charge, bounds)
-    books = Books(directory, account_service, ownership, bounds)
+    look_ups = LookUps(options.look_ups_max, options.look_up_seconds_max, time.monotonic)
+    posting = Posting(directory, ownership, products.charge, queues)
+    books = Books(directory, look_ups, account_service, ownership, queues)
     customers = Customers(account_service, directory, page_tokens, books.restrictions)
     service = BankService(
         authenticator,
@@ -77,18 +84,22 @@ async def main() -> None:
         customers,
         posting,
         books,
-        History(directory, ownership, page_tokens),
-        Searches(directory, ownership, books, page_tokens, lambda: time.time_ns() // 1_000),
+        History(directory, look_ups, ownership, page_tokens),
+        Searches(directory, look_ups, ownership, books, page_tokens, lambda: time.time_ns() // 1_000),
         GeneralLedger(directory, account_service),
-        Holds(directory, ownership, books),
+        Holds(directory, look_ups, ownership, books),
         Reversals(directory, books, posting),
         Management(directory, customers),
         Quotes(directory, posting),
         Cataloguing(account_service, products, customers),
         AuditTrail(directory, page_tokens),
     )
-    is_full = {f"/{SERVICE}/PostTransfer": posting.is_full, f"/{SERVICE}/PostTransfers": posting.is_full}
-    server = Server(options, _public_identity(options), names_requests=True, is_full=is_full)
+    server = Server(
+        options,
+        _public_identity(options),
+        names_requests=True,
+        gates=_gates(options, posting, look_ups, directory),
+    )
     bank_pb2_grpc.add_BankServicer_to_server(service, server.server)
     try:
         await server.serve([SERVICE], prepare=products.start)
@@ -98,6 +109,27 @@ async def main() -> None:
         await products.close()
         await account_service.close()
         await directory.close()
+
+
+def _gates(
+    options: GatewaySettings, posting: Posting, look_ups: LookUps, directory: DirectoryCache
+) -> dict[str, bounds.Gate]:
+    """Say when transfers and look-ups are turned away unread."""
+    transferring = bounds.Gate(
+        posting.is_full,
+        posting.places,
+        seconds_to_turn_max=options.queue_seconds_max / TURN_SHARE,
+        behind=posting.behind,
+    )
+    looking_up = bounds.Gate(
+        lambda: look_ups.is_full(lambda: (shard.shard_id for shard in directory.current.shards)),
+        look_ups.places,
+        bounds.NO_LOOK_UP,
+        seconds_to_turn_max=options.look_up_seconds_max / TURN_SHARE,
+    )
+    gates = dict.fromkeys(("PostTransfer", "PostTransfers", "CaptureHold", "ReverseTransfer"), transferring)
+    gates |= dict.fromkeys(scopes.LOOK_UP_CALLS - scopes.UNBOUNDED_LOOK_UPS, looking_up)
+    return {f"/{SERVICE}/{call}": gate for call, gate in gates.items()}
 
 
 def _public_identity(options: GatewaySettings) -> Identity | None:

@@ -11,9 +11,10 @@ from services.chassis.directory_cache import DirectoryCache
 from services.domain import errors
 from services.gateway import fields, routing, wire_history
 from services.gateway.authentication import Caller
+from services.gateway.look_ups import LookUps
 from services.gateway.ownership import Ownership
 from services.gateway.pages import PageTokens
-from services.gateway.peers import Shards
+from services.gateway.peers import LookedUpShards
 
 _EPOCH_US_MAX = 253_402_300_799_999_999
 """9999-12-31T23:59:59.999999Z."""
@@ -22,8 +23,10 @@ _EPOCH_US_MAX = 253_402_300_799_999_999
 class History:
     """Reads the ledgers' past. Deadlines are loop times; all methods raise `BankError`."""
 
-    def __init__(self, directory: DirectoryCache, ownership: Ownership, page_tokens: PageTokens) -> None:
-        self._shards = Shards(directory)
+    def __init__(
+        self, directory: DirectoryCache, look_ups: LookUps, ownership: Ownership, page_tokens: PageTokens
+    ) -> None:
+        self._shards = LookedUpShards(directory, look_ups)
         self._ownership = ownership
         self._page_tokens = page_tokens
 

@@ -13,8 +13,9 @@ from services.domain import errors, identifiers
 from services.domain.outcomes import Outcome
 from services.gateway import authentication, commands, fields, peers, wire
 from services.gateway.authentication import Caller
+from services.gateway.look_ups import LookUps
 from services.gateway.ownership import Ownership
-from services.gateway.peers import Shards
+from services.gateway.peers import LookedUpShards, Shards
 from services.gateway.reading import Books
 
 HOLDS_LISTED_MAX: Final = 1_000
@@ -23,8 +24,9 @@ HOLDS_LISTED_MAX: Final = 1_000
 class Holds:
     """Carries out holds' commands. Deadlines are loop times; all methods raise `BankError`."""
 
-    def __init__(self, directory: DirectoryCache, ownership: Ownership, books: Books) -> None:
+    def __init__(self, directory: DirectoryCache, look_ups: LookUps, ownership: Ownership, books: Books) -> None:
         self._shards = Shards(directory)
+        self._looked_up = LookedUpShards(directory, look_ups)
         self._ownership = ownership
         self._books = books
 
@@ -46,14 +48,14 @@ class Holds:
         """Return a hold."""
         number, hold_id = fields.parse_hold_name(name)
         await self._ownership.check_account(caller, number, deadline)
-        return await self._hold(number, hold_id, deadline)
+        return await _hold(self._looked_up, number, hold_id, deadline)
 
     async def list_open(self, caller: Caller, parent: str, deadline: float) -> bank_pb2.ListHoldsResponse:
         """Return an account's open holds, those that expire first first."""
         number = fields.parse_account_name(parent, "parent")
         await self._ownership.check_account(caller, number, deadline)
         asked = ledger_pb2.ListHoldsRequest(account_number=number, limit=HOLDS_LISTED_MAX)
-        answer: ledger_pb2.ListHoldsResponse = await self._shards.call(number, "ListHolds", asked, deadline)
+        answer: ledger_pb2.ListHoldsResponse = await self._looked_up.call(number, "ListHolds", asked, deadline)
         if not answer.holds:
             await self._books.check_account(number, deadline)
         return bank_pb2.ListHoldsResponse(holds=map(wire.hold, answer.holds))
@@ -70,17 +72,18 @@ class Holds:
             metadata = {"hold_id": identifiers.uuid_text(command.hold_id), "state": Outcome(answer.outcomes[0]).name}
             raise wire.refused(answer.refusals[0], metadata)
         try:
-            return await self._hold(number, command.hold_id, deadline)
+            return await _hold(self._shards, number, command.hold_id, deadline)
         except (errors.Unavailable, errors.DeadlinePassed):
             raise peers.outcome_unknown() from None
 
-    async def _hold(self, number: int, hold_id: bytes, deadline: float) -> bank_pb2.Hold:
-        asked = ledger_pb2.GetHoldRequest(hold_id=hold_id)
-        found: ledger_pb2.Hold = await self._shards.call(number, "GetHold", asked, deadline)
-        if found.account_number != number:
-            text = identifiers.uuid_text(hold_id)
-            raise errors.NotFound("HOLD_NOT_FOUND", f"no hold {text} of this account", {"hold_id": text})
-        return wire.hold(found)
+
+async def _hold(shards: Shards, number: int, hold_id: bytes, deadline: float) -> bank_pb2.Hold:
+    asked = ledger_pb2.GetHoldRequest(hold_id=hold_id)
+    found: ledger_pb2.Hold = await shards.call(number, "GetHold", asked, deadline)
+    if found.account_number != number:
+        text = identifiers.uuid_text(hold_id)
+        raise errors.NotFound("HOLD_NOT_FOUND", f"no hold {text} of this account", {"hold_id": text})
+    return wire.hold(found)
 
 
 def _reused(command: ledger_pb2.HoldCommand) -> errors.Conflict:

@@ -14,6 +14,7 @@ from services.chassis.directory_cache import DirectoryCache
 from services.chassis.identity import Identity
 from services.domain import errors
 from services.gateway import routing
+from services.gateway.look_ups import LookUps
 
 T = TypeVar("T")
 
@@ -106,6 +107,18 @@ class Shards:
             )
 
         return await self.ask(account_number, question)
+
+
+class LookedUpShards(Shards):
+    """The same for callers who only want to know: as many at a time, and as slow, as look-ups may be."""
+
+    def __init__(self, directory: DirectoryCache, look_ups: LookUps) -> None:
+        super().__init__(directory)
+        self._look_ups = look_ups
+
+    async def ask(self, account_number: int, question: Callable[[int], Awaitable[T]]) -> T:
+        """Put a question to the shard of an account. Raises also `Overloaded` (QUEUE_FULL)."""
+        return await super().ask(account_number, lambda shard_id: self._look_ups.ask(shard_id, question))
 
 
 def directory_changing() -> errors.Unavailable:

@@ -18,8 +18,9 @@ from services.domain.directory import Directory, ShardFacts
 from services.gateway import fields, peers, routing, wire, wire_records
 from services.gateway.authentication import Caller
 from services.gateway.coalescing import Bounds, Coalescer
+from services.gateway.look_ups import LookUps
 from services.gateway.ownership import Ownership, account_of_another_customer
-from services.gateway.peers import AccountService, Shards
+from services.gateway.peers import AccountService, LookedUpShards, Shards
 
 SHARD_STATUS_SECONDS_MAX: Final = 2.0
 """A shard that does not answer this fast is shown without a writer."""
@@ -39,6 +40,7 @@ class Books:
     def __init__(
         self,
         directory: DirectoryCache,
+        look_ups: LookUps,
         account_service: AccountService,
         ownership: Ownership,
         bounds: Bounds,
@@ -46,6 +48,7 @@ class Books:
         self._directory = directory
         self._account_service = account_service
         self._shards = Shards(directory)
+        self._looked_up = LookedUpShards(directory, look_ups)
         self._ownership = ownership
         self._balances: Coalescer[int, _State | None] = Coalescer(
             "GetBalances", self._send_balances, bounds, peers.deadline_passed
@@ -61,12 +64,12 @@ class Books:
         if caller.customer_number is not None:
             await self._ownership.check_account(caller, number, deadline)
 
-        *held, _ = await self._state(number, deadline)
+        *held, _ = await self._state(self._looked_up, number, deadline)
         return wire.balance(number, *held)
 
     async def check_account(self, number: int, deadline: float) -> None:
         """Raise `NotFound` (ACCOUNT_NOT_FOUND) unless the account is in the books."""
-        await self._state(number, deadline)
+        await self._state(self._shards, number, deadline)
 
     async def restrictions(self, numbers: Collection[int], deadline: float) -> dict[int, int]:
         """Tell what the books forbid accounts; those that are not in the books are left out."""
@@ -85,8 +88,8 @@ class Books:
             found |= part
         return found
 
-    async def _state(self, number: int, deadline: float) -> _State:
-        found = await self._shards.ask(
+    async def _state(self, shards: Shards, number: int, deadline: float) -> _State:
+        found = await shards.ask(
             number, lambda shard_id: self._balances.submit(shard_id, BALANCES_LANE, number, 1, deadline)
         )
         if found is None:
@@ -102,7 +105,7 @@ class Books:
         number, transfer_id = fields.parse_transfer_name(name)
         asked = ledger_pb2.GetTransferRequest(transfer_id=transfer_id)
         try:
-            record: ledger_pb2.TransferRecord = await self._shards.call(number, "GetTransfer", asked, deadline)
+            record: ledger_pb2.TransferRecord = await self._looked_up.call(number, "GetTransfer", asked, deadline)
             if number not in wire_records.sides(record) or not wire_records.is_transfer(record):
                 raise _transfer_not_found(transfer_id)
         except errors.NotFound:

@@ -59,6 +59,9 @@ LOOK_UP_CALLS: Final = frozenset(
 )
 """Calls that only read, by the API's own naming; they have an allowance of their own."""
 
+UNBOUNDED_LOOK_UPS: Final = frozenset({"ListShards"})
+"""What an operator sees of the bank while it is overloaded."""
+
 SCOPE_BY_DISPENSATION: Final = {
     "override_limits": LIMITS_OVERRIDE,
     "OVERDRAW": OVERDRAFT_FORCE,

@@ -14,9 +14,10 @@ from services.chassis.directory_cache import DirectoryCache
 from services.domain import identifiers, limits, metadata
 from services.gateway import authentication, fields, peers, scopes, wire_records
 from services.gateway.authentication import Caller
+from services.gateway.look_ups import LookUps
 from services.gateway.ownership import Ownership
 from services.gateway.pages import START, PageTokens, Position
-from services.gateway.peers import Shards
+from services.gateway.peers import LookedUpShards
 from services.gateway.reading import Books
 
 WHOLE_BANK: Final = "accounts/-"
@@ -34,13 +35,14 @@ class Searches:
     def __init__(
         self,
         directory: DirectoryCache,
+        look_ups: LookUps,
         ownership: Ownership,
         books: Books,
         page_tokens: PageTokens,
         now_us: Callable[[], int],
     ) -> None:
         self._directory = directory
-        self._shards = Shards(directory)
+        self._shards = LookedUpShards(directory, look_ups)
         self._ownership = ownership
         self._books = books
         self._page_tokens = page_tokens

@@ -28,6 +28,7 @@ from services.gateway.ownership import Ownership
 from services.gateway.peers import Shards
 from services.gateway.routing import Part
 from services.gateway.statuses import Statuses
+from services.transport.calls import Places
 
 SLICE_TRANSFERS: Final = 500
 """Read or worded without letting other calls in between: about a millisecond when all are in order."""
@@ -55,6 +56,8 @@ class Decided:
     """Which of several legs is to blame."""
     parts: list[Part] = field(default_factory=list)
     """As routed last."""
+    unqueued: int = 0
+    """Parts that are not in their shards' queues yet."""
 
 
 class Posting:
@@ -65,6 +68,10 @@ class Posting:
         self._shards = Shards(directory)
         self._ownership = ownership
         self._charge = charge
+        self.places = Places()
+        """Of calls; the server counts."""
+        self._aside = 0
+        """Calls that wait in queues, or for the account service, and need nothing of this process meanwhile."""
         self._coalescer: Coalescer[Transfers, Outcomes] = Coalescer(
             "PostTransfers", self._send, bounds, peers.outcome_unknown
         )
@@ -72,6 +79,10 @@ class Posting:
     def is_full(self) -> bool:
         """Tell whether every shard refuses whatever comes."""
         return self._coalescer.is_full(lambda: (shard.shard_id for shard in self._directory.current.shards))
+
+    def behind(self) -> int:
+        """Tell how many calls there is work to do for."""
+        return self.places.taken - self._aside
 
     async def post_one(self, caller: Caller, asked: bank_pb2.Transfer, deadline: float) -> bank_pb2.Transfer:
         """Post one transfer by `deadline` (loop time). Raises `BankError`, also when it is refused."""
@@ -170,10 +181,14 @@ class Posting:
         """Let those through that the caller may ask for, and add their fees; add the others to `faults`."""
         transfers.actors = [Actor(caller.channel, caller.subject)]
         faults |= _dispensation_faults(caller, transfers)
-        if caller.customer_number is not None and len(faults) < len(transfers):
-            faults |= await self._ownership.transfer_faults(caller, transfers, faults, deadline)
-        if len(faults) < len(transfers):
-            faults |= await self._charge(transfers, faults, deadline)
+        self._aside += 1
+        try:
+            if caller.customer_number is not None and len(faults) < len(transfers):
+                faults |= await self._ownership.transfer_faults(caller, transfers, faults, deadline)
+            if len(faults) < len(transfers):
+                faults |= await self._charge(transfers, faults, deadline)
+        finally:
+            self._aside -= 1
 
     async def read(
         self, asked: Sequence[bank_pb2.Transfer], path: Callable[[int], str]
@@ -221,10 +236,14 @@ class Posting:
         """Carry transfers to the shards that the directory names; return those that are not there."""
         decided.parts, unroutable = routing.split(transfers, directory, decided.errors, places)
         decided.errors |= unroutable
-        if len(decided.parts) == 1:
-            answers = [await self._carry_part(decided.parts[0], deadline)]
-        else:
-            answers = await asyncio.gather(*(self._carry_part(part, deadline) for part in decided.parts))
+        decided.unqueued = len(decided.parts)
+        try:
+            if len(decided.parts) == 1:
+                answers = [await self._carry_part(decided.parts[0], decided, deadline)]
+            else:
+                answers = await asyncio.gather(*(self._carry_part(part, decided, deadline) for part in decided.parts))
+        finally:
+            self._aside -= bool(decided.parts) and not decided.unqueued
         astray: list[int] = []
         for part, answer in zip(decided.parts, answers, strict=True):
             if isinstance(answer, errors.WrongShard):
@@ -235,8 +254,10 @@ class Posting:
                 astray += _join(decided, part, answer)
         return astray
 
-    async def _carry_part(self, part: Part, deadline: float) -> Outcomes | errors.BankError:
+    async def _carry_part(self, part: Part, decided: Decided, deadline: float) -> Outcomes | errors.BankError:
         size = len(part.transfers) + len(part.transfers.further_legs)
+        decided.unqueued -= 1
+        self._aside += not decided.unqueued
         try:
             return await self._coalescer.submit(part.shard_id, part.lane, part.transfers, size, deadline)
         except errors.BankError as error:

@@ -85,6 +85,16 @@ class Refusals:
     out_of_memory: Refusal
 
 
+@dataclass(slots=True)
+class Places:
+    """How many calls are under way of the methods that share these."""
+
+    taken: int = 0
+    """From the whole request to the answer."""
+    waiting: int = 0
+    """Of those, whose turn has not come."""
+
+
 @dataclass(frozen=True, slots=True)
 class Method:
     """What a path stands for."""
@@ -95,6 +105,8 @@ class Method:
     """In place of `behaviour`: reads and writes messages as it likes."""
     refuses: Callable[[], Refusal | None] | None = None
     """Asked at a call's first bytes; a refusal is all that the caller gets."""
+    places: Places | None = None
+    """Counted here as well as among all calls."""
 
 
 class Aborted(Exception):
@@ -116,7 +128,7 @@ class Call(Stream):
 
     __slots__ = (
         "_arrived", "_code", "_connection", "_deadline", "_has_answered", "_held", "_metadata", "_parts",
-        "_task", "begun_at", "encoding", "ended", "has_whole_request", "method", "step", "trailing",
+        "_task", "begun_at", "encoding", "ended", "has_whole_request", "is_waiting", "method", "step", "trailing",
     )  # fmt: skip
 
     def __init__(
@@ -128,6 +140,8 @@ class Call(Stream):
         self.begun_at = now
         self.encoding = head.encoding
         self.has_whole_request = False
+        self.is_waiting = False
+        """Whether the request is whole and its behaviour has not begun."""
         self.step = 0
         """In which the deadline comes."""
         self.ended = False

@@ -6,6 +6,7 @@ Every bound on what a caller can hold is in `calls.Limits`. Never here: frames a
 import asyncio
 import socket
 import ssl
+from time import monotonic
 from typing import Final
 
 from services.transport.calls import Call, Limits, Method, Refusal, Refusals
@@ -19,6 +20,11 @@ SWEEP_SECONDS: Final = 0.5
 
 DEADLINE_STEPS_PER_SECOND: Final = 20
 """Deadlines are kept this precisely: callers keep their own."""
+
+TURNS_LOOKED_BACK_ON: Final = 16
+
+FEW: Final = 4
+"""Calls that may always wait for their turn."""
 
 ACCEPT_PAUSE_SECONDS: Final = 0.1
 """After no connection could be taken in."""
@@ -40,6 +46,12 @@ class Server:
         self._calls = 0
         self._watches = 0
         self._held_bytes = 0
+        self._waiting = 0
+        """Calls whose request is whole and whose turn has not come."""
+        self._turn_seconds = 0.0
+        """From one call's turn to the next one's lately, while others waited."""
+        self._turned_at: float | None = None
+        """When the last call had its turn, if others waited then."""
         self._made = 0
         self._deadlines: dict[int, set[Call]] = {}
         """Calls by the step in which their deadline comes."""
@@ -178,12 +190,58 @@ class Server:
         """Count a call out."""
         if call.method.stream is None:
             self._calls -= 1
+            if call.method.places is not None and call.has_whole_request:
+                call.method.places.taken -= 1
+            if call.is_waiting:  # Its caller went away first.
+                self._wait_no_more(call)
         else:
             self._watches -= 1
         self.let_go(call.let_go())
         due = self._deadlines.get(call.step)
         if due is not None:
             due.discard(call)
+
+    def wait(self, call: Call) -> None:
+        """Count a call in whose turn will come: its request is whole.
+
+        Not before, so that who sends half a request keeps nobody out. Refusals see it all the same, since requests
+        that came together are taken one after the other.
+        """
+        call.has_whole_request = call.is_waiting = True
+        self._waiting += 1
+        if call.method.places is not None:
+            call.method.places.taken += 1
+            call.method.places.waiting += 1
+
+    def is_in_time(self, call: Call) -> bool:
+        """Count a call out whose turn has come; end it when its deadline came first."""
+        now = monotonic()
+        if self._turned_at is not None:
+            self._turn_seconds += (now - self._turned_at - self._turn_seconds) / TURNS_LOOKED_BACK_ON
+        if call.is_waiting:
+            self._wait_no_more(call)
+        if self._waiting:
+            self._turned_at = now
+        if now > call.deadline:
+            call.expire()
+        return not call.ended
+
+    def _wait_no_more(self, call: Call) -> None:
+        call.is_waiting = False
+        self._waiting -= 1
+        if not self._waiting:
+            self._turned_at = None  # What comes next has not waited since then.
+        if call.method.places is not None:
+            call.method.places.waiting -= 1
+
+    def seconds_to_turn(self, behind: int = 0) -> float:
+        """Estimate how long one more call would wait until anybody looks at it, or until so many are done with.
+
+        Many can come in the same turn of the loop, and each takes its time before it finds that a queue is full. A few
+        are no reason to refuse any: from them it is learned that turns are short again.
+        """
+        ahead = max(self._waiting, behind)
+        return ahead * self._turn_seconds if ahead >= FEW else 0.0
 
     def let_go(self, size: int) -> None:
         """Count a part of a request out."""

@@ -68,7 +68,6 @@ class ServerConnection(Connection):
         self._server.leave(self)
         for call in list(self._calls.values()):
             self._gone(call)
-            call.cancel()
 
     def data_received(self, data: bytes) -> None:
         """Take the preface, then frames."""
@@ -151,7 +150,6 @@ class ServerConnection(Connection):
         call = self._calls.get(number)
         if call is not None:
             self._gone(call)
-            call.cancel()
         self.reset(number, ErrorCode.PROTOCOL_ERROR)
 
     def take_data(self, number: int, payload: bytes, *, ends_stream: bool) -> None:
@@ -185,7 +183,7 @@ class ServerConnection(Connection):
             call.take(b"")
 
     def _run(self, call: Call) -> None:
-        call.has_whole_request = True
+        self._server.wait(call)
         try:
             request = call.request(self.message_bytes_max)
         except Unsound:
@@ -197,7 +195,8 @@ class ServerConnection(Connection):
         behaviour = call.method.behaviour
         assert behaviour is not None, "streams have ways of their own"
         try:
-            call.answer(await behaviour(request, call))
+            if self._server.is_in_time(call):
+                call.answer(await behaviour(request, call))
         except Aborted:
             pass
         except asyncio.CancelledError:
@@ -228,7 +227,6 @@ class ServerConnection(Connection):
         call = self._calls.get(number)
         if call is not None:
             self._gone(call)
-            call.cancel()
         elif number > self._last_taken:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "a reset of a stream that was not begun")
 
@@ -240,7 +238,6 @@ class ServerConnection(Connection):
             if not more or call.window > frames.WINDOW_MAX:
                 self.count_reset()
                 self._gone(call)
-                call.cancel()
                 self.reset(number, ErrorCode.FLOW_CONTROL_ERROR)
         elif number > self._last_taken:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "room for a stream that was not begun")
@@ -308,7 +305,8 @@ class ServerConnection(Connection):
             self._forget(call)
 
     def _gone(self, call: Call) -> None:
-        """Forget a call that nobody waits for any more."""
+        """Cancel and forget a call that nobody waits for any more."""
+        call.cancel()
         call.ended = True
         self.forget_data(call)
         self._forget(call)

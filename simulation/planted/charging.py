@@ -77,9 +77,13 @@ def remember_old_products() -> Patches:
 
 @bug(
     "move",
+    shards=1,
+    standbys=0,
     weights={"move": 1.0},
-    faults=("crash postgres", "kill ledger"),
-    fault_seconds=0.2,
+    faults=("kill ledger", "account service away"),
+    fault_seconds=0.1,
+    intentions=80,
+    call_seconds=(0.05, 0.5),
     has_products=True,
 )
 def read_back_or_nothing() -> Patches:

@@ -52,7 +52,7 @@ async def _serving(
 ) -> AsyncIterator[tuple[str, Room]]:
     room = Room()
     changed = dataclasses.replace(bounds.server_limits(), **limits)
-    server = Server(ServiceSettings(), identity, limits=changed, is_full={METHOD: is_full})
+    server = Server(ServiceSettings(), identity, limits=changed, gates={METHOD: bounds.Gate(is_full)})
     ledger_pb2_grpc.add_LedgerServicer_to_server(room, server.server)
     serving = asyncio.create_task(server.serve([SERVICE]))
     async with asyncio.timeout(10):

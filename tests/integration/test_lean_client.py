@@ -1,6 +1,7 @@
 """The benchmark's own HTTP/2 against gRPC's: the same outcomes as grpc.aio's client, whatever the server does."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,6 +11,9 @@ from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
 
 from loadtest.client import DONE, Access, Client, Outcome
 from loadtest.lean_client import LeanClient
+from loadtest.mix import MIXES
+from loadtest.open_loop.arrivals import CONSTANT
+from loadtest.open_loop.callers import CLIENTS, OpenCallers, OpenLoad
 from loadtest.stencil import Stencil
 from services.chassis import status
 from services.domain import errors
@@ -27,6 +31,7 @@ FAILURES: dict[int, BankError] = {
 }
 """By amount, what a transfer comes to that is not posted."""
 PLAIN_FAILURE, SLOW = 4, 5
+NOBODY = "accounts/0000000000000018/balance"
 
 
 class Bank(bank_pb2_grpc.BankServicer):
@@ -47,6 +52,26 @@ class Bank(bank_pb2_grpc.BankServicer):
             details = ((status.DETAILS_KEY, described.SerializeToString()),)
             await context.abort(status.CODE_BY_ERROR[type(error)], described.message, details)
         return bank_pb2.Transfer(state=bank_pb2.Transfer.POSTED)
+
+    async def GetBalance(self, request: bank_pb2.GetBalanceRequest, context: Any) -> bank_pb2.Balance:
+        """Answer a look-up, or say that there is no such account."""
+        if request.name == NOBODY:
+            missing = errors.NotFound("ACCOUNT_NOT_FOUND", "nobody")
+            details = ((status.DETAILS_KEY, status.to_status(missing).SerializeToString()),)
+            await context.abort(grpc.StatusCode.NOT_FOUND, "nobody", details)
+        return bank_pb2.Balance(name=request.name)
+
+    async def PlaceHold(self, request: bank_pb2.PlaceHoldRequest, context: Any) -> bank_pb2.Hold:
+        """Set aside whatever is asked for."""
+        return request.hold
+
+    async def CaptureHold(self, request: bank_pb2.CaptureHoldRequest, context: Any) -> bank_pb2.Transfer:
+        """Capture as a transfer is posted."""
+        return await self.PostTransfer(bank_pb2.PostTransferRequest(transfer=request.transfer), context)
+
+    async def ListEntries(self, request: bank_pb2.ListEntriesRequest, context: Any) -> bank_pb2.ListEntriesResponse:
+        """Answer at length."""
+        return bank_pb2.ListEntriesResponse(entries=[bank_pb2.Entry(reference=REASON)] * 500)
 
     async def PostTransfers(
         self, request: bank_pb2.PostTransfersRequest, context: Any
@@ -83,6 +108,67 @@ async def test_every_outcome_is_what_the_other_client_says() -> None:
         outcomes = await lean.post_many(request(6, 4), 4)
         assert outcomes == await client.post_many(request(6, 4), 4)
         assert outcomes == [DONE, Outcome("refused", REASON)] * 2
+
+
+async def test_any_method_comes_to_what_the_other_client_says() -> None:
+    one = bank_pb2.PostTransferRequest.FromString(request(6))
+    refused = bank_pb2.PostTransferRequest.FromString(request(1))
+    calls = (
+        ("GetBalance", bank_pb2.GetBalanceRequest(name="accounts/0000000000000195/balance"), 0),
+        ("GetBalance", bank_pb2.GetBalanceRequest(name=NOBODY), 0),
+        ("ListEntries", bank_pb2.ListEntriesRequest(parent="accounts/0000000000000195"), 0),
+        ("PostTransfer", one, 1),
+        ("PostTransfer", refused, 1),
+        ("PostTransfers", bank_pb2.PostTransfersRequest.FromString(request(6, 5)), 5),
+        ("PlaceHold", bank_pb2.PlaceHoldRequest(hold=bank_pb2.Hold(account=PAYMENT[0])), 0),
+        ("ListShards", bank_pb2.ListShardsRequest(), 0),
+    )
+    async with served() as (access, _), LeanClient(access) as lean, Client(access) as client:
+        told = [await lean.send(*call) for call in calls]
+        assert told == [await client.send(*call) for call in calls]
+    assert [outcomes[0].kind for outcomes in told] == [
+        "posted",
+        "error",
+        "posted",
+        "posted",
+        "refused",
+        "posted",
+        "posted",
+        "error",
+    ]
+
+
+async def test_an_open_loop_offers_and_sees_the_same_by_either_client() -> None:
+    """In this process: the same arrivals and payments by seed, and lateness is part of what callers wait."""
+    by_client = {}
+    async with served() as (access, _):
+        for kind in CLIENTS:
+            load = OpenLoad(
+                access,
+                [PAYMENT],
+                "CZK",
+                MIXES["transfers"],
+                per_second=600.0,
+                seconds=1.0,
+                warm_up_seconds=0.0,
+                arrival=CONSTANT,
+                deadline_seconds=3.0,
+                client=kind,
+            )
+            callers = OpenCallers(load)
+            await callers.connect()
+            await callers.run(time.monotonic() - 0.2)
+            by_client[kind] = callers.seen()
+    lean, usual = by_client.values()
+    assert (lean.due, lean.dropped) == (usual.due, usual.dropped) == (600, 0)
+    assert lean.outcomes == usual.outcomes
+    assert {outcome.kind for _, outcome in lean.outcomes} == {"posted", "refused", "error", "unknown"}
+    assert (lean.done, lean.posted) == (usual.done, usual.posted)
+    for seen in by_client.values():
+        counts = [each.get_total_count() for each in (seen.all_latencies(), seen.service, seen.late)]
+        assert counts == [600] * 3
+        assert seen.late.get_max_value() > 150_000, "the first was due before it could be sent"
+        assert seen.all_latencies().get_max_value() > 3_000_000, "who was never answered waited until the deadline"
 
 
 async def test_what_is_larger_than_every_window_arrives_whole_while_others_call() -> None:

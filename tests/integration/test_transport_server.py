@@ -6,7 +6,7 @@ from typing import Any
 
 import grpc
 import pytest
-from transport_room import MESSAGE_BYTES_MAX, PATH, STREAM, Room, serving, until
+from transport_room import COUNTED, IN_TURN, MESSAGE_BYTES_MAX, PATH, STREAM, TURN_SECONDS_MAX, Room, serving, until
 
 from services.chassis import bounds
 from services.transport.calls import Method
@@ -104,6 +104,64 @@ async def test_unknown_methods_and_full_ones_are_refused_at_once() -> None:
                 with pytest.raises(grpc.aio.AioRpcError) as refused:
                     await channel.unary_unary(path)(bytes(size), timeout=20)
                 assert refused.value.code().name == code
+
+
+async def test_places_are_taken_with_the_whole_request_and_given_back_however_a_call_ends() -> None:
+    async with serving() as (address, room), grpc.aio.insecure_channel(address) as channel:
+        call = channel.unary_unary(COUNTED)
+        burst = await asyncio.gather(*(call(b"wait", timeout=0.5) for _ in range(50)), return_exceptions=True)
+        codes = [each.code() for each in burst if isinstance(each, grpc.aio.AioRpcError)]
+        assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == 48, "seen by those that came in the same moment"
+        await until(lambda: room.places.taken == 0)
+        silent = [channel.stream_unary(COUNTED)() for _ in range(10)]
+        await asyncio.gather(*(each.wait_for_connection() for each in silent))
+        assert await call(b"hello", timeout=20) == b"hello", "who only begins to ask keeps nobody out"
+        for each in silent:
+            each.cancel()
+        for request in (b"abort", b"fail", bytes(10)):
+            await asyncio.gather(call(request, timeout=20), return_exceptions=True)
+        given_up = call(b"wait")
+        await until(lambda: room.places.taken == 1)
+        given_up.cancel()
+        await until(lambda: room.places.taken == 0)
+
+
+async def test_of_many_that_come_together_those_are_refused_whose_turn_would_come_late() -> None:
+    """Found by `make overload`: all were let in that came before the first of them could fill a queue."""
+    async with serving() as (address, room), grpc.aio.insecure_channel(address) as channel:
+        call = channel.unary_unary(IN_TURN)
+        for _ in range(3):  # What a call takes is learned from those before.
+            await asyncio.gather(*(call(b"work", timeout=20) for _ in range(8)), return_exceptions=True)
+        room.worked = 0
+        many = [call(b"work", timeout=20) for _ in range(300)]
+        codes = [await each.code() for each in many]
+        refused = codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED)
+        assert refused + codes.count(grpc.StatusCode.OK) == 300
+        assert room.worked == 300 - refused
+        assert room.worked < 150, "about ten at a time"
+        assert await call(b"hello", timeout=20) == b"hello"
+
+
+async def test_a_stall_is_forgotten_by_what_comes_after_it() -> None:
+    async with serving() as (address, room), grpc.aio.insecure_channel(address) as channel:
+        call = channel.unary_unary(IN_TURN)
+        assert room.server is not None
+        room.server._turn_seconds = 60.0
+        async with asyncio.timeout(20):
+            while room.server._turn_seconds > TURN_SECONDS_MAX:
+                await asyncio.gather(*(call(b"hello", timeout=20) for _ in range(3)))
+
+
+async def test_who_was_waited_for_too_long_is_told_so_and_costs_nothing_more() -> None:
+    async with serving() as (address, room), grpc.aio.insecure_channel(address) as channel:
+        call = channel.unary_unary(PATH)
+        assert await call(b"hello", timeout=20) == b"hello"
+        late = [call(b"work", timeout=0.2) for _ in range(200)]
+        codes = {await each.code() for each in late}
+        assert grpc.StatusCode.DEADLINE_EXCEEDED in codes
+        assert await call(b"hello", timeout=20) == b"hello"
+        assert room.worked < 150, "200 take two seconds"
+        assert room.server is not None and room.server.seconds_to_turn() == 0.0
 
 
 async def test_a_caller_that_gives_up_or_goes_away_cancels_its_calls() -> None:

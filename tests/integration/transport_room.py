@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -9,11 +10,17 @@ from typing import Any
 import grpc
 
 from services.chassis import bounds
-from services.transport.calls import Call, Method, Refusal
+from services.transport.calls import Call, Method, Places, Refusal
 from services.transport.server import Server
 
 PATH = "/test.Room/Call"
 STREAM = "/test.Room/Stream"
+COUNTED = "/test.Room/Counted"
+IN_TURN = "/test.Room/InTurn"
+WORK_SECONDS = 0.01
+"""Of processor time, for which a call that asks for it keeps the loop from everything else."""
+TURN_SECONDS_MAX = 0.1
+FULL = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
 MESSAGE_BYTES_MAX = bounds.server_limits().message_bytes_max
 
 
@@ -25,6 +32,19 @@ class Room:
         self.cancelled = 0
         self.waiting = 0
         self.open = asyncio.Event()
+        self.places = Places()
+        """Of the calls of `COUNTED`, of which there are two at a time."""
+        self.server: Server | None = None
+        self.worked = 0
+
+    def no_place(self) -> Refusal | None:
+        """Refuse a third."""
+        return FULL if self.places.taken >= 2 else None
+
+    def no_turn(self) -> Refusal | None:
+        """Refuse whose turn would not come soon."""
+        assert self.server is not None
+        return FULL if self.server.seconds_to_turn() > TURN_SECONDS_MAX else None
 
     async def answer(self, request: bytes | None, call: Call) -> bytes:
         """Repeat the request; wait, abort or answer at length where it says so."""
@@ -40,6 +60,11 @@ class Room:
                 raise
             finally:
                 self.waiting -= 1
+        if request == b"work":
+            self.worked += 1
+            enough = time.thread_time() + WORK_SECONDS
+            while time.thread_time() < enough:
+                pass
         if request == b"abort":
             await call.abort(
                 grpc.StatusCode.OUT_OF_RANGE, "příliš % daleko\n", (("why-bin", b"\x00\xff"), ("why", "x"))
@@ -63,9 +88,10 @@ async def serving(**limits: Any) -> AsyncIterator[tuple[str, Room]]:
     server = Server(dataclasses.replace(bounds.server_limits(), **limits), bounds.REFUSALS)
     server.methods[PATH] = Method(room.answer)
     server.methods[STREAM] = Method(stream=room.stream)
-    server.methods["/test.Room/Full"] = Method(
-        room.answer, refuses=lambda: Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
-    )
+    server.methods["/test.Room/Full"] = Method(room.answer, refuses=lambda: FULL)
+    server.methods[COUNTED] = Method(room.answer, refuses=room.no_place, places=room.places)
+    server.methods[IN_TURN] = Method(room.answer, refuses=room.no_turn)
+    room.server = server
     port = server.bind("127.0.0.1", 0)
     server.start()
     try:

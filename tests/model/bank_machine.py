@@ -7,13 +7,18 @@ there are stands in `bank_requests.py`.
 import copy
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
+from zlib import crc32
 
+from bank_faces import Bank, Deciding, Holding, Inquiry, Landing, Opening, Promising, Word, Work
 from bank_requests import (
     BALANCE_MAX,
+    CUSTOMER,
+    CUSTOMERS_DAY_MAX,
     REACHABLE,
     Acknowledge,
+    Capture,
+    Command,
     Inquire,
     Land,
     Open,
@@ -21,123 +26,22 @@ from bank_requests import (
     PostAcross,
     Repeat,
     Request,
+    income,
+    limits_of,
     pool,
 )
+from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
-from ledger_model import Across, LedgerModel
+from ledger_model import LedgerModel
 from memory_books import CZK, EUR, Ask, an_id, cash, customer_account
+from model_words import Across
 
 from services.domain import chart
-from services.domain.metadata import Metadata
 from services.domain.outcomes import Outcome
-from services.ledger.books import NO_LEG, Answers, Leg, PlaceError
+from services.ledger.books import ENGINE, NO_LEG, Answers, HoldCommand, Kind, Leg, PlaceError
 from services.ledger.promises import PromiseAsked
 from services.ledger.spanning import Answered, Span, Told
-from services.ledger.traffic import Crossing, Watermarks
-
-
-@dataclass(frozen=True)
-class Landing:
-    """Crossings as a peer hands them over."""
-
-    peer_id: int
-    sent: tuple[Crossing, ...]
-
-
-@dataclass(frozen=True)
-class Word:
-    """What a peer says of crossings, with those that come back."""
-
-    peer_id: int
-    through: int
-    refused: tuple[tuple[Crossing, int], ...]
-
-
-@dataclass(frozen=True)
-class Promising:
-    """A home's request for a part of a transfer."""
-
-    across: Across
-    asked: PromiseAsked
-
-
-@dataclass(frozen=True)
-class Deciding:
-    """A transfer over several shards with the others' answers."""
-
-    across: Across
-    span: Span
-    refusals: tuple[tuple[int, int], ...]
-    told: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Inquiry:
-    """A peer's question."""
-
-    peer_id: int
-    told: Told
-
-
-@dataclass(frozen=True)
-class Opening:
-    """Facts of a new account."""
-
-    number: int
-    currency: int
-    floor: int
-
-
-Work = tuple[Ask, ...] | Promising | Deciding | Inquiry | Landing | Word | Opening
-"""What a request comes to once the other shards' committed books were looked at."""
-
-
-@dataclass
-class Seen:
-    """An account as the books show it."""
-
-    currency: int
-    floor: int
-    restrictions: int
-    history: list[tuple[int, int]]
-    held: int = 0
-
-
-class Bank(Protocol):
-    """Several shards that are driven and looked at."""
-
-    def run(self, shard: int, work: Sequence[Work], fate: str) -> list[Any] | None:
-        """Do work as one batch; None when nothing was written and nothing is in doubt."""
-
-    def restrict(self, shard: int, number: int, restrictions: int) -> None:
-        """Restrict an account in the committed books."""
-
-    def payee_refusal(self, shard: int, number: int, currency: int) -> int:
-        """Answer what a payer's shard asks beforehand."""
-
-    def accounts(self, shard: int) -> dict[int, Seen]:
-        """Show all accounts."""
-
-    def outcome(self, shard: int, transfer_id: bytes) -> tuple[int, int]:
-        """Tell what an id means by the committed books."""
-
-    def metadata(self, shard: int) -> dict[bytes, Metadata]:
-        """Show what is kept with transfers, by id, where there is any."""
-
-    def open_promises(self, shard: int) -> list[tuple[bytes, int]]:
-        """Show the ids and homes of open promises, in the order in which they were made."""
-
-    def watermarks(self, shard: int) -> dict[int, Watermarks]:
-        """Show how far crossings have come."""
-
-    def sent(self, shard: int, peer_id: int) -> list[Crossing]:
-        """Show all crossings that left for a peer."""
-
-    def refused(self, shard: int, peer_id: int) -> dict[int, int]:
-        """Show what was refused of a peer's crossings."""
-
-    def returned(self, shard: int, peer_id: int) -> dict[int, int]:
-        """Show what came back from a peer."""
+from services.ledger.traffic import Watermarks
 
 
 class BankMachine(RuleBasedStateMachine):
@@ -149,16 +53,19 @@ class BankMachine(RuleBasedStateMachine):
         super().__init__()
         self.bank = self.make_bank()
         self.model = LedgerModel(self.SHARDS)
-        self.asked: dict[int, list[tuple[Ask, bool] | PostAcross]] = {shard: [] for shard in self.SHARDS}
+        self.asked: dict[int, list[tuple[Ask, bool] | PostAcross | Holding]] = {shard: [] for shard in self.SHARDS}
+        self.placed: dict[int, list[HoldCommand]] = {shard: [] for shard in self.SHARDS}
+        self.is_limited = False
         self.booked: dict[tuple[int, bytes], int] = {}
 
     @abstractmethod
     def make_bank(self) -> Bank:
         """Make an empty bank."""
 
-    @initialize()
-    def open_accounts(self) -> None:
-        """Open the accounts and give some of them money."""
+    @initialize(is_limited=st.sampled_from([True, True, False]))
+    def open_accounts(self, is_limited: bool) -> None:
+        """Open the accounts and give some of them money; limits and a customer's cap are there from the start."""
+        self.is_limited = is_limited
         for shard in self.SHARDS:
             opened: list[Request] = [Open(which, pool(shard)[which][2]) for which in range(REACHABLE)]
             money = [
@@ -171,7 +78,11 @@ class BankMachine(RuleBasedStateMachine):
                     ]
                 )
             ]
-            self.batch(shard, [*opened, Post(tuple(money))], "committed")
+            self.batch(shard, opened, "committed")
+            if is_limited:
+                self.bank.cap(shard, CUSTOMER, customer_account(shard, 1), CUSTOMERS_DAY_MAX)
+                self.model.purses[shard][CUSTOMER].day_max = CUSTOMERS_DAY_MAX
+            self.batch(shard, [Post(tuple(money))], "committed")
 
     def batch(self, shard: int, requests: Sequence[Request], fate: str) -> None:
         """Let both do the same and compare their answers."""
@@ -187,6 +98,8 @@ class BankMachine(RuleBasedStateMachine):
             match work:
                 case Opening():
                     assert answer == [told]
+                case Holding(command):
+                    self.compare_command(shard, command, answer, told)
                 case Promising():
                     assert (answer.refusal, answer.place) == told
                 case Deciding():
@@ -205,12 +118,16 @@ class BankMachine(RuleBasedStateMachine):
                 return self.ask_for_promises(across, silent)
             case Inquire(peer_id, which):
                 waiting = [one for one, home in self.bank.open_promises(peer_id) if home == shard]
+                if not waiting and which:
+                    return []
                 transfer_id = waiting[which % len(waiting)] if waiting else an_id(100 * shard + which)
                 return [(Inquiry(peer_id, Told(transfer_id, pool(peer_id)[0][0])), False)]
             case Repeat(which) if self.asked[shard]:
                 before = self.asked[shard][which % len(self.asked[shard])]
                 if isinstance(before, PostAcross):
                     return self.ask_for_promises(before.across, frozenset())
+                if isinstance(before, Holding):
+                    return [(before, False)]
                 return [((before[0],), before[1])]
             case Land(peer_id, offset, count):
                 landed = self.bank.watermarks(shard).get(peer_id, Watermarks()).landed_through
@@ -226,14 +143,78 @@ class BankMachine(RuleBasedStateMachine):
                 return [(Word(peer_id, through, back), False)]
             case Open(which, floor):
                 number, currency, _ = pool(shard)[which]
-                return [(Opening(number, currency, floor), False)]
+                limits, customer = limits_of(shard).get(number, (None, 0)) if self.is_limited else (None, 0)
+                return [(Opening(number, currency, floor, limits, customer), False)]
+            case Command():
+                holding = Holding(self.command(shard, request))
+                self.asked[shard].append(holding)
+                return [(holding, False)]
+            case Capture() if self.placed[shard]:
+                ask = self.capture(shard, request)
+                self.asked[shard].append((ask, False))
+                return [((ask,), False)]
         return []
+
+    def command(self, shard: int, asked: Command) -> HoldCommand:
+        """Write a command; what is increased or released was asked for before, if anything was."""
+        number, currency, _ = pool(shard)[asked.which]
+        placed = self.known_holds(shard)
+        kind = asked.kind if placed else Kind.HOLD_PLACED
+        before = None if kind == Kind.HOLD_PLACED else placed[asked.amount % len(placed)]
+        releases = kind == Kind.HOLD_RELEASED
+        written = HoldCommand(
+            kind,
+            asked.command_id,
+            asked.command_id if before is None else before.hold_id,
+            number if before is None else before.account_number,
+            0 if releases else asked.amount,
+            0 if releases else currency if before is None else before.currency,
+            0 if kind != Kind.HOLD_PLACED else 604_800,
+            asked.payee if kind == Kind.HOLD_PLACED and asked.payee != number else 0,
+            "",
+            crc32(repr((kind, number, asked.amount, asked.payee, before and before.hold_id)).encode()),
+            0,
+            ENGINE,
+        )
+        if kind == Kind.HOLD_PLACED:
+            self.placed[shard].append(written)
+        return written
+
+    def known_holds(self, shard: int) -> list[HoldCommand]:
+        """List the commands that placed holds; while there are none, those that tried."""
+        there = self.model.holds[shard]
+        placed = [
+            one
+            for one in self.placed[shard]
+            if one.hold_id in there and there[one.hold_id].number == one.account_number
+        ]
+        return placed or self.placed[shard]
+
+    def capture(self, shard: int, asked: Capture) -> Ask:
+        """Write a transfer out of a hold that was asked for before."""
+        placed = self.known_holds(shard)
+        hold = placed[asked.which % len(placed)]
+        payee, payees_shard = pool(asked.payees_shard)[asked.payee][0], asked.payees_shard
+        if payee == hold.account_number:
+            payee, payees_shard = pool(shard)[0][0], shard
+        legs = (Leg(hold.account_number, payee, asked.amount, hold.currency),)
+        if asked.fee and hold.currency == CZK and hold.account_number != income(shard):
+            legs += (Leg(hold.account_number, income(shard), asked.fee, CZK, is_fee=True),)
+        peer_id = payees_shard if payees_shard != shard else 0
+        return Ask(asked.transfer_id, legs, peer_id=peer_id, hold_id=hold.hold_id)
 
     def ask_for_promises(self, across: Across, silent: frozenset[int]) -> list[tuple[Work, bool]]:
         """Have the others promise their parts, one after the other, as the coordinator does; then it can be decided."""
         ask = across.ask
         span = Span(
-            ask.transfer_id, across.home, ask.legs, across.shards, ask.fingerprint, ask.reference, metadata=ask.metadata
+            ask.transfer_id,
+            across.home,
+            ask.legs,
+            across.shards,
+            ask.fingerprint,
+            ask.reference,
+            ask.value_date,
+            metadata=ask.metadata,
         )
         refusals, told = [], []
         for peer_id in span.peers:
@@ -276,8 +257,10 @@ class BankMachine(RuleBasedStateMachine):
                 return self.model.land(shard, peer_id, sent[0].number, len(sent))
             case Word(peer_id, through, _):
                 return self.model.acknowledge(shard, peer_id, through)
-            case Opening(number, currency, floor):
-                return self.model.open(shard, number, currency, floor)
+            case Opening(number, currency, floor, limits, customer):
+                return self.model.open(shard, number, currency, floor, limits, customer)
+            case Holding(command):
+                return self.model.command(shard, command)
 
     def compare(self, shard: int, asked: Sequence[Ask], answers: Answers, told: Sequence[PlaceError | None]) -> None:
         """Compare what became of each transfer of a call."""
@@ -297,6 +280,12 @@ class BankMachine(RuleBasedStateMachine):
             booked = answers.booking_times_us[place]
             assert self.booked.setdefault((shard, ask.transfer_id), booked) == booked
 
+    def compare_command(self, shard: int, asked: HoldCommand, answers: Answers, told: PlaceError | None) -> None:
+        """Compare what became of a hold."""
+        assert answers.errors.get(0) == told
+        if told is None:
+            assert (answers.outcomes[0], answers.refusals[0]) == self.model.outcome(shard, asked.command_id)
+
     def compare_across(self, shard: int, asked: Deciding, answered: Answered, told: PlaceError | None) -> None:
         """Compare what became of a transfer over several shards."""
         assert answered.is_reused == (told is PlaceError.TRANSFER_ID_REUSED)
@@ -304,6 +293,12 @@ class BankMachine(RuleBasedStateMachine):
             transfer_id = asked.across.ask.transfer_id
             assert (answered.outcome, answered.refusal) == self.model.outcome(shard, transfer_id)
             assert answered.leg == self.model.meanings[shard][transfer_id].leg
+
+    def settle(self) -> None:
+        """Let everything that is under way arrive, and its senders know."""
+        for payer, payee in self.model.streams:
+            self.batch(payee, [Land(payer, 0, 1_000)], "committed")
+            self.batch(payer, [Acknowledge(payee, 0)], "committed")
 
     def restrict(self, shard: int, which: int, restrictions: int) -> None:
         """Freeze, close or free an account."""
@@ -327,7 +322,11 @@ class BankMachine(RuleBasedStateMachine):
                     continue
                 assert (shown.history, shown.held) == (account.history, account.held)
                 assert (shown.currency, shown.restrictions) == (account.currency, account.restrictions)
+                if account.limits.day_minor_max is not None:
+                    assert shown.spent == (account.own.minor, account.own.times)
                 assert shown.floor == (account.floor if isinstance(name, int) else -BALANCE_MAX)
+            if self.is_limited:
+                assert self.bank.capped(shard, CUSTOMER) == self.model.purses[shard][CUSTOMER].minor
             # Transit accounts may have been opened for what was then refused.
             assert not any(shown.history for shown in seen.values())
 
@@ -344,6 +343,14 @@ class BankMachine(RuleBasedStateMachine):
         for shard in self.SHARDS:
             kept = {one: meaning.metadata for one, meaning in self.model.meanings[shard].items() if meaning.metadata}
             assert self.bank.metadata(shard) == kept
+
+    @invariant()
+    def value_dates_agree(self) -> None:
+        """Compare from when what moved bears interest."""
+        for shard in self.SHARDS:
+            meanings = self.model.meanings[shard]
+            for transfer_id, shown in self.bank.value_dates(shard).items():
+                assert shown == meanings[transfer_id].value_date
 
     @invariant()
     def streams_agree(self) -> None:

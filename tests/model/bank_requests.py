@@ -9,11 +9,11 @@ from functools import cache
 from typing import Final
 
 from hypothesis import strategies as st
-from ledger_model import Across
 from memory_books import CZK, EUR, Ask, an_id, cash, customer_account
+from model_words import Across
 
 from services.domain import chart
-from services.ledger.books import Leg, PlaceError
+from services.ledger.books import Allowance, Kind, Leg, PlaceError
 
 BALANCE_MAX: Final = 300
 """The balance limit during these tests, so that it is met."""
@@ -39,6 +39,22 @@ def pool(shard: int) -> list[tuple[int, int, int]]:
         (customer_account(shard, 4), CZK, 0),
         (chart.transit_account(shard, shard % 2 + 1, CZK), CZK, 0),
     ]
+
+
+CUSTOMER: Final = 7
+"""Who owns some accounts of each shard, in one currency."""
+
+CUSTOMERS_DAY_MAX: Final = 130
+
+
+def limits_of(shard: int) -> dict[int, tuple[Allowance | None, int]]:
+    """Tell the limits and the customer of accounts where there are limits; of all others there are none."""
+    return {
+        customer_account(shard, 1): (None, CUSTOMER),
+        customer_account(shard, 2): (Allowance(balance_minor_max=120, transfer_minor_max=50), CUSTOMER),
+        customer_account(shard, 4): (Allowance(balance_minor_max=60, day_minor_max=40, day_count_max=2), CUSTOMER),
+        customer_account(shard, 3): (Allowance(day_minor_max=90, day_count_max=3), 0),
+    }
 
 
 @dataclass(frozen=True)
@@ -97,7 +113,30 @@ class Open:
     floor: int
 
 
-Request = Post | PostAcross | Inquire | Repeat | Land | Acknowledge | Open
+@dataclass(frozen=True)
+class Command:
+    """Places a hold on an account of the pool, or increases or releases one that was asked for before."""
+
+    kind: Kind
+    command_id: bytes
+    which: int
+    amount: int
+    payee: int
+
+
+@dataclass(frozen=True)
+class Capture:
+    """Asks for a transfer out of a hold that was asked for before, to an account of a pool, perhaps with a fee."""
+
+    transfer_id: bytes
+    which: int
+    amount: int
+    payees_shard: int
+    payee: int
+    fee: int
+
+
+Request = Post | PostAcross | Inquire | Repeat | Land | Acknowledge | Open | Command | Capture
 
 
 AMOUNTS: Final = (20, 1, 50, 51, 100, 20, 1, 50, 51, 100, BALANCE_MAX, BALANCE_MAX + 1)
@@ -127,6 +166,8 @@ def _legs(shard: int, payees_shard: int) -> st.SearchStrategy[Leg]:
 FEES: Final = (0, 1, 5, 1, 5, 100)
 METADATA: Final = st.sampled_from([(), (), (("order", "1"),), (("order", "1"), ("till", "2"))])
 REFERENCES: Final = st.sampled_from(["", "rent"])
+VALUE_DATES: Final = st.sampled_from([0, 0, 0, 10_000, 25_000])
+"""In days since 1970-01-01: past, to come, or the day of booking."""
 
 
 def _ids(shard: int) -> st.SearchStrategy[bytes]:
@@ -168,11 +209,12 @@ def _asks(shard: int, shards: Sequence[int]) -> st.SearchStrategy[Ask]:
     one, more = st.tuples(here), st.lists(here, min_size=2, max_size=3).map(tuple)
     away = [st.tuples(_between(shard, peer)) for peer in shards if peer != shard]
     drawn = st.one_of(_with_fees(one, 1), _with_fees(more, 3), *(_with_fees(legs, 1) for legs in away))
-    return st.tuples(_ids(shard), drawn, REFERENCES, failures, METADATA).map(
+    return st.tuples(_ids(shard), drawn, REFERENCES, failures, METADATA, VALUE_DATES).map(
         lambda drawn: Ask(
             drawn[0],
             tuple(leg for leg, _ in drawn[1]),
             drawn[2],
+            drawn[5],
             peer_id=drawn[1][0][1][1] if drawn[1][0][1][1] != shard else 0,
             error=drawn[3],
             metadata=drawn[4],
@@ -188,9 +230,9 @@ def _acrosses(shard: int, shards: Sequence[int]) -> st.SearchStrategy[Across]:
     further = st.lists(anywhere.flatmap(lambda pair: _between(*pair)), min_size=1, max_size=3)
     legs = st.tuples(first, further).map(lambda drawn: (drawn[0], *drawn[1]))
     across = legs.filter(lambda drawn: len({side for _, pair in drawn for side in pair}) > 1)
-    return st.tuples(_ids(shard), _with_fees(across, 4), REFERENCES, METADATA).map(
+    return st.tuples(_ids(shard), _with_fees(across, 4), REFERENCES, METADATA, VALUE_DATES).map(
         lambda drawn: Across(
-            Ask(drawn[0], tuple(leg for leg, _ in drawn[1]), drawn[2], metadata=drawn[3]),
+            Ask(drawn[0], tuple(leg for leg, _ in drawn[1]), drawn[2], drawn[4], metadata=drawn[3]),
             tuple(pair for _, pair in drawn[1]),
         )
     )
@@ -207,8 +249,26 @@ def _requests(shard: int, shards: Sequence[int]) -> st.SearchStrategy[Request]:
     land = st.builds(Land, peers, st.sampled_from([0, 0, 0, -1, -3, 1]), st.integers(1, 5))
     acknowledge = st.builds(Acknowledge, peers, st.sampled_from([0, 0, 0, 1, 3]))
     opening = st.builds(Open, st.integers(0, REACHABLE), st.sampled_from([0, 0, -50]))
+    command = st.builds(
+        Command,
+        st.sampled_from([Kind.HOLD_PLACED, Kind.HOLD_PLACED, Kind.HOLD_INCREASED, Kind.HOLD_RELEASED]),
+        _ids(shard),
+        st.sampled_from([1, 1, 1, 2, 2, 3, 6, 0]),
+        st.sampled_from(AMOUNTS),
+        st.sampled_from([0, 0, customer_account(shard, 2)]),
+    )
+    capture = st.builds(
+        Capture,
+        _ids(shard),
+        st.integers(0, 9),
+        st.sampled_from([1, 20, 50]),
+        st.sampled_from([shard, shard, *shards]),
+        st.sampled_from([1, 2, 2, 6]),
+        st.sampled_from(FEES),
+    )
     return st.one_of(
-        *(post, post, post, across, across, inquire, repeat, land, land, land, acknowledge, acknowledge, opening)
+        *(post, post, post, across, across, inquire, repeat, land, land, land, acknowledge, acknowledge, opening),
+        *(command, command, capture),
     )
 
 

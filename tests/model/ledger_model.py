@@ -7,105 +7,28 @@ rule is one line of `leg_rules.py`, and what an id means is derived when somebod
 import copy
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
-from leg_rules import ANYBODY, Account, move, refusal_of
+from leg_rules import (
+    ANYBODY,
+    Account,
+    Hold,
+    Purse,
+    capture_refusal,
+    first,
+    hold_refusal,
+    move,
+    overspends,
+    pays_nobody,
+    poor,
+    refusal_of,
+    takes_nothing,
+)
 from memory_books import Ask
+from model_words import TRANSIT, Across, Decided, Meaning, Name, Promised, Sent, Stream
 
 from services.domain import limits
-from services.domain.metadata import Metadata
 from services.domain.outcomes import Outcome, Refusal
-from services.ledger.books import NO_LEG, Leg, PlaceError
-
-TRANSIT = "transit"
-Name = int | tuple[str, int, int]
-"""An account's number; or, for the engine's own, (TRANSIT, peer, currency)."""
-
-
-class Across(NamedTuple):
-    """A transfer over several shards as its caller means it; `shards` are each leg's payer's and payee's."""
-
-    ask: Ask
-    shards: tuple[tuple[int, int], ...]
-
-    @property
-    def home(self) -> int:
-        """The shard that decides."""
-        return self.shards[0][0]
-
-    @property
-    def peers(self) -> list[int]:
-        """The others that take part."""
-        return sorted({shard for pair in self.shards for shard in pair} - {self.home})
-
-
-@dataclass(frozen=True)
-class Decided:
-    """What a home tells a peer about an id."""
-
-    transfer_id: bytes
-    refusal: Refusal | None
-    towards: dict[int, int]
-    """What the peer's side of the transit accounts is to receive, by currency, when it was posted."""
-
-
-@dataclass
-class Promised:
-    """One shard's part of a transfer over several."""
-
-    across: Across
-    aside: dict[int, int]
-    """What was set aside for each leg that is paid here, by its place."""
-    is_open: bool = True
-
-
-@dataclass
-class Stream:
-    """Crossings from one shard to another, in order; crossing n stands at place n - 1."""
-
-    sent: list["Sent | Decided"] = field(default_factory=list)
-    landed: int = 0
-    acknowledged: int = 0
-    refused: dict[int, Refusal] = field(default_factory=dict)
-
-    def under_way(self, currency: int) -> int:
-        """Sum up what left the payer and has neither reached the payee nor come back."""
-        at_home_again = {number for number in self.refused if number <= self.acknowledged}
-        there = {number for number in range(1, self.landed + 1) if number not in self.refused}
-        return sum(
-            sent.towards.get(currency, 0)
-            for number, sent in enumerate(self.sent, start=1)
-            if number not in there | at_home_again
-        )
-
-
-class Sent(NamedTuple):
-    """A crossing: its first leg, and those on the payer's shard that come back with it."""
-
-    transfer_id: bytes
-    leg: Leg
-    fees: tuple[Leg, ...]
-    metadata: Metadata
-
-    @property
-    def towards(self) -> dict[int, int]:
-        """What it brings to the payee's shard, by currency."""
-        return {self.leg.currency: self.leg.amount_minor}
-
-
-@dataclass
-class Meaning:
-    """What an id means: `body` tells a repeat from a reuse; what was not asked for here has none."""
-
-    body: object = None
-    refusal: Refusal | None = None
-    leg: int = NO_LEG
-    """Which of several legs was refused."""
-    crossing: tuple[int, int] | None = None
-    metadata: Metadata = ()
-    is_buried: bool = False
-    promised: Promised | None = None
+from services.ledger.books import NO_LEG, Allowance, HoldCommand, Kind, Leg, PlaceError
 
 
 class LedgerModel:
@@ -114,11 +37,17 @@ class LedgerModel:
     def __init__(self, shard_ids: Sequence[int]) -> None:
         self.accounts: dict[int, dict[Name, Account]] = {shard: {} for shard in shard_ids}
         self.meanings: dict[int, dict[bytes, Meaning]] = {shard: {} for shard in shard_ids}
+        self.holds: dict[int, dict[bytes, Hold]] = {shard: {} for shard in shard_ids}
+        self.purses: dict[int, dict[int, Purse]] = {shard: defaultdict(Purse) for shard in shard_ids}
+        """By shard and customer; a customer's cap is over accounts of one currency here."""
         self.streams = {(payer, payee): Stream() for payer in shard_ids for payee in shard_ids if payer != payee}
 
-    def open(self, shard: int, number: int, currency: int, floor: int) -> bool:
+    def open(self, shard: int, number: int, currency: int, floor: int, limits: Allowance | None, customer: int) -> bool:
         """Open an account; tell whether it has these facts now."""
-        account = self.accounts[shard].setdefault(number, Account(currency, floor))
+        purse = self.purses[shard][customer] if customer else Purse()
+        new = Account(currency, floor, limits=limits or Allowance(), customers=purse)
+        new.own.day_max = new.limits.day_minor_max
+        account = self.accounts[shard].setdefault(number, new)
         return (account.currency, account.floor) == (currency, floor)
 
     def post(self, shard: int, ask: Ask, *, believed: bool) -> PlaceError | None:
@@ -128,34 +57,93 @@ class LedgerModel:
             return None if known.is_buried or known.body == body_of(ask) else PlaceError.TRANSFER_ID_REUSED
         if ask.error is not None:
             return ask.error
-        self.meanings[shard][ask.transfer_id] = meaning = Meaning(body_of(ask), metadata=ask.metadata)
-        before = copy.deepcopy(self.accounts[shard])
+        meaning = Meaning(body_of(ask), metadata=ask.metadata, value_date=ask.value_date)
+        self.meanings[shard][ask.transfer_id] = meaning
+        before = copy.deepcopy(self.books(shard))
         for place, leg in enumerate(ask.legs):
-            meaning.refusal = self._post_leg(shard, leg, 0 if place else ask.peer_id, believed=believed)
+            hold_id = None if place else ask.hold_id
+            meaning.refusal = self._post_leg(shard, leg, 0 if place else ask.peer_id, hold_id, believed=believed)
             if meaning.refusal:
                 meaning.leg = place if len(ask.asked) > 1 else NO_LEG
-                self.accounts[shard] = before
+                self.put_back(shard, before)
                 return None
         if ask.peer_id:
             stream = self.streams[shard, ask.peer_id]
-            stream.sent.append(Sent(ask.transfer_id, ask.legs[0], ask.legs[1:], ask.metadata))
+            stream.sent.append(Sent(ask.transfer_id, ask.legs[0], ask.legs[1:], ask.metadata, ask.value_date))
             meaning.crossing = (ask.peer_id, len(stream.sent))
         return None
 
-    def _post_leg(self, shard: int, leg: Leg, peer_id: int, *, believed: bool) -> Refusal | None:
+    def books(self, shard: int) -> tuple[dict[Name, Account], dict[bytes, Hold], dict[int, Purse]]:
+        """Name all that a refusal leaves as it was."""
+        return self.accounts[shard], self.holds[shard], self.purses[shard]
+
+    def put_back(self, shard: int, before: tuple[dict[Name, Account], dict[bytes, Hold], dict[int, Purse]]) -> None:
+        """Leave the books as they were."""
+        self.accounts[shard], self.holds[shard], self.purses[shard] = before
+
+    def _post_leg(self, shard: int, leg: Leg, peer_id: int, hold_id: bytes | None, *, believed: bool) -> Refusal | None:
         payer = self.accounts[shard].get(leg.debit_account)
+        hold = self.holds[shard].get(hold_id) if hold_id is not None else None
+        if hold_id is None:
+            reasons = [refusal_of(payer, ANYBODY, leg)]
+        else:
+            reasons = [pays_nobody(payer, leg), capture_refusal(hold, leg)]
+            if payer is None:
+                reasons.pop()
         if not peer_id:
             payee = self.accounts[shard].get(leg.credit_account)
-            refusal = refusal_of(payer, payee, leg)
+            reasons.append(takes_nothing(payee, leg))
         else:
             payee = self.transit(shard, peer_id, leg.currency)
-            there = self.accounts[peer_id].get(leg.credit_account)
-            refusal = refusal_of(payer, payee if believed else there, leg, crossing=True)
-            if not refusal and abs(payee.balance + leg.amount_minor) > limits.BALANCE_MINOR_MAX:
-                refusal = Refusal.CREDIT_BALANCE_LIMIT
-        if not refusal:
-            move(payer, payee, leg.amount_minor)
-        return refusal
+            if not believed:
+                there = self.accounts[peer_id].get(leg.credit_account)
+                reasons.append(takes_nothing(there, leg._replace(amount_minor=0)))
+            if not first(*reasons) and abs(payee.balance + leg.amount_minor) > limits.BALANCE_MINOR_MAX:
+                reasons.append(Refusal.CREDIT_BALANCE_LIMIT)
+        if refusal := first(*reasons):
+            return refusal
+        assert payer is not None
+        if hold is not None:
+            payer.held -= hold.amount
+            payer.spend(leg.amount_minor - hold.amount, 0)
+            hold.over = Refusal.HOLD_ALREADY_CAPTURED
+        elif not leg.is_fee:
+            payer.spend(leg.amount_minor, 1)
+        move(payer, payee, leg.amount_minor)
+        return None
+
+    def command(self, shard: int, asked: HoldCommand) -> PlaceError | None:
+        """Place, increase or release a hold, for ever."""
+        known, body = self.meanings[shard].get(asked.command_id), ("hold", asked)
+        if known is not None:
+            return None if known.body == body else PlaceError.TRANSFER_ID_REUSED
+        account, hold = self.accounts[shard].get(asked.account_number), self.holds[shard].get(asked.hold_id)
+        meaning = self.meanings[shard][asked.command_id] = Meaning(body)
+        leg = Leg(asked.account_number, 0, asked.amount_minor, asked.currency)
+        reasons = [Refusal.DEBIT_ACCOUNT_NOT_FOUND if account is None else None]
+        if account is not None and asked.kind != Kind.HOLD_RELEASED:
+            reasons.append(refusal_of(account, ANYBODY, leg))
+        if account is not None and asked.kind != Kind.HOLD_PLACED:
+            reasons.append(hold_refusal(hold, asked.account_number))
+        meaning.refusal = first(*reasons)
+        if meaning.refusal or account is None:
+            return None
+        match Kind(asked.kind):
+            case Kind.HOLD_PLACED:
+                self.holds[shard][asked.hold_id] = Hold(asked.account_number, asked.amount_minor, asked.payee_account)
+                account.set_aside(asked.amount_minor)
+                account.spend(asked.amount_minor, 1)
+            case Kind.HOLD_INCREASED:
+                assert hold is not None
+                hold.amount += asked.amount_minor
+                account.set_aside(asked.amount_minor)
+                account.spend(asked.amount_minor, 0)
+            case _:
+                assert hold is not None
+                hold.over = Refusal.HOLD_ALREADY_RELEASED
+                account.set_aside(-hold.amount)
+                account.spend(-hold.amount, -1)
+        return None
 
     def land(self, shard: int, peer_id: int, first: int, count: int) -> None:
         """Land crossings first, first + 1 ... that have not landed."""
@@ -170,7 +158,7 @@ class LedgerModel:
                 continue
             leg, known = sent.leg, self.meanings[shard].get(sent.transfer_id)
             transit, payee = self.transit(shard, peer_id, leg.currency), self.accounts[shard].get(leg.credit_account)
-            refusals = [refusal_of(ANYBODY, payee, leg)]
+            refusals = [takes_nothing(payee, leg)]
             if not refusals[0] and abs(transit.balance - leg.amount_minor) > limits.BALANCE_MINOR_MAX:
                 refusals = [Refusal.CREDIT_BALANCE_LIMIT]
             if known is not None:
@@ -181,7 +169,7 @@ class LedgerModel:
                 stream.refused[number] = refusal
             else:
                 move(transit, payee, leg.amount_minor)
-                self.meanings[shard][sent.transfer_id] = Meaning(metadata=sent.metadata)
+                self.meanings[shard][sent.transfer_id] = Meaning(metadata=sent.metadata, value_date=sent.value_date)
 
     def acknowledge(self, shard: int, peer_id: int, through: int) -> None:
         """Learn that crossings have landed or were refused; give the refused ones back."""
@@ -209,20 +197,23 @@ class LedgerModel:
             if is_same or known.is_buried:
                 return (known.refusal, parts[0][0]) if known.refusal else (0, NO_LEG)
             return Refusal.TRANSFER_ID_TAKEN, parts[0][0]
-        before, made = copy.deepcopy(self.accounts[shard]), Promised(across, {})
+        before, made = copy.deepcopy(self.books(shard)), Promised(across, {})
         coming: dict[int, int] = defaultdict(int)
         for place, leg, (payer, payee) in parts:
             passed_on = min(coming[leg.debit_account], leg.amount_minor) if payer == shard else 0
             refusal = self._part_refusal(shard, leg, payer, payee, passed_on)
             if refusal:
-                self.accounts[shard] = before
+                self.put_back(shard, before)
                 return refusal, place
             if payer == shard:
                 coming[leg.debit_account] -= passed_on
                 made.aside[place] = leg.amount_minor - passed_on
                 self.accounts[shard][leg.debit_account].set_aside(made.aside[place])
+                if not leg.is_fee:
+                    self.accounts[shard][leg.debit_account].spend(leg.amount_minor, 1)
             if payee == shard:
                 coming[leg.credit_account] += leg.amount_minor
+                self.accounts[shard][leg.credit_account].promised += leg.amount_minor
         self.meanings[shard][across.ask.transfer_id] = Meaning(metadata=across.ask.metadata, promised=made)
         return 0, NO_LEG
 
@@ -232,9 +223,9 @@ class LedgerModel:
         known = self.meanings[home].get(transfer_id)
         if known is not None:
             return None if known.is_buried or known.body == body_of(across.ask) else PlaceError.TRANSFER_ID_REUSED
-        meaning = Meaning(body_of(across.ask), metadata=across.ask.metadata)
+        meaning = Meaning(body_of(across.ask), metadata=across.ask.metadata, value_date=across.ask.value_date)
         self.meanings[home][transfer_id] = meaning
-        before, found = copy.deepcopy(self.accounts[home]), list(refusals)
+        before, found = copy.deepcopy(self.books(home)), list(refusals)
         towards: dict[int, dict[int, int]] = {peer: {} for peer in across.peers}
         for place, leg, (payer, payee) in self.parts(home, across):
             refusal = self._part_refusal(home, leg, payer, payee)
@@ -244,15 +235,18 @@ class LedgerModel:
             if payer == payee != home:
                 continue
             self._move_part(home, leg, payer, payee)
+            if payer == home and not leg.is_fee:
+                self.accounts[home][leg.debit_account].spend(leg.amount_minor, 1)
             for peer, amount in ((payer, -leg.amount_minor), (payee, leg.amount_minor)):
                 if peer != home:
                     towards[peer][leg.currency] = towards[peer].get(leg.currency, 0) + amount
         if found:
-            self.accounts[home] = before
+            self.put_back(home, before)
             meaning.leg, reason = min(found)
             meaning.refusal = Refusal(reason)
         for peer in told if found else across.peers:
-            self.streams[home, peer].sent.append(Decided(transfer_id, meaning.refusal, {} if found else towards[peer]))
+            word = Decided(transfer_id, meaning.refusal, meaning.value_date, {} if found else towards[peer])
+            self.streams[home, peer].sent.append(word)
         return None
 
     def inquire(self, home: int, peer: int, transfer_id: bytes) -> None:
@@ -264,7 +258,7 @@ class LedgerModel:
         if known is None:
             known = Meaning(refusal=Refusal.PROMISE_TIMED_OUT, is_buried=True)
             self.meanings[home][transfer_id] = known
-        sent.append(Decided(transfer_id, known.refusal or Refusal.TRANSFER_ID_TAKEN, {}))
+        sent.append(Decided(transfer_id, known.refusal or Refusal.TRANSFER_ID_TAKEN, 0, {}))
 
     def _take_word(self, shard: int, home: int, word: Decided) -> None:
         known = self.meanings[shard].get(word.transfer_id)
@@ -275,10 +269,14 @@ class LedgerModel:
                 self.meanings[shard][word.transfer_id] = Meaning(refusal=word.refusal, is_buried=True)
             return
         assert known is not None
-        made.is_open, known.refusal = False, word.refusal
+        made.is_open, known.refusal, known.value_date = False, word.refusal, word.value_date
         for place, leg, (payer, payee) in self.parts(shard, made.across):
+            if payee == shard:
+                self.accounts[shard][leg.credit_account].promised -= leg.amount_minor
             if word.refusal and payer == shard:
                 self.accounts[shard][leg.debit_account].set_aside(-made.aside[place])
+                if not leg.is_fee:
+                    self.accounts[shard][leg.debit_account].spend(-leg.amount_minor, -1)
             elif not word.refusal:
                 if payer == shard:
                     self.accounts[shard][leg.debit_account].held -= made.aside[place]
@@ -305,16 +303,17 @@ class LedgerModel:
         accounts = self.accounts[shard]
         refusals = []
         if payer == shard:
-            own = leg._replace(amount_minor=leg.amount_minor - passed_on)
-            refusals.append(refusal_of(accounts.get(leg.debit_account), ANYBODY, own))
+            own = accounts.get(leg.debit_account)
+            refusals += [pays_nobody(own, leg), poor(own, leg.amount_minor - passed_on)]
+            refusals.append(None if leg.is_fee else overspends(own, leg.amount_minor))
         if payee == shard:
-            refusals.append(refusal_of(ANYBODY, accounts.get(leg.credit_account), leg))
+            refusals.append(takes_nothing(accounts.get(leg.credit_account), leg))
         if payer != payee:
             for peer, change in ((payer, -leg.amount_minor), (payee, leg.amount_minor)):
                 if peer != shard:
                     passed = self.transit(shard, peer, leg.currency).balance + change
                     refusals.append(Refusal.CREDIT_BALANCE_LIMIT if abs(passed) > limits.BALANCE_MINOR_MAX else None)
-        return min(filter(None, refusals), default=None)
+        return first(*refusals)
 
     def _move_part(self, shard: int, leg: Leg, payer: int, payee: int) -> None:
         accounts = self.accounts[shard]
@@ -347,4 +346,4 @@ class LedgerModel:
 
 def body_of(ask: Ask) -> object:
     """Tell what an id stands for: what the caller says, so no fees."""
-    return ask.asked, ask.reference, ask.value_date, ask.creditor, ask.metadata
+    return ask.asked, ask.reference, ask.value_date, ask.creditor, ask.metadata, ask.hold_id

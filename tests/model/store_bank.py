@@ -14,15 +14,18 @@ import asyncpg
 import ledger_databases
 import pytest
 import uvloop
-from bank_machine import Deciding, Inquiry, Landing, Opening, Promising, Seen, Word, Work
-from memory_books import crossings, transfers
+from bank_faces import Deciding, Holding, Inquiry, Landing, Opening, Promising, Seen, Word, Work
+from bank_requests import CUSTOMER
+from memory_books import CZK, an_id, crossings, transfers
 
 from services.domain import errors, limits
 from services.domain.metadata import Metadata
 from services.ledger import posting
 from services.ledger.audit import audit
 from services.ledger.batching import Writer
-from services.ledger.books import ENGINE, AccountState, Decision
+from services.ledger.books import ENGINE, AccountState, Cap, CapKey, Decision
+from services.ledger.change_rows import Change
+from services.ledger.command_jobs import ChangeJob, HoldJob
 from services.ledger.draft import Draft
 from services.ledger.jobs import AcknowledgeJob, Job, LandJob, OpenJob, PostJob
 from services.ledger.memory import Memory
@@ -88,6 +91,8 @@ class View:
     peers: dict[int, Watermarks] = field(default_factory=dict)
     meanings: dict[bytes, Decision] = field(default_factory=dict)
     metadata: dict[bytes, Metadata] = field(default_factory=dict)
+    value_dates: dict[bytes, int] = field(default_factory=dict)
+    caps: dict[CapKey, Cap] = field(default_factory=dict)
     open_promises: list[tuple[bytes, int]] = field(default_factory=list)
     sent: dict[int, list[Crossing]] = field(default_factory=dict)
     refused: dict[int, dict[int, int]] = field(default_factory=dict)
@@ -152,6 +157,14 @@ class _Shard:
         ):
             view.accounts[row[0]].history.append((row[1], row[2]))
             view.accounts[row[0]].held = row[3] or 0
+        for account in (await self.looker.load_accounts(list(view.accounts))).values():
+            view.accounts[account.number].spent = tuple(account.spent or (0, 0, 0))[1:]
+        view.caps = await self.looker.load_caps([CapKey(CUSTOMER, CZK)])
+        for row in await self.test.fetch(
+            "SELECT transfer_id, CASE value_date WHEN business_date THEN 0 ELSE value_date - date '1970-01-01' END"
+            " FROM ledger.transfer WHERE kind IN (1, 2, 10) AND refusal = 0"
+        ):
+            view.value_dates[row[0].bytes] = row[1]
         view.peers = await self.looker.load_peers()
         ids = [row[0].bytes for row in await self.test.fetch("SELECT transfer_id FROM ledger.transfer WHERE kind <> 3")]
         view.meanings = await self.looker.find_decisions(ids)
@@ -204,12 +217,12 @@ class StoreBank:
             report = self._do(audit(None, {shard_id: shard.dsn for shard_id, shard in self._shards.items()}))
         assert report.clean, [result for result in report.results if not result.holds]
 
-    def run(self, shard: int, work: Sequence[Work], fate: str) -> list[Any] | None:
+    def run(self, shard: int, work: Sequence[Work | Change], fate: str) -> list[Any] | None:
         """Do work as one batch; `fate` is "committed", "forgotten", "replaced", or cuts, comma separated."""
         self._shards[shard].view = None
         return self._do(self._run(self._shards[shard], work, fate))
 
-    async def _run(self, shard: _Shard, work: Sequence[Work], fate: str) -> list[Any] | None:
+    async def _run(self, shard: _Shard, work: Sequence[Work | Change], fate: str) -> list[Any] | None:
         if fate == "forgotten":
             await shard.stop_writing()
             await shard.begin_writing()
@@ -247,6 +260,18 @@ class StoreBank:
         )
         await shard.begin_writing()
 
+    def cap(self, shard: int, customer: int, number: int, day_max: int) -> None:
+        """Cap a customer, as the door does."""
+        change = Change(an_id(10**6), number, None, None, None, day_max, "a cap", 0)
+        decision = self.run(shard, [change], "committed")
+        assert decision is not None and not decision[0].refusal
+
+    def capped(self, shard: int, customer: int) -> int:
+        return self._look(shard).caps[CapKey(customer, CZK)].spent.minor
+
+    def value_dates(self, shard: int) -> dict[bytes, int]:
+        return self._look(shard).value_dates
+
     def payee_refusal(self, shard: int, number: int, currency: int) -> int:
         facts = self._do(self._shards[shard].reader.facts([number]))
         return posting.credit_refusal(facts.get(number), 0, currency)
@@ -281,10 +306,12 @@ class StoreBank:
         return self._look(shard).returned.get(peer_id, {})
 
 
-def _job(work: Work) -> Job[Any]:
+def _job(work: Work | Change) -> Job[Any]:
     """Make the job that the door would make."""
     forever = float("inf")
     match work:
+        case Change():
+            return ChangeJob(work, ENGINE, forever)
         case tuple():
             return PostJob(transfers(work), forever)
         case Promising(_, asked):
@@ -297,5 +324,8 @@ def _job(work: Work) -> Job[Any]:
             return LandJob(crossings(peer_id, sent), forever)
         case Word(peer_id, through, refused):
             return AcknowledgeJob(peer_id, through, refused)
-        case Opening(number, currency, floor):
-            return OpenJob([AccountState(number, currency, floor)], forever)
+        case Opening(number, currency, floor, allowance, customer):
+            opening = AccountState(number, currency, floor, customer_number=customer, allowance=allowance)
+            return OpenJob([opening], forever)
+        case Holding(command):
+            return HoldJob([command], forever)

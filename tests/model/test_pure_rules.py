@@ -4,19 +4,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from bank_machine import BankMachine, Deciding, Inquiry, Landing, Opening, Promising, Seen, Word, Work
+from bank_faces import Deciding, Holding, Inquiry, Landing, Opening, Promising, Seen, Word, Work
+from bank_machine import BankMachine
 from bank_requests import BALANCE_MAX, Request, batches, restrictions
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
-from memory_books import MemoryBooks, crossings, transfers
+from memory_books import CZK, TODAY, MemoryBooks, crossings, transfers
 
 from services.domain import limits
 from services.domain.metadata import Metadata
 from services.domain.outcomes import Outcome
-from services.ledger import posting, promises, spanning
-from services.ledger.books import AccountState, Kind
+from services.ledger import holds, posting, promises, spanning
+from services.ledger.books import AccountState, CapKey, Kind
 from services.ledger.draft import Draft
+from services.ledger.spending import of_day
 from services.ledger.traffic import Crossing, Verdict, Watermarks
 
 
@@ -41,6 +43,20 @@ class MemoryBank:
     def restrict(self, shard: int, number: int, restrictions: int) -> None:
         self.books[shard].accounts[number].restrictions = restrictions
 
+    def cap(self, shard: int, customer: int, number: int, day_max: int) -> None:
+        self.books[shard].cap(customer, day_max)
+
+    def capped(self, shard: int, customer: int) -> int:
+        spent = self.books[shard].caps[CapKey(customer, CZK)].spent
+        return spent.minor if spent.business_date == TODAY else 0
+
+    def value_dates(self, shard: int) -> dict[bytes, int]:
+        return {
+            row.transfer_id: row.value_date if row.value_date != TODAY else 0
+            for row in self.books[shard].transfers.values()
+            if row.kind in {Kind.ASKED, Kind.LANDING, Kind.KEPT} and not row.refusal
+        }
+
     def payee_refusal(self, shard: int, number: int, currency: int) -> int:
         return posting.credit_refusal(self.books[shard].accounts.get(number), 0, currency)
 
@@ -53,6 +69,7 @@ class MemoryBank:
                 state.restrictions,
                 [(amount, after) for _, amount, after in books.entries.get(number, [])],
                 state.held_minor,
+                of_day(state.spent, TODAY)[1:],
             )
             for number, state in books.accounts.items()
         }
@@ -105,8 +122,11 @@ def decide(draft: Draft, work: Work) -> Any:
             return None
         case Word(peer_id, through, refused):
             return posting.acknowledge(draft, peer_id, through, refused)
-        case Opening(number, currency, floor):
-            return posting.open_accounts(draft, [AccountState(number, currency, floor)])
+        case Opening(number, currency, floor, allowance, customer):
+            opening = AccountState(number, currency, floor, customer_number=customer, allowance=allowance)
+            return posting.open_accounts(draft, [opening])
+        case Holding(command):
+            return holds.command(draft, [command], [0])
 
 
 class PureRules(BankMachine):
@@ -125,6 +145,11 @@ class PureRules(BankMachine):
     def commit_two(self, first: tuple[int, list[Request]], second: tuple[int, list[Request]]) -> None:
         self.batch(*first, "committed")
         self.batch(*second, "committed")
+
+    @rule(batch=batches(SHARDS))
+    def commit_and_settle(self, batch: tuple[int, list[Request]]) -> None:
+        self.batch(*batch, "committed")
+        self.settle()
 
     @rule(batch=batches(SHARDS), fate=st.sampled_from(["dropped", "dropped, then decided again"]))
     def fail_to_commit(self, batch: tuple[int, list[Request]], fate: str) -> None:

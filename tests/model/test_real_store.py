@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from bank_machine import Bank, BankMachine
+from bank_faces import Bank
+from bank_machine import BankMachine
 from bank_requests import BALANCE_MAX, Request, batches, restrictions
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -35,6 +36,11 @@ class RealStore(BankMachine):
     ) -> None:
         for batch in (first, second, third):
             self.batch(*batch, "committed")
+
+    @rule(batch=batches(SHARDS))
+    def commit_and_settle(self, batch: tuple[int, list[Request]]) -> None:
+        self.batch(*batch, "committed")
+        self.settle()
 
     @rule(batch=batches(SHARDS))
     def commit_with_an_empty_memory(self, batch: tuple[int, list[Request]]) -> None:

@@ -170,6 +170,13 @@ def test_fees_that_add_up_to_more_than_an_amount_are_refused() -> None:
     assert asked.further_legs[1:] == [FurtherLeg(0, PAYER, INCOME, limits.AMOUNT_MINOR_MAX, CZK, True)]
 
 
+def test_every_payer_of_a_transfer_owes_its_own_fee() -> None:
+    asked = transfers((PAYER, PAYEE, 100))
+    asked.further_legs = [FurtherLeg(0, OTHER, PAYEE, 7, CZK), FurtherLeg(0, OTHER, INCOME, 7, CZK)]
+    assert charge(asked, {PAYER: EVERYTHING, OTHER: EVERYTHING}, ()) == {}
+    assert asked.further_legs[2:] == [FurtherLeg(0, payer, INCOME, 10, CZK, True) for payer in (PAYER, OTHER)]
+
+
 def test_nobody_owes_for_what_is_refused_or_has_no_price() -> None:
     asked = transfers((OTHER, PAYEE, 100), (PAYER, PAYEE, 100), (PAYER, PAYEE, 100), (PAYER, INCOME, 100))
     assert charge(asked, {PAYER: {PaymentKind.CASH: plain(5)}}, ()) == {}

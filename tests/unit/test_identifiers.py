@@ -46,6 +46,15 @@ def test_a_customer_number_is_fourteen_digits_that_begin_with_its_slot(slot: int
     assert identifiers.slot_of_customer(number) == slot
 
 
+def test_all_97_pairs_of_check_digits_occur_and_are_read() -> None:
+    accounts = [identifiers.account_number(0, serial) for serial in range(1, 98)]
+    customers = [identifiers.customer_number(0, serial) for serial in range(1, 98)]
+    for numbers in (accounts, customers):
+        assert {number % 100 for number in numbers} == set(range(2, 99))
+    assert [identifiers.parse_account_number(identifiers.account_text(number)) for number in accounts] == accounts
+    assert [identifiers.parse_customer_number(identifiers.customer_text(number)) for number in customers] == customers
+
+
 def test_the_largest_serials_fill_their_digits() -> None:
     last = identifiers.account_number(7, identifiers.ACCOUNT_SERIAL_MAX)
     assert identifiers.account_text(last)[:-2] == "0007" + "9" * 10

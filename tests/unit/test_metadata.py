@@ -49,6 +49,8 @@ def test_the_largest_metadata_is_taken() -> None:
     assert sum(len(key) + len(value) for key, value in largest.items()) == metadata.BYTES_MAX
     longest = {"k" * 40: "v" * 256}
     assert metadata.read(longest) == tuple(longest.items())
+    narrow = {"k": "\u00a0"}
+    assert metadata.read(narrow) == (("k", "\u00a0"),), "a space that does not break controls nothing"
 
 
 def test_no_two_metadata_have_one_digest_text() -> None:

@@ -157,6 +157,13 @@ def test_a_leg_pays_with_what_legs_before_it_bring_and_sets_aside_the_rest(books
     assert draft.transfers[0].leg_count == len(legs)
 
 
+def test_what_one_leg_sets_aside_brings_nothing_to_the_next(books: SpanBooks) -> None:
+    legs = (OUT, Leg(PAYER, AWAY, 40, CZK))
+    assert books.promise(asked(*legs)).refusal == 0
+    assert state(books) == (100, 100, 0)
+    assert promises.brought(asked(*legs).legs) == [0, 0]
+
+
 def test_a_promise_that_set_everything_aside_frees_everything(books: SpanBooks) -> None:
     """As earlier releases promised: without the flag, what legs before bring was set aside all the same."""
     legs = (Leg(AWAY, PAYER, 50, CZK), Leg(PAYER, AWAY, 80, CZK))

@@ -13,6 +13,7 @@ from services.domain import errors, identifiers
 from services.domain.directory import Directory, ShardFacts, SlotRange
 from services.gateway.authentication import Caller
 from services.gateway.coalescing import Bounds
+from services.gateway.look_ups import LookUps
 from services.gateway.ownership import Ownership
 from services.gateway.reading import Books
 
@@ -69,7 +70,7 @@ class Shards:
 
 async def ask(shards: Shards, customer: int | None = None) -> bank_pb2.Transfer:
     caller = Caller("app", "mobile", frozenset(), customer, 0.0)
-    books = Books(shards, shards, Ownership(shards, 9), Bounds(9, 9, 9, 1, 60.0))  # type: ignore[arg-type]
+    books = Books(shards, LookUps(99, 9.0, lambda: 0.0), shards, Ownership(shards, 9), Bounds(9, 9, 9, 1, 60.0))  # type: ignore[arg-type]
     return await books.get_transfer(caller, NAME, asyncio.get_running_loop().time() + 5)
 
 

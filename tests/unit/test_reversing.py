@@ -12,6 +12,7 @@ from services.domain import errors, identifiers
 from services.domain.directory import Directory, ShardFacts, SlotRange
 from services.gateway.authentication import Caller
 from services.gateway.coalescing import Bounds
+from services.gateway.look_ups import LookUps
 from services.gateway.ownership import Ownership
 from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
@@ -78,7 +79,7 @@ async def _reverse(shards: Shards) -> bank_pb2.Transfer:
     name = f"accounts/{PAYER:016d}/transfers/{ORIGINAL}"
     request = bank_pb2.ReverseTransferRequest(name=name, transfer_id=str(UUID(int=8)))
     deadline = asyncio.get_running_loop().time() + 5
-    books = Books(shards, None, None, Bounds(9, 9, 9, 1, 60.0))  # type: ignore[arg-type]
+    books = Books(shards, LookUps(99, 9.0, lambda: 0.0), None, None, Bounds(9, 9, 9, 1, 60.0))  # type: ignore[arg-type]
     return await Reversals(shards, books, posting).reverse(TELLER, request, deadline)  # type: ignore[arg-type]
 
 

@@ -186,6 +186,24 @@ def test_a_further_leg_in_a_slot_that_nobody_has_is_not_found() -> None:
         assert (parts, faults) == ({}, {0: "ACCOUNT_NOT_FOUND"})
 
 
+def test_a_refusal_names_the_account_that_nobody_has() -> None:
+    transfers = _transfers(
+        (NOWHERE, A1), (A1, NOWHERE), (CASH, NOWHERE), (A1, B1), further=(FurtherLeg(3, A1, NOWHERE, 1, CZK),)
+    )
+    parts, faults = routing.split(transfers, DIRECTORY, ())
+    named = identifiers.account_text(NOWHERE)
+    assert [fault.metadata for _, fault in sorted(faults.items())] == [{"account": named}] * 4
+    assert parts == []
+
+
+def test_one_leg_at_fault_keeps_its_whole_transfer_from_every_shard() -> None:
+    far, lost, again = FurtherLeg(0, A2, A3, 1, CZK), FurtherLeg(0, A1, NOWHERE, 1, CZK), FurtherLeg(0, A2, A2, 1, CZK)
+    for further in ((far, lost), (lost, far), (far, again), (again, far)):
+        parts, faults = routing.split(_transfers((A1, B1), further=further), DIRECTORY, ())
+        assert parts == []
+        assert list(faults) == [0]
+
+
 def test_only_some_places_can_be_routed_again() -> None:
     parts, faults = routing.split(_transfers((A1, B1), (CASH, A2), (A2, A1)), DIRECTORY, (), [1])
     assert faults == {}

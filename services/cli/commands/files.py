@@ -29,12 +29,13 @@ if TYPE_CHECKING:
 
 def import_(
     directory: Annotated[
-        Path | None, typer.Argument(metavar="[DIRECTORY]", help="Where customers.csv and accounts.csv lie.")
+        Path | None, typer.Argument(metavar="DIRECTORY", help="Where customers.csv and accounts.csv lie.")
     ] = None,
     customers_file: Annotated[Path | None, typer.Option("--customers", help="A file of customers.")] = None,
     accounts_file: Annotated[Path | None, typer.Option("--accounts", help="A file of accounts.")] = None,
     fund: Annotated[
-        str | None, typer.Option("--fund", help="Pay this amount in cash into each account of the file, once.")
+        str | None,
+        typer.Option("--fund", metavar="AMOUNT", help="Pay this amount in cash into each account of the file, once."),
     ] = None,
     data: Data = None,
     gateway: Gateway = None,

@@ -29,11 +29,13 @@ if TYPE_CHECKING:
 hold = typer.Typer(no_args_is_help=True, help="Set money aside, use it or free it.", rich_markup_mode=None)
 
 HoldId = Annotated[str, typer.Argument(metavar="HOLD", help="The hold's UUID.")]
-Amount = Annotated[str, typer.Option("--amount", help="Decimal amount, like 12.50.")]
+Amount = Annotated[str, typer.Option("--amount", metavar="AMOUNT", help="Decimal amount, like 12.50.")]
 Seconds = Annotated[int, typer.Option("--seconds", min=0, help="How long it holds from now on.")]
 CommandId = Annotated[
     str | None,
-    typer.Option("--id", help="UUID of this command; the same id does nothing twice. New when not given."),
+    typer.Option(
+        "--id", metavar="UUID", help="UUID of this command; the same id does nothing twice. New when not given."
+    ),
 ]
 
 
@@ -43,11 +45,15 @@ def place(
     amount: Amount,
     currency: Currency,
     seconds: Seconds = 0,
-    payee: Annotated[str, typer.Option("--payee", help="The only account that a capture may pay.")] = "",
+    payee: Annotated[
+        str, typer.Option("--payee", metavar="ACCOUNT", help="The only account that a capture may pay.")
+    ] = "",
     reference: Reference = "",
     hold_id: Annotated[
         str | None,
-        typer.Option("--id", help="UUID of the hold; the same id holds nothing twice. New when not given."),
+        typer.Option(
+            "--id", metavar="UUID", help="UUID of the hold; the same id holds nothing twice. New when not given."
+        ),
     ] = None,
     override_limits: OverrideLimits = False,
     data: Data = None,
@@ -113,7 +119,10 @@ def increase(
 def capture(
     number: AccountNumber,
     hold_id: HoldId,
-    credit: Annotated[str, typer.Option("--to", help="Account that is paid, or CASH, FEES, SUSPENSE, NOSTRO.<bank>.")],
+    credit: Annotated[
+        str,
+        typer.Option("--to", metavar="ACCOUNT", help="Account that is paid, or CASH, FEES, SUSPENSE, NOSTRO.<bank>."),
+    ],
     amount: Amount,
     currency: Currency,
     reference: Reference = "",

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 
 NO_CAP = "none"
 
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept with the change.")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the change.")]
 RequestId = Annotated[
     str | None,
-    typer.Option("--id", help="UUID of this request; the same id changes nothing twice. New when not given."),
+    typer.Option(
+        "--id", metavar="UUID", help="UUID of this request; the same id changes nothing twice. New when not given."
+    ),
 ]
 
 
@@ -68,30 +70,40 @@ def state(
     (show_json if as_json else show_fields)(account_view(changed))
 
 
+_Overdraft = Annotated[
+    str | None,
+    typer.Option("--overdraft", metavar="AMOUNT", help="How far balance less held money may go below zero."),
+]
+_BalanceMax = Annotated[str | None, typer.Option("--balance-max", metavar="AMOUNT", help="The most that it may hold.")]
+_TransferMax = Annotated[
+    str | None, typer.Option("--transfer-max", metavar="AMOUNT", help="The most that it may pay at a time.")
+]
+_DayMax = Annotated[
+    str | None,
+    typer.Option("--day-max", metavar="AMOUNT", help="The most that it may pay and set aside in a business day."),
+]
+_CustomerDayMax = Annotated[
+    str | None,
+    typer.Option(
+        "--customer-day-max",
+        metavar="AMOUNT",
+        help=f"What the customer may pay in a business day over all accounts of this currency; {NO_CAP} lifts it.",
+    ),
+]
+
+
 def limits(
     number: AccountNumber,
     reason: Reason,
-    overdraft: Annotated[
-        str | None, typer.Option("--overdraft", help="How far balance less held money may go below zero.")
-    ] = None,
-    balance_max: Annotated[str | None, typer.Option("--balance-max", help="The most that it may hold.")] = None,
-    transfer_max: Annotated[
-        str | None, typer.Option("--transfer-max", help="The most that it may pay at a time.")
-    ] = None,
-    day_max: Annotated[
-        str | None, typer.Option("--day-max", help="The most that it may pay and set aside in a business day.")
-    ] = None,
+    overdraft: _Overdraft = None,
+    balance_max: _BalanceMax = None,
+    transfer_max: _TransferMax = None,
+    day_max: _DayMax = None,
     day_count: Annotated[
         int | None, typer.Option("--day-count", min=0, help="How often it may pay or set aside in a business day.")
     ] = None,
     no_limits: Annotated[bool, typer.Option("--no-limits", help="Lift all four limits.")] = False,
-    customer_day_max: Annotated[
-        str | None,
-        typer.Option(
-            "--customer-day-max",
-            help=f"What the customer may pay in a business day over all accounts of this currency; {NO_CAP} lifts it.",
-        ),
-    ] = None,
+    customer_day_max: _CustomerDayMax = None,
     request_id: RequestId = None,
     data: Data = None,
     gateway: Gateway = None,

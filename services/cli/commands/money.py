@@ -30,30 +30,53 @@ if TYPE_CHECKING:
     from services.cli.session import Session
 
 TransferId = Annotated[
-    str | None, typer.Option("--id", help="UUID of the transfer; the same id moves nothing twice. New when not given.")
+    str | None,
+    typer.Option(
+        "--id", metavar="UUID", help="UUID of the transfer; the same id moves nothing twice. New when not given."
+    ),
+]
+
+_Payer = Annotated[
+    str,
+    typer.Option("--from", metavar="ACCOUNT", help="Account that pays, or CASH, FEES, SUSPENSE, NOSTRO.<bank>."),
+]
+_Payee = Annotated[str, typer.Option("--to", metavar="ACCOUNT", help="Account that is paid, or one of the same names.")]
+_FurtherLegs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--and",
+        metavar="DEBIT:CREDIT:AMOUNT",
+        help="One more leg, in the same currency; repeatable, all are posted or none.",
+    ),
+]
+_CreditorAccount = Annotated[
+    str,
+    typer.Option(
+        "--creditor-account", metavar="ACCOUNT", help="Account at the partner bank, when --to is NOSTRO.<bank>."
+    ),
+]
+_Remittance = Annotated[
+    str, typer.Option("--remittance", metavar="TEXT", help="Words for the payee at the partner bank.")
+]
+_FeeMax = Annotated[
+    str | None,
+    typer.Option("--max-fee", metavar="AMOUNT", help="The most that may be charged for it; more is refused."),
 ]
 
 
 def transfer(
-    debit: Annotated[str, typer.Option("--from", help="Account that pays, or CASH, FEES, SUSPENSE, NOSTRO.<bank>.")],
-    credit: Annotated[str, typer.Option("--to", help="Account that is paid, or one of the same names.")],
-    amount: Annotated[str, typer.Option("--amount", help="Decimal amount, like 12.50.")],
+    debit: _Payer,
+    credit: _Payee,
+    amount: Annotated[str, typer.Option("--amount", metavar="AMOUNT", help="Decimal amount, like 12.50.")],
     currency: Currency,
-    further: Annotated[
-        list[str] | None,
-        typer.Option("--and", help="One more leg, DEBIT:CREDIT:AMOUNT, in the same currency; all are posted or none."),
-    ] = None,
+    further: _FurtherLegs = None,
     transfer_id: TransferId = None,
     reference: Reference = "",
-    creditor_account: Annotated[
-        str, typer.Option("--creditor-account", help="Account at the partner bank, when --to is NOSTRO.<bank>.")
-    ] = "",
-    remittance: Annotated[str, typer.Option("--remittance", help="Words for the payee at the partner bank.")] = "",
+    creditor_account: _CreditorAccount = "",
+    remittance: _Remittance = "",
     metadata: MetadataPairs = None,
     override_limits: OverrideLimits = False,
-    max_fee: Annotated[
-        str | None, typer.Option("--max-fee", help="The most that may be charged for it; more is refused.")
-    ] = None,
+    max_fee: _FeeMax = None,
     waive_fees: Annotated[bool, typer.Option("--waive-fees", help="Charge nothing; needs scope fees.waive.")] = False,
     data: Data = None,
     gateway: Gateway = None,
@@ -107,9 +130,12 @@ def reverse(
     number: Annotated[str, typer.Argument(metavar="ACCOUNT", help="Account that paid the original, 16 digits.")],
     original_id: Annotated[str, typer.Argument(metavar="TRANSFER", help="UUID of the original.")],
     amount: Annotated[
-        str, typer.Option("--amount", help="A part, like 12.50, with its --currency; the whole when not given.")
+        str,
+        typer.Option(
+            "--amount", metavar="AMOUNT", help="A part, like 12.50, with its --currency; the whole when not given."
+        ),
     ] = "",
-    currency: Annotated[str, typer.Option("--currency", help="ISO 4217 code of the part.")] = "",
+    currency: Annotated[str, typer.Option("--currency", metavar="CODE", help="ISO 4217 code of the part.")] = "",
     overdraw: Annotated[
         bool, typer.Option("--overdraw", help="Even when the payee no longer has it; needs scope overdraft.force.")
     ] = False,

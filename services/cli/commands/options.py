@@ -23,6 +23,7 @@ Data: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         "--data",
+        metavar="DIRECTORY",
         envvar="HIVECORE_DATA",
         help="Data directory of a bank on this machine; this user's own bank when not given.",
         file_okay=False,
@@ -31,13 +32,17 @@ Data: TypeAlias = Annotated[
 Gateway: TypeAlias = Annotated[
     str | None,
     typer.Option(
-        "--gateway", envvar="HIVECORE_GATEWAY", help="host:port of a gateway, or tls://host:port, instead of --data."
+        "--gateway",
+        metavar="HOST:PORT",
+        envvar="HIVECORE_GATEWAY",
+        help="A gateway, or tls://HOST:PORT, instead of --data.",
     ),
 ]
 Token: TypeAlias = Annotated[
     str | None,
     typer.Option(
         "--token",
+        metavar="TOKEN",
         envvar="HIVECORE_TOKEN",
         help="Bearer token; minted from the bank's own secret when not given, except with --gateway.",
     ),
@@ -45,7 +50,9 @@ Token: TypeAlias = Annotated[
 
 ControlDsn: TypeAlias = Annotated[
     str | None,
-    typer.Option("--control-dsn", envvar="HIVECORE_CONTROL_DSN", help="The control database of a bank elsewhere."),
+    typer.Option(
+        "--control-dsn", metavar="DSN", envvar="HIVECORE_CONTROL_DSN", help="The control database of a bank elsewhere."
+    ),
 ]
 ShardDsns: TypeAlias = Annotated[
     list[str] | None,
@@ -59,9 +66,9 @@ ShardDsns: TypeAlias = Annotated[
 
 AccountNumber: TypeAlias = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Account number, 16 digits.")]
 Currency: TypeAlias = Annotated[
-    str, typer.Option("--currency", help="ISO 4217 code, the currency of all accounts concerned.")
+    str, typer.Option("--currency", metavar="CODE", help="ISO 4217 code, the currency of all accounts concerned.")
 ]
-Reference: TypeAlias = Annotated[str, typer.Option("--reference", help="Words for the statement.")]
+Reference: TypeAlias = Annotated[str, typer.Option("--reference", metavar="TEXT", help="Words for the statement.")]
 OverrideLimits: TypeAlias = Annotated[
     bool, typer.Option("--override-limits", help="Set the payer's limits aside; needs scope limits.override.")
 ]

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 def payroll(
     path: Annotated[Path, typer.Argument(metavar="FILE", help="CSV with the columns account, amount.")],
-    debit: Annotated[str, typer.Option("--from", help="Account that pays them all.")],
+    debit: Annotated[str, typer.Option("--from", metavar="ACCOUNT", help="Account that pays them all.")],
     currency: Currency,
     transfer_id: Annotated[
-        str | None, typer.Option("--id", help="UUID of the transfer; the file's own when not given.")
+        str | None, typer.Option("--id", metavar="UUID", help="UUID of the transfer; the file's own when not given.")
     ] = None,
     reference: Reference = "",
     data: Data = None,

@@ -28,15 +28,23 @@ Published for comparison: its units take 5 to 8 million customers each; its cost
 a tenth of its peers'. No absolute cost per account has been published, so none is compared. A plan counts
 machines and storage of the transaction engine only; that figure counts all of a bank's IT."""
 
+_Assumed = Annotated[
+    list[str] | None,
+    typer.Option("--assume", metavar="NAME=VALUE", help="Replaces an assumption; may be repeated."),
+]
+_Bench = Annotated[
+    Path | None, typer.Option("--bench", help="JSON file of `make bench`; a reference run when not given.")
+]
+
 
 def plan(
-    bench: Annotated[
-        Path | None, typer.Option("--bench", help="JSON file of `make bench`; a reference run when not given.")
-    ] = None,
+    bench: _Bench = None,
     prices: Annotated[
         Path | None, typer.Option("--prices", help="Price file (TOML); round figures if not given.")
     ] = None,
-    example: Annotated[str, typer.Option("--example", help="`webank`: that bank's published day.")] = "",
+    example: Annotated[
+        str, typer.Option("--example", metavar="NAME", help="`webank`: that bank's published day.")
+    ] = "",
     customers: Annotated[int | None, typer.Option("--customers", help="How many.")] = None,
     transfers_per_day: Annotated[
         float | None, typer.Option("--transfers-per-day", help="On the day to plan for.")
@@ -48,10 +56,10 @@ def plan(
     batch_share: Annotated[
         float | None, typer.Option("--batch-share", help="Of transfers, sent about 1,000 per call: 0 to 1.")
     ] = None,
-    accounts_per_customer: Annotated[float | None, typer.Option("--accounts-per-customer")] = None,
-    assume: Annotated[
-        list[str] | None, typer.Option("--assume", help="NAME=VALUE, replaces an assumption; may be repeated.")
+    accounts_per_customer: Annotated[
+        float | None, typer.Option("--accounts-per-customer", help="How many accounts a customer has.")
     ] = None,
+    assume: _Assumed = None,
     as_json: AsJson = False,
 ) -> None:
     """Plan the capacity of a bank: shards, cores, memory, storage and money.

@@ -34,7 +34,7 @@ product = typer.Typer(
 
 CatalogueArgument = Annotated[
     Path | None,
-    typer.Argument(metavar="[FILE]", help="YAML file; the catalogue that comes with hivecore when not given."),
+    typer.Argument(metavar="FILE", help="YAML file; the catalogue that comes with hivecore when not given."),
 ]
 
 
@@ -135,10 +135,10 @@ def show(
 def move(
     number: AccountNumber,
     code: Annotated[str, typer.Argument(metavar="CODE", help="The product's code.")],
-    reason: Annotated[str, typer.Option("--reason", help="Why; kept with the move.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why; kept with the move.")],
     version: Annotated[int, typer.Option("--version", min=0, help="The highest when not given.")] = 0,
     request_id: Annotated[
-        str | None, typer.Option("--id", help="UUID of this request; the same id moves nothing twice.")
+        str | None, typer.Option("--id", metavar="UUID", help="UUID of this request; the same id moves nothing twice.")
     ] = None,
     data: Data = None,
     gateway: Gateway = None,
@@ -166,11 +166,15 @@ def move(
 
 
 def quote(
-    debit: Annotated[str, typer.Option("--from", help="Account that would pay.")],
-    credit: Annotated[str, typer.Option("--to", help="Account that would be paid, or CASH, NOSTRO.<bank> ...")],
-    amount: Annotated[str, typer.Option("--amount", help="Decimal amount, like 12.50.")],
+    debit: Annotated[str, typer.Option("--from", metavar="ACCOUNT", help="Account that would pay.")],
+    credit: Annotated[
+        str, typer.Option("--to", metavar="ACCOUNT", help="Account that would be paid, or CASH, NOSTRO.<bank> ...")
+    ],
+    amount: Annotated[str, typer.Option("--amount", metavar="AMOUNT", help="Decimal amount, like 12.50.")],
     currency: Currency,
-    hold_id: Annotated[str, typer.Option("--hold", help="UUID of a hold of the payer that it would capture.")] = "",
+    hold_id: Annotated[
+        str, typer.Option("--hold", metavar="UUID", help="UUID of a hold of the payer that it would capture.")
+    ] = "",
     data: Data = None,
     gateway: Gateway = None,
     token: Token = None,

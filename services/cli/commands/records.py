@@ -18,15 +18,20 @@ customer = typer.Typer(no_args_is_help=True, help="Open and show customers.", ri
 account = typer.Typer(no_args_is_help=True, help="Open, show and list accounts.", rich_markup_mode=None)
 
 RequestId = Annotated[
-    str | None, typer.Option("--id", help="UUID of this request; the same id opens nothing twice. New when not given.")
+    str | None,
+    typer.Option(
+        "--id", metavar="UUID", help="UUID of this request; the same id opens nothing twice. New when not given."
+    ),
 ]
 CustomerNumber = Annotated[str, typer.Argument(metavar="CUSTOMER", help="Customer number, 14 digits.")]
 
 
 @customer.command("open")
 def open_customer(
-    reference: Annotated[str, typer.Option("--reference", help="What another system calls the customer.")] = "",
-    name: Annotated[str, typer.Option("--name", help="Name to display.")] = "",
+    reference: Annotated[
+        str, typer.Option("--reference", metavar="TEXT", help="What another system calls the customer.")
+    ] = "",
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="Name to display.")] = "",
     request_id: RequestId = None,
     data: Data = None,
     gateway: Gateway = None,
@@ -47,8 +52,8 @@ def open_customer(
 
 @customer.command("show")
 def show_customer(
-    number: Annotated[str, typer.Argument(metavar="[CUSTOMER]", help="Customer number, 14 digits.")] = "",
-    reference: Annotated[str, typer.Option("--reference", help="Instead of the number.")] = "",
+    number: Annotated[str, typer.Argument(metavar="CUSTOMER", help="Customer number, 14 digits.")] = "",
+    reference: Annotated[str, typer.Option("--reference", metavar="TEXT", help="Instead of the number.")] = "",
     data: Data = None,
     gateway: Gateway = None,
     token: Token = None,
@@ -69,9 +74,13 @@ def show_customer(
 @account.command("open")
 def open_account(
     number: CustomerNumber,
-    currency: Annotated[str, typer.Option("--currency", help="ISO 4217 code of the account.")],
-    reference: Annotated[str, typer.Option("--reference", help="What another system calls the account.")] = "",
-    product: Annotated[str, typer.Option("--product", help="Code of a product; the currency's default.")] = "",
+    currency: Annotated[str, typer.Option("--currency", metavar="CODE", help="ISO 4217 code of the account.")],
+    reference: Annotated[
+        str, typer.Option("--reference", metavar="TEXT", help="What another system calls the account.")
+    ] = "",
+    product: Annotated[
+        str, typer.Option("--product", metavar="CODE", help="Code of a product; the currency's default.")
+    ] = "",
     request_id: RequestId = None,
     data: Data = None,
     gateway: Gateway = None,
@@ -97,8 +106,8 @@ def open_account(
 
 @account.command("show")
 def show_account(
-    number: Annotated[str, typer.Argument(metavar="[ACCOUNT]", help="Account number, 16 digits.")] = "",
-    reference: Annotated[str, typer.Option("--reference", help="Instead of the number.")] = "",
+    number: Annotated[str, typer.Argument(metavar="ACCOUNT", help="Account number, 16 digits.")] = "",
+    reference: Annotated[str, typer.Option("--reference", metavar="TEXT", help="Instead of the number.")] = "",
     data: Data = None,
     gateway: Gateway = None,
     token: Token = None,

@@ -63,9 +63,12 @@ def up(
         int | None, typer.Option("--customer-quota", help="Customers that one shard takes; 5,000,000 when new.")
     ] = None,
     currencies: Annotated[
-        str | None, typer.Option("--currencies", help="Comma separated ISO 4217 codes; CZK,EUR,USD when new.")
+        str | None,
+        typer.Option("--currencies", metavar="CODES", help="Comma separated ISO 4217 codes; CZK,EUR,USD when new."),
     ] = None,
-    log_level: Annotated[str, typer.Option("--log-level", help="DEBUG, INFO, WARNING or ERROR.")] = "INFO",
+    log_level: Annotated[
+        str, typer.Option("--log-level", metavar="LEVEL", help="DEBUG, INFO, WARNING or ERROR.")
+    ] = "INFO",
     postgres_programs: Annotated[
         Path | None, typer.Option("--postgres-programs", help="Directory of other PostgreSQL programs.")
     ] = None,

@@ -38,7 +38,7 @@ Value = TypeVar("Value")
 FirstDate = Annotated[str, typer.Option("--from", metavar="DAY", help="First business day, like 2026-01-01.")]
 LastDate = Annotated[str, typer.Option("--to", metavar="DAY", help="Last business day, inclusive.")]
 
-transfers = typer.Typer(no_args_is_help=True, help="Find transfers.", rich_markup_mode=None)
+transfers = typer.Typer(no_args_is_help=True, help="Find and show transfers.", rich_markup_mode=None)
 
 
 class Format(StrEnum):
@@ -55,7 +55,7 @@ def balance(
         str,
         typer.Option("--at", metavar="TIME", help="As booked by then, like 2026-01-31T12:00:00Z (UTC unless said)."),
     ] = "",
-    day: Annotated[str, typer.Option("--day", help="As booked by the end of this business day.")] = "",
+    day: Annotated[str, typer.Option("--day", metavar="DAY", help="As booked by the end of this business day.")] = "",
     value_date: Annotated[str, typer.Option("--value-date", metavar="DAY", help="By value date, up to this day.")] = "",
     data: Data = None,
     gateway: Gateway = None,
@@ -100,7 +100,9 @@ def statement(
     ] = None,
     oldest_first: Annotated[bool, typer.Option("--oldest-first", help="Instead of newest first.")] = False,
     page_size: Annotated[int, typer.Option("--page-size", min=1, max=1_000, help="Entries of one page.")] = 25,
-    page_token: Annotated[str, typer.Option("--page-token", help="Go on where another page ended.")] = "",
+    page_token: Annotated[
+        str, typer.Option("--page-token", metavar="TOKEN", help="Go on where another page ended.")
+    ] = "",
     whole: Annotated[bool, typer.Option("--all", help="Follow the pages to the end.")] = False,
     data: Data = None,
     gateway: Gateway = None,
@@ -246,21 +248,29 @@ async def _holder(bank: "Session", number: str) -> "Holder":
     return Holder(number, account.external_reference, customer.display_name)
 
 
+_Whose = Annotated[
+    str, typer.Argument(metavar="ACCOUNT", help="Whose; the whole bank when not given (scope operator).")
+]
+_Counterparty = Annotated[str, typer.Option("--counterparty", metavar="ACCOUNT", help="An account on either side.")]
+_AmountsCurrency = Annotated[
+    str, typer.Option("--currency", metavar="CODE", help="ISO 4217 code that the amounts are read in.")
+]
+_PageToken = Annotated[str, typer.Option("--page-token", metavar="TOKEN", help="Go on where another page ended.")]
+
+
 @transfers.command("search")
 def search(
-    number: Annotated[
-        str, typer.Argument(metavar="[ACCOUNT]", help="Whose; the whole bank when not given (scope operator).")
-    ] = "-",
-    reference: Annotated[str, typer.Option("--reference", help="The whole reference.")] = "",
-    counterparty: Annotated[str, typer.Option("--counterparty", help="An account on either side.")] = "",
-    least: Annotated[str, typer.Option("--min", help="The least amount, with --currency.")] = "",
-    most: Annotated[str, typer.Option("--max", help="The largest amount, with --currency.")] = "",
-    currency: Annotated[str, typer.Option("--currency", help="ISO 4217 code that the amounts are read in.")] = "",
+    number: _Whose = "-",
+    reference: Annotated[str, typer.Option("--reference", metavar="TEXT", help="The whole reference.")] = "",
+    counterparty: _Counterparty = "",
+    least: Annotated[str, typer.Option("--min", metavar="AMOUNT", help="The least amount, with --currency.")] = "",
+    most: Annotated[str, typer.Option("--max", metavar="AMOUNT", help="The largest amount, with --currency.")] = "",
+    currency: _AmountsCurrency = "",
     first: FirstDate = "",
     last: LastDate = "",
     metadata: MetadataPairs = None,
     page_size: Annotated[int, typer.Option("--page-size", min=1, max=100, help="Transfers of one page.")] = 25,
-    page_token: Annotated[str, typer.Option("--page-token", help="Go on where another page ended.")] = "",
+    page_token: _PageToken = "",
     whole: Annotated[bool, typer.Option("--all", help="Follow the pages to the end.")] = False,
     data: Data = None,
     gateway: Gateway = None,

@@ -26,13 +26,18 @@ def mint(
     context: typer.Context,
     scopes: Annotated[
         list[str] | None,
-        typer.Option("--scope", help="What it allows; may be repeated. Everything when not given."),
+        typer.Option("--scope", metavar="SCOPE", help="What it allows; may be repeated. Everything when not given."),
     ] = None,
     customer: Annotated[
-        str | None, typer.Option("--customer", help="Limit it to this customer (14 digits), without operator scope.")
+        str | None,
+        typer.Option(
+            "--customer", metavar="CUSTOMER", help="Limit it to this customer (14 digits), without operator scope."
+        ),
     ] = None,
-    subject: Annotated[str, typer.Option("--subject", help="Whose token it is.")] = "developer",
-    channel: Annotated[str, typer.Option("--channel", help="Through which channel its calls come.")] = "cli",
+    subject: Annotated[str, typer.Option("--subject", metavar="SUBJECT", help="Whose token it is.")] = "developer",
+    channel: Annotated[
+        str, typer.Option("--channel", metavar="CHANNEL", help="Through which channel its calls come.")
+    ] = "cli",
     lifetime_seconds: Annotated[
         int, typer.Option("--lifetime", min=1, max=366 * 86_400, help="Seconds until it expires.")
     ] = 12 * 3600,
@@ -78,6 +83,7 @@ Before: TypeAlias = Annotated[
     datetime | None,
     typer.Option(
         "--before",
+        metavar="TIME",
         formats=["%Y-%m-%dT%H:%M:%S%z"],
         help="Of a subject, a channel, everybody: what was issued before (2026-03-01T00:00:00Z); now when not given.",
     ),
@@ -92,10 +98,12 @@ RevocationsFile: TypeAlias = Annotated[
 def revoke(
     token_ids: TokenIds = None,
     subjects: Annotated[
-        list[str] | None, typer.Option("--subject", help="Revoke what was issued to it; may be repeated.")
+        list[str] | None,
+        typer.Option("--subject", metavar="SUBJECT", help="Revoke what was issued to it; may be repeated."),
     ] = None,
     channels: Annotated[
-        list[str] | None, typer.Option("--channel", help="Revoke what was issued for it; may be repeated.")
+        list[str] | None,
+        typer.Option("--channel", metavar="CHANNEL", help="Revoke what was issued for it; may be repeated."),
     ] = None,
     everybody: Annotated[bool, typer.Option("--everybody", help="Revoke whatever was issued.")] = False,
     before: Before = None,

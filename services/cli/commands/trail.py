@@ -35,14 +35,22 @@ _TITLES = {
 
 _Moment = Annotated[
     datetime | None,
-    typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"], help="In UTC."),
+    typer.Option(
+        metavar="TIME",
+        formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%S.%f"],
+        help="In UTC, like 2026-11-01 or 2026-11-01T12:00:00.",
+    ),
 ]
 
 
 def trail(
-    account: Annotated[str, typer.Option("--account", help="Only what concerns this account.")] = "",
-    subject: Annotated[str, typer.Option("--subject", help="Only what this subject asked for.")] = "",
-    channel: Annotated[str, typer.Option("--channel", help="Only what was asked through this channel.")] = "",
+    account: Annotated[str, typer.Option("--account", metavar="ACCOUNT", help="Only what concerns this account.")] = "",
+    subject: Annotated[
+        str, typer.Option("--subject", metavar="SUBJECT", help="Only what this subject asked for.")
+    ] = "",
+    channel: Annotated[
+        str, typer.Option("--channel", metavar="CHANNEL", help="Only what was asked through this channel.")
+    ] = "",
     since: _Moment = None,
     until: _Moment = None,
     limit: Annotated[

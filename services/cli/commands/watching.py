@@ -13,7 +13,9 @@ def top(
     data: Data = None,
     metrics: Annotated[
         list[str] | None,
-        typer.Option("--metrics", help="host:port of a process's metrics, instead of --data; may be repeated."),
+        typer.Option(
+            "--metrics", metavar="HOST:PORT", help="Address of a process's metrics, instead of --data; may be repeated."
+        ),
     ] = None,
     seconds: Annotated[float, typer.Option("--seconds", min=0.1, max=60, help="Time between two looks.")] = 2.0,
     once: Annotated[bool, typer.Option("--once", help="Look once, print it and end.")] = False,

@@ -1650,7 +1650,9 @@ class SearchTransfersRequest(_message.Message):
     amount_minor_max: _builtins.int
     """The largest amount of the same leg, in minor units; 0 for no bound."""
     page_size: _builtins.int
-    """At most this many; 0 means 25, more than 100 means 100."""
+    """At most this many; 0 means 25, more than 100 means 100. Where transfers have thousands of legs, ask for
+    fewer: of the largest, 10 fit a message.
+    """
     page_token: _builtins.str
     """`next_page_token` of the page before; all else must be as it was then."""
     @_builtins.property

@@ -425,9 +425,8 @@ class BankServicer:
 
     def ReverseTransfer(self, request, context):
         """Gives back what a transfer moved, whole or in part, as a new transfer from payee to payer that
-        is linked to the original. Several legs are given back whole, also over several shards; of a crossing only the
-        first leg is, the others on the payer's shard stay as they are. Fees stay with the bank wherever payee and
-        payer lie, and a reversal bears none. All reversals together give back at most the original, however
+        is linked to the original. Several legs are given back whole and the last one first, on however many
+        shards they lie. Fees stay with the bank, and a reversal bears none. All reversals together give back at most the original, however
         often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
         refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
         FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH

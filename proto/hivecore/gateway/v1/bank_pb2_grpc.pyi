@@ -164,9 +164,8 @@ class BankStub:
     """
     ReverseTransfer: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ReverseTransferRequest, _bank_pb2.Transfer]
     """Gives back what a transfer moved, whole or in part, as a new transfer from payee to payer that
-    is linked to the original. Several legs are given back whole, also over several shards; of a crossing only the
-    first leg is, the others on the payer's shard stay as they are. Fees stay with the bank wherever payee and
-    payer lie, and a reversal bears none. All reversals together give back at most the original, however
+    is linked to the original. Several legs are given back whole and the last one first, on however many
+    shards they lie. Fees stay with the bank, and a reversal bears none. All reversals together give back at most the original, however
     often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
     refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
     FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
@@ -346,9 +345,8 @@ class BankAsyncStub(BankStub):
     """
     ReverseTransfer: _aio.UnaryUnaryMultiCallable[_bank_pb2.ReverseTransferRequest, _bank_pb2.Transfer]  # type: ignore[assignment]
     """Gives back what a transfer moved, whole or in part, as a new transfer from payee to payer that
-    is linked to the original. Several legs are given back whole, also over several shards; of a crossing only the
-    first leg is, the others on the payer's shard stay as they are. Fees stay with the bank wherever payee and
-    payer lie, and a reversal bears none. All reversals together give back at most the original, however
+    is linked to the original. Several legs are given back whole and the last one first, on however many
+    shards they lie. Fees stay with the bank, and a reversal bears none. All reversals together give back at most the original, however
     often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
     refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
     FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
@@ -669,9 +667,8 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_bank_pb2.Transfer, _abc.Awaitable[_bank_pb2.Transfer]]:
         """Gives back what a transfer moved, whole or in part, as a new transfer from payee to payer that
-        is linked to the original. Several legs are given back whole, also over several shards; of a crossing only the
-        first leg is, the others on the payer's shard stay as they are. Fees stay with the bank wherever payee and
-        payer lie, and a reversal bears none. All reversals together give back at most the original, however
+        is linked to the original. Several legs are given back whole and the last one first, on however many
+        shards they lie. Fees stay with the bank, and a reversal bears none. All reversals together give back at most the original, however
         often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
         refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
         FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH

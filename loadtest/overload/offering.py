@@ -1,0 +1,240 @@
+"""Offers transfers, and look-ups, to one bank by an open loop, and writes down what became of each.
+
+Never here: how much is offered when (`__main__.py`), and what is made of it (`report.py`).
+"""
+
+import argparse
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from functools import partial
+from itertools import cycle
+from random import Random, SystemRandom
+from typing import Any, Final
+
+from hivecore.gateway.v1 import bank_pb2
+
+from loadtest import processor, target
+from loadtest.bank import OpenBank
+from loadtest.client import ERROR, UNKNOWN, Client, Outcome
+from loadtest.histograms import percentile_ms
+from loadtest.journal import ASK_AGAIN, Journal, Sent
+from loadtest.lean_client import LeanClient
+from loadtest.mix import MIXES
+from loadtest.open_loop.callers import BREATH, GRPC, OpenLoad, generate
+from loadtest.overload import report
+from loadtest.overload.inside import Inside
+from loadtest.overload.report import GENERATOR, Answered, Phase
+from loadtest.stencil import Stencil
+from loadtest.workload import ID_CHANCE_BITS, Payment, Workload, transfer_id
+
+IN_FLIGHT_MAX: Final = 2_000
+"""Calls of one phase; what is due beyond is counted as dropped."""
+CONNECTIONS: Final = 4
+"""Of the generator, in turns: a server takes so many calls at a time on one connection."""
+LOOKING_UP: Final = 64
+LOOKING_UP_SECONDS: Final = 3.0
+"""For which look-ups are made without a pause, to see how many the bank can answer."""
+DECIDING: Final = 16
+DECIDE_SECONDS: Final = 15.0
+DECIDE_ROUNDS: Final = 20
+REQUESTS: Final = 200
+"""Written before a phase and used again and again, with other ids: a generator shares the machine with the bank."""
+COUNTED_HEX: Final = 12
+"""The last digits of an id, counted up within a call; those before them are chance."""
+ID_BEGUN: Final = "<" * 24
+"""In a request that is written beforehand: what comes before the counted digits of its ids."""
+Post = Callable[[bytes, int], Awaitable[list[Outcome]]]
+"""Sends a request of so many transfers."""
+Drawn = tuple[str, Sequence[Payment]]
+"""A call's transfers: how their ids begin, and what is paid."""
+_ID_BEGUN_BYTES: Final = ID_BEGUN.encode()
+
+
+class Offering:
+    """Offers transfers to one bank and writes down what became of each."""
+
+    def __init__(
+        self,
+        asked: argparse.Namespace,
+        client: Client,
+        by_shard: Sequence[Sequence[str]],
+        bank: OpenBank,
+    ) -> None:
+        self.journal = Journal()
+        self._told: list[tuple[Drawn, Sequence[Outcome]]] = []
+        """Calls of which something is or may be in the books; sorted out by `decide`."""
+        self._undecided: list[Drawn] = []
+        """Calls that left a doubt."""
+        self._asked = asked
+        self._client = client
+        self._posts: Iterator[Post] = iter(())
+        self._by_shard = by_shard
+        self._pids = bank.pids_by_part
+        self._metrics = [address for name, address in bank.metrics.items() if name.startswith("gateway")]
+        self._stencil = Stencil(target.CURRENCY)
+        self._ids = Random(SystemRandom().getrandbits(128))  # noqa: S311
+        self._chance = Random(asked.seed)  # noqa: S311
+
+    async def connect(self, stack: AsyncExitStack) -> None:
+        """Connect, until the stack is closed. Raises OSError."""
+        asked = self._asked
+        if asked.client == GRPC or self._client.access.authority is not None:
+            self._posts = cycle([partial(self._client.post_many, seconds=asked.deadline_seconds)])
+            return
+        lean = [LeanClient(self._client.access, asked.deadline_seconds) for _ in range(CONNECTIONS)]
+        self._posts = cycle([(await stack.enter_async_context(each)).post_many for each in lean])
+
+    async def offer(
+        self, name: str, per_second: float, seconds: float, *, shard: int | None = None, retries: int = 0
+    ) -> Phase:
+        """Send so many transfers a second, of one shard's accounts or of all, each call when it is due.
+
+        A call that was refused as a whole is sent again at once, up to `retries` times.
+        """
+        accounts = self._by_shard if shard is None else [self._by_shard[shard]]
+        workload = Workload(accounts, crossing_share=0.0, chance=self._chance)
+        phase = Phase(name, per_second, seconds)
+        size = self._asked.per_call
+        written = [self._write(workload.draw(size)) for _ in range(REQUESTS)]
+        in_flight: set[asyncio.Task[None]] = set()
+        before = await Inside.now(self._metrics)
+        reading = self._read()
+        begin = time.monotonic()
+        for number in range(round(per_second * seconds / size)):
+            due = number * size / per_second
+            wait = begin + due - time.monotonic()
+            if wait > 0 or number % BREATH == 0:
+                # A generator that is behind still looks after its answers.
+                await asyncio.sleep(max(0.0, wait))
+            if len(in_flight) >= IN_FLIGHT_MAX:
+                phase.dropped += size
+                continue
+            call = asyncio.create_task(self._send(phase, *written[number % REQUESTS], begin, due, retries))
+            in_flight.add(call)
+            call.add_done_callback(in_flight.discard)
+        phase.sending_seconds = time.monotonic() - begin
+        phase.cores = reading.cores_until(self._read())
+        await asyncio.gather(*in_flight)
+        if shard is None:
+            phase.inside = before.until(await Inside.now(self._metrics))
+        return phase
+
+    async def look_ups_per_s(self) -> float:
+        """Ask for balances without a pause for a while; return how often in a second."""
+        count = 0
+        end = time.monotonic() + LOOKING_UP_SECONDS
+        numbers = [number for shard in self._by_shard for number in shard]
+
+        async def ask(lean: LeanClient) -> None:
+            nonlocal count
+            while time.monotonic() < end:
+                name = f"accounts/{self._chance.choice(numbers)}/balance"
+                await lean.send("GetBalance", bank_pb2.GetBalanceRequest(name=name), 0)
+                count += 1
+
+        async with LeanClient(self._client.access) as lean:
+            await asyncio.gather(*(ask(lean) for _ in range(LOOKING_UP)))
+        return count / LOOKING_UP_SECONDS
+
+    async def look_up(self, per_second: float, seconds: float, begun: asyncio.Event) -> dict[str, Any]:
+        """Offer look-ups from a process of its own; tell what came of them. `begun` is set when they begin."""
+        loop = asyncio.get_running_loop()
+
+        def at_edge() -> None:
+            loop.call_soon_threadsafe(begun.set)
+
+        load = OpenLoad(
+            self._client.access,
+            self._by_shard,
+            target.CURRENCY,
+            MIXES["look_ups"],
+            per_second,
+            seconds,
+            warm_up_seconds=0.0,
+            deadline_seconds=self._asked.deadline_seconds,
+            seed=self._asked.seed,
+        )
+        before = await Inside.now(self._metrics)
+        seen = await asyncio.to_thread(generate, load, 1, at_edge)
+        inside = before.until(await Inside.now(self._metrics))
+        reasons = Counter(outcome.reason for _, outcome in seen.outcomes.elements())
+        answered = reasons.pop("", 0)
+        return {
+            "offered_per_s": round(seen.due / seconds),
+            "answered_per_s": round(answered / seconds),
+            "not_answered": dict(reasons),
+            "dropped": seen.dropped,
+            "turned_away_unread": round(inside.turned_away.get("look_ups", 0)),
+            "inside_p50_ms": inside.ms(report.LOOKING_UP, answered * 0.5),
+            "inside_p99_ms": inside.ms(report.LOOKING_UP, answered * 0.01),
+            "seen_p99_ms": percentile_ms(seen.service, 99),
+            "generator_late_p99_ms": percentile_ms(seen.late, 99),
+        }
+
+    async def _send(
+        self, phase: Phase, payments: Sequence[Payment], written: bytes, begin: float, due: float, retries: int
+    ) -> None:
+        drawn = self._id_begun(), payments
+        request = written.replace(_ID_BEGUN_BYTES, drawn[0].encode())
+        post, count = next(self._posts), len(payments)
+        undecided = False
+        kinds: set[str] = set()
+        for attempt in range(retries + 1):
+            phase.attempts += 1
+            began = time.monotonic()
+            outcomes = await post(request, count)
+            ended = time.monotonic()
+            late_seconds = 0.0 if attempt else began - begin - due
+            phase.answered.append(Answered(due, ended - begin, late_seconds, ended - began, outcomes))
+            kinds = {outcome.kind for outcome in outcomes}
+            undecided |= UNKNOWN in kinds
+            if kinds != {ERROR} or phase.is_late(ended - begin):
+                break
+        if undecided and kinds & ASK_AGAIN:
+            # An error says nothing of an earlier attempt.
+            self._undecided.append(drawn)
+        elif kinds != {ERROR}:
+            self._told.append((drawn, outcomes))
+
+    async def decide(self) -> None:
+        """Send every call that has left a doubt again, until there is none or it is left to the proof."""
+        for drawn, outcomes in self._told:
+            self._enter(_sent(drawn), outcomes)
+        self._told.clear()
+        calls = iter(self._undecided)
+
+        async def decide() -> None:
+            for sent in map(_sent, calls):
+                for _ in range(DECIDE_ROUNDS):
+                    outcomes = await self._client.post_many(self._stencil.write(sent), len(sent), DECIDE_SECONDS)
+                    if not any(outcome.kind in ASK_AGAIN for outcome in outcomes):
+                        break
+                self._enter(sent, [Outcome(UNKNOWN) if each.kind == ERROR else each for each in outcomes])
+
+        await asyncio.gather(*(decide() for _ in range(DECIDING)))
+        self._undecided.clear()
+
+    def _enter(self, sent: Sequence[Sent], outcomes: Sequence[Outcome]) -> None:
+        for transfer, outcome in zip(sent, outcomes, strict=True):
+            self.journal.told(transfer, outcome, partial(self._again, transfer))
+
+    def _again(self, transfer: Sent) -> tuple[str, bytes]:
+        return "PostTransfer", self._stencil.write([transfer])
+
+    def _write(self, payments: Sequence[Payment]) -> tuple[Sequence[Payment], bytes]:
+        return payments, self._stencil.write(_sent((ID_BEGUN, payments)))
+
+    def _id_begun(self) -> str:
+        return transfer_id(time.time_ns() // 1_000_000, self._ids.getrandbits(ID_CHANCE_BITS))[:-COUNTED_HEX]
+
+    def _read(self) -> processor.Reading:
+        return processor.Reading.now(self._pids, GENERATOR)
+
+
+def _sent(drawn: Drawn) -> list[Sent]:
+    """Give a call's transfers."""
+    begun, payments = drawn
+    return [(f"{begun}{number:0{COUNTED_HEX}x}", *payment) for number, payment in enumerate(payments)]
