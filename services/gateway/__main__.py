@@ -116,7 +116,7 @@ def _gates(
 ) -> dict[str, bounds.Gate]:
     """Say when transfers and look-ups are turned away unread."""
     transferring = bounds.Gate(
-        posting.is_full,
+        posting.takes_no_more,
         posting.places,
         seconds_to_turn_max=options.queue_seconds_max / TURN_SHARE,
         behind=posting.behind,

@@ -29,7 +29,7 @@ Answer = TypeVar("Answer")
 RETRY_AFTER_SECONDS_MIN: Final = 0.05
 RETRY_AFTER_SECONDS_MAX: Final = 5.0
 
-CALL_SECONDS_WANTED: Final = 0.5
+CALL_SECONDS_WANTED: Final = 0.25
 """Longer calls are made fewer at a time."""
 SLOWER_CALLS: Final = 2
 FASTER_CALLS: Final = 8
@@ -161,11 +161,15 @@ class Coalescer(Generic[Load, Answer]):
             raise answer.with_traceback(None)  # Shared by the callers of one call: no tail of theirs.
         return answer
 
-    def is_full(self, shard_ids: Callable[[], Iterable[int]]) -> bool:
-        """Tell whether each of the bank's shards refuses whatever comes; the first that does not ends the search."""
+    def is_full(self, shard_ids: Callable[[], Iterable[int]], coming_items: float = 0.0) -> bool:
+        """Tell whether each of the bank's shards refuses whatever comes; the first that does not ends the search.
+
+        `coming_items` will be in the queues before, of all shards alike.
+        """
         shards = self._shards
+        coming = coming_items / max(1, len(shards))
         return bool(shards) and all(
-            shard_id in shards and self._is_full(shards[shard_id], 1, math.inf) for shard_id in shard_ids()
+            shard_id in shards and self._is_full(shards[shard_id], 1, math.inf, coming) for shard_id in shard_ids()
         )
 
     async def close(self) -> None:
@@ -259,25 +263,26 @@ class Coalescer(Generic[Load, Answer]):
     def _expire(self, parcel: _Parcel[Load, Answer]) -> None:
         parcel.settle(self._late() if parcel.is_sent else _passed())
 
-    def _is_full(self, shard: _Shard[Load, Answer], size: int, seconds: float) -> bool:
+    def _is_full(self, shard: _Shard[Load, Answer], size: int, seconds: float, coming: float = 0.0) -> bool:
         """Tell whether a load of so many items has no room, or no hope of an answer within so many seconds."""
         bounds = self._bounds
-        if shard.queued_items and shard.queued_items + size > bounds.queued_items_max:
+        queued = shard.queued_items + coming
+        if queued and queued + size > bounds.queued_items_max:
             return True
-        if shard.queued_items < bounds.call_items_max:
+        if queued < bounds.call_items_max:
             return False
         # It would wait until nobody wants its answer, in the way of those that can still be answered.
-        wait_seconds = self._wait_seconds(shard)
+        wait_seconds = self._wait_seconds(shard, queued)
         return wait_seconds > bounds.wait_seconds_max or wait_seconds + shard.call_seconds > seconds
 
-    def _wait_seconds(self, shard: _Shard[Load, Answer]) -> float:
-        """Estimate how long a new load waits for a call slot."""
-        calls_ahead = shard.queued_items / self._bounds.call_items_max / self._calls_in_flight_max(shard)
+    def _wait_seconds(self, shard: _Shard[Load, Answer], queued: float) -> float:
+        """Estimate how long a new load waits for a call slot behind so many items."""
+        calls_ahead = queued / self._bounds.call_items_max / self._calls_in_flight_max(shard)
         return calls_ahead * shard.call_seconds
 
     def _overloaded(self, shard: _Shard[Load, Answer]) -> errors.Overloaded:
         """Refuse, with the time that the calls ahead will roughly take as the retry hint."""
-        seconds = self._wait_seconds(shard) + shard.call_seconds
+        seconds = self._wait_seconds(shard, shard.queued_items) + shard.call_seconds
         seconds = min(max(seconds, RETRY_AFTER_SECONDS_MIN), RETRY_AFTER_SECONDS_MAX)
         return errors.Overloaded("QUEUE_FULL", "too much waits for this shard; nothing was sent", seconds)
 

@@ -39,6 +39,8 @@ _TRANSFERS_BY_OUTCOME = {outcome.value: metrics.TRANSFERS.labels(outcome.name) f
 Charge: TypeAlias = Callable[[Transfers, Collection[int], float], Awaitable[dict[int, errors.BankError]]]
 """Adds the fee legs of transfers that are not refused, by a deadline; tells which cannot be priced."""
 
+CALLS_LOOKED_BACK_ON: Final = 16
+
 _DONE = frozenset({Outcome.POSTED, Outcome.IN_TRANSIT})
 
 
@@ -72,13 +74,21 @@ class Posting:
         """Of calls; the server counts."""
         self._aside = 0
         """Calls that wait in queues, or for the account service, and need nothing of this process meanwhile."""
+        self._items_per_call = 1.0
+        """Lately."""
         self._coalescer: Coalescer[Transfers, Outcomes] = Coalescer(
             "PostTransfers", self._send, bounds, peers.outcome_unknown
         )
 
-    def is_full(self) -> bool:
-        """Tell whether every shard refuses whatever comes."""
-        return self._coalescer.is_full(lambda: (shard.shard_id for shard in self._directory.current.shards))
+    def is_full(self, coming_items: float = 0.0) -> bool:
+        """Tell whether every shard refuses whatever comes after so many items."""
+        return self._coalescer.is_full(
+            lambda: (shard.shard_id for shard in self._directory.current.shards), coming_items
+        )
+
+    def takes_no_more(self) -> bool:
+        """Tell whether every shard would refuse one more, once those are in the queues that are being read."""
+        return self.is_full(self.behind() * self._items_per_call)
 
     def behind(self) -> int:
         """Tell how many calls there is work to do for."""
@@ -163,6 +173,7 @@ class Posting:
     ) -> Decided:
         """Post what has been read; `faults` are the places that must not be."""
         count = len(transfers)
+        self._items_per_call += (count - self._items_per_call) / CALLS_LOOKED_BACK_ON
         await self.prepare(caller, transfers, faults, deadline)
         decided = Decided([0] * count, [0] * count, [0] * count, faults)
         if len(faults) < count:

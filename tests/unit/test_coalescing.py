@@ -355,6 +355,7 @@ async def test_all_is_full_only_when_every_shard_of_the_bank_is() -> None:
             await _settled()
     assert bench.coalescer.is_full(lambda: (1, 2))
     assert not bench.coalescer.is_full(lambda: (1, 2, 3))
+    assert bench.coalescer.is_full(lambda: (1, 2), 1_000.0)
     bench.ledger.answer(0)
     await _settled()
     assert not bench.coalescer.is_full(lambda: (1, 2))
@@ -363,6 +364,20 @@ async def test_all_is_full_only_when_every_shard_of_the_bank_is() -> None:
     for call in (2, 3):
         bench.ledger.answer(call)
     assert await asyncio.gather(*callers) == ["A", "B", "A", "B"]
+
+
+async def test_what_is_on_its_way_fills_a_queue_before_it_comes() -> None:
+    bench = Bench(queued=100)
+    callers = [bench.submit("x", shard=shard) for shard in (1, 2) for _ in range(2)]
+    await _settled()
+    assert not bench.coalescer.is_full(lambda: (1, 2))
+    assert not bench.coalescer.is_full(lambda: (1, 2), 100.0), "50 for each shard"
+    assert bench.coalescer.is_full(lambda: (1, 2), 200.0)
+    assert not bench.coalescer.is_full(lambda: (1, 2, 3), 200.0), "a shard that nothing was sent to has room"
+    await bench.coalescer.close()
+    for caller in callers:
+        caller.cancel()
+    await asyncio.gather(*callers, return_exceptions=True)
 
 
 async def test_a_slow_ledger_gets_fewer_calls_at_a_time() -> None:
