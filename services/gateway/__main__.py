@@ -45,7 +45,7 @@ from services.gateway.trail import AuditTrail
 from services.gateway.transfers import Posting
 
 TURN_SHARE: Final = 5
-"""A fifth of what calls may wait in all may go by until anybody looks at them. Look-ups may wait for less, and so
+"""A fifth of what transfers may wait in all may go by until anybody looks at them, half of it for look-ups, which so
 make way for transfers."""
 
 SERVICE: Final = bank_pb2.DESCRIPTOR.services_by_name["Bank"].full_name
@@ -125,7 +125,7 @@ def _gates(
         lambda: look_ups.is_full(lambda: (shard.shard_id for shard in directory.current.shards)),
         look_ups.places,
         bounds.NO_LOOK_UP,
-        seconds_to_turn_max=options.look_up_seconds_max / TURN_SHARE,
+        seconds_to_turn_max=options.queue_seconds_max / TURN_SHARE / 2,
     )
     gates = dict.fromkeys(("PostTransfer", "PostTransfers", "CaptureHold", "ReverseTransfer"), transferring)
     gates |= dict.fromkeys(scopes.LOOK_UP_CALLS - scopes.UNBOUNDED_LOOK_UPS, looking_up)

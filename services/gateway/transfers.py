@@ -39,7 +39,8 @@ _TRANSFERS_BY_OUTCOME = {outcome.value: metrics.TRANSFERS.labels(outcome.name) f
 Charge: TypeAlias = Callable[[Transfers, Collection[int], float], Awaitable[dict[int, errors.BankError]]]
 """Adds the fee legs of transfers that are not refused, by a deadline; tells which cannot be priced."""
 
-CALLS_LOOKED_BACK_ON: Final = 16
+ITEM_BYTES: Final = 100
+"""Of a request, for one transfer of one leg."""
 
 _DONE = frozenset({Outcome.POSTED, Outcome.IN_TRANSIT})
 
@@ -74,8 +75,6 @@ class Posting:
         """Of calls; the server counts."""
         self._aside = 0
         """Calls that wait in queues, or for the account service, and need nothing of this process meanwhile."""
-        self._items_per_call = 1.0
-        """Lately."""
         self._coalescer: Coalescer[Transfers, Outcomes] = Coalescer(
             "PostTransfers", self._send, bounds, peers.outcome_unknown
         )
@@ -87,8 +86,11 @@ class Posting:
         )
 
     def takes_no_more(self) -> bool:
-        """Tell whether every shard would refuse one more, once those are in the queues that are being read."""
-        return self.is_full(self.behind() * self._items_per_call)
+        """Tell whether every shard would refuse one more, once those are in the queues that are read next.
+
+        How many they bring is told by their bytes: how many the last calls brought says nothing of another channel's.
+        """
+        return self.is_full(self.places.waiting_bytes / ITEM_BYTES)
 
     def behind(self) -> int:
         """Tell how many calls there is work to do for."""
@@ -173,7 +175,6 @@ class Posting:
     ) -> Decided:
         """Post what has been read; `faults` are the places that must not be."""
         count = len(transfers)
-        self._items_per_call += (count - self._items_per_call) / CALLS_LOOKED_BACK_ON
         await self.prepare(caller, transfers, faults, deadline)
         decided = Decided([0] * count, [0] * count, [0] * count, faults)
         if len(faults) < count:

@@ -93,6 +93,8 @@ class Places:
     """From the whole request to the answer."""
     waiting: int = 0
     """Of those, whose turn has not come."""
+    waiting_bytes: int = 0
+    """Of their requests."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,11 +23,24 @@ DEADLINE_STEPS_PER_SECOND: Final = 20
 
 TURNS_LOOKED_BACK_ON: Final = 16
 
+BYTES_LIKE_A_CALL: Final = 2_000
+"""A request of so many bytes more takes as long again as a small one: a thousand transfers are 100 kB and as much
+work as fifty calls of one. What is learned from one kind of calls holds for the other so."""
+
+STALL_FACTOR: Final = 4
+STALL_SECONDS: Final = 0.001
+"""A turn that is so much longer than those before it was a stall, of the machine as a rule, and counts no more than
+this: one of 60 ms would refuse callers who have a few dozen calls under way."""
+
 FEW: Final = 4
 """Calls that may always wait for their turn."""
 
 ACCEPT_PAUSE_SECONDS: Final = 0.1
 """After no connection could be taken in."""
+
+
+def _weight(call: Call) -> float:
+    return 1.0 + call.held_bytes / BYTES_LIKE_A_CALL
 
 
 class Server:
@@ -48,10 +61,13 @@ class Server:
         self._held_bytes = 0
         self._waiting = 0
         """Calls whose request is whole and whose turn has not come."""
+        self._waiting_weight = 0.0
+        """Of those calls: how much there is to do for them, a small call being 1."""
         self._turn_seconds = 0.0
-        """From one call's turn to the next one's lately, while others waited."""
+        """What a small call's turn takes lately, while others wait."""
         self._turned_at: float | None = None
         """When the last call had its turn, if others waited then."""
+        self._turned_weight = 1.0
         self._made = 0
         self._deadlines: dict[int, set[Call]] = {}
         """Calls by the step in which their deadline comes."""
@@ -209,19 +225,23 @@ class Server:
         """
         call.has_whole_request = call.is_waiting = True
         self._waiting += 1
+        self._waiting_weight += _weight(call)
         if call.method.places is not None:
             call.method.places.taken += 1
             call.method.places.waiting += 1
+            call.method.places.waiting_bytes += call.held_bytes
 
     def is_in_time(self, call: Call) -> bool:
         """Count a call out whose turn has come; end it when its deadline came first."""
         now = monotonic()
         if self._turned_at is not None:
-            self._turn_seconds += (now - self._turned_at - self._turn_seconds) / TURNS_LOOKED_BACK_ON
+            took = (now - self._turned_at) / self._turned_weight
+            longest = STALL_FACTOR * self._turn_seconds + STALL_SECONDS
+            self._turn_seconds += (min(took, longest) - self._turn_seconds) / TURNS_LOOKED_BACK_ON
         if call.is_waiting:
             self._wait_no_more(call)
         if self._waiting:
-            self._turned_at = now
+            self._turned_at, self._turned_weight = now, _weight(call)
         if now > call.deadline:
             call.expire()
         return not call.ended
@@ -229,10 +249,13 @@ class Server:
     def _wait_no_more(self, call: Call) -> None:
         call.is_waiting = False
         self._waiting -= 1
+        self._waiting_weight -= _weight(call)
         if not self._waiting:
+            self._waiting_weight = 0.0
             self._turned_at = None  # What comes next has not waited since then.
         if call.method.places is not None:
             call.method.places.waiting -= 1
+            call.method.places.waiting_bytes -= call.held_bytes
 
     def seconds_to_turn(self, behind: int = 0) -> float:
         """Estimate how long one more call would wait until anybody looks at it, or until so many are done with.
@@ -240,8 +263,9 @@ class Server:
         Many can come in the same turn of the loop, and each takes its time before it finds that a queue is full. A few
         are no reason to refuse any: from them it is learned that turns are short again.
         """
-        ahead = max(self._waiting, behind)
-        return ahead * self._turn_seconds if ahead >= FEW else 0.0
+        if max(self._waiting, behind) < FEW:
+            return 0.0
+        return max(self._waiting_weight, behind) * self._turn_seconds
 
     def let_go(self, size: int) -> None:
         """Count a part of a request out."""
