@@ -23,8 +23,8 @@ ALWAYS_TAKEN: Final = 50
 PACE_LOOK_UPS: Final = 32
 """So many look-ups are looked back on."""
 
-PACE_SECONDS_AT_FIRST: Final = 0.001
-"""Taken for the pace of a shard of which too little was asked lately to tell: a burst of a thousand is no storm."""
+PACE_SECONDS_AT_FIRST: Final = 0.002
+"""Taken for the pace of a shard of which too little was asked lately to tell: that of a busy machine."""
 
 LEARNED_FROM: Final = ALWAYS_TAKEN // 2
 """With fewer beside it, a look-up says how long one takes, and nothing of how many are answered meanwhile."""
@@ -32,8 +32,8 @@ LEARNED_FROM: Final = ALWAYS_TAKEN // 2
 FORGOTTEN_SECONDS: Final = 1.0
 """A pace is no news after this: the storm in which it was learned may be over."""
 
-SHARD_SHARE: Final = 2
-"""One shard takes up half of all places at most."""
+SHARD_SHARE: Final = 4
+"""One shard takes up a quarter of all places at most."""
 
 
 class _Shard:

@@ -52,8 +52,8 @@ def refused(callers: list[asyncio.Task[int]]) -> list[BaseException]:
     return [caller.exception() for caller in callers if caller.done() and caller.exception()]  # type: ignore[misc]
 
 
-async def test_one_shard_takes_half_of_all_places_and_leaves_the_rest_to_others() -> None:
-    ledgers = Ledgers(200, 60.0)
+async def test_one_shard_takes_a_quarter_of_all_places_and_leaves_the_rest_to_others() -> None:
+    ledgers = Ledgers(400, 60.0)
     callers = await ledgers.asked_by(101)
     (refusal,) = refused(callers)
     assert isinstance(refusal, errors.Overloaded) and refusal.reason == "QUEUE_FULL"
@@ -74,7 +74,7 @@ async def test_while_many_are_under_way_in_all_no_more_are_read_whatever_they_as
     places = ledgers.look_ups.places
     places.taken = 199
     assert not ledgers.is_full(1)
-    places.waiting = 2 * ALWAYS_TAKEN
+    places.waiting = ALWAYS_TAKEN
     assert ledgers.is_full(1) and not ledgers.is_full(1, 2), "those that will be read next take all the room"
     places.waiting, places.taken = 0, 200
     assert ledgers.is_full(1)
@@ -119,7 +119,7 @@ async def test_neither_single_look_ups_nor_a_storm_that_is_over_keep_a_burst_out
 
 
 async def test_who_gives_up_gives_the_place_back() -> None:
-    ledgers = Ledgers(200, 60.0)
+    ledgers = Ledgers(400, 60.0)
     callers = await ledgers.asked_by(100)
     for caller in callers:
         caller.cancel()
