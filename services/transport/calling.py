@@ -12,7 +12,7 @@ from typing import Final
 import grpc
 
 from services.transport import frames
-from services.transport.calls import PREFIX_BYTES
+from services.transport.calls import PREFIX_BYTES, framed
 from services.transport.connection import Connection
 from services.transport.fields import (
     STATUS_OK,
@@ -151,7 +151,7 @@ class ClientConnection(Connection):
         told = [] if seconds is None else [("grpc-timeout", timeout_of(seconds))]
         block = self._block_of(path, authority) + encoded([*told, *texts(metadata)])
         self.send(self.fields(number, block, ends_stream=False))
-        self.send_data(calling, b"\0" + len(message).to_bytes(4) + message, b"")
+        self.send_data(calling, framed(message), b"")
         due = None if seconds is None else self.loop.call_later(seconds, self._expire, calling)
         try:
             return await calling.answer

@@ -130,7 +130,7 @@ class Call(Stream):
 
     __slots__ = (
         "_arrived", "_code", "_connection", "_deadline", "_has_answered", "_held", "_metadata", "_parts",
-        "_task", "begun_at", "encoding", "ended", "has_whole_request", "is_waiting", "method", "step", "trailing",
+        "_task", "begun_at", "encoding", "ended", "has_whole_request", "is_waiting", "method", "step",
     )  # fmt: skip
 
     def __init__(
@@ -147,7 +147,6 @@ class Call(Stream):
         self.step = 0
         """In which the deadline comes."""
         self.ended = False
-        self.trailing: Metadata = ()
         self._connection = connection
         self._metadata = head.metadata
         self._deadline = math.inf if head.seconds is None else now + head.seconds
@@ -170,21 +169,13 @@ class Call(Stream):
             return None
         return max(0.0, self._deadline - self._connection.loop.time())
 
-    def peer(self) -> str:
-        """Tell where the caller is."""
-        return self._connection.peer
-
     def code(self) -> grpc.StatusCode | None:
         """Tell the status that the call was ended with."""
         return self._code
 
-    def set_trailing_metadata(self, metadata: Metadata) -> None:
-        """Set what goes with the status of an answer."""
-        self.trailing = metadata
-
     async def abort(self, code: grpc.StatusCode, details: str = "", trailing_metadata: Metadata = ()) -> NoReturn:
         """End the call with a status. Raises Aborted, which is to be left alone."""
-        self.finish(code, details, trailing_metadata or self.trailing)
+        self.finish(code, details, trailing_metadata)
         raise Aborted
 
     async def read(self) -> bytes | None:
@@ -206,7 +197,7 @@ class Call(Stream):
         self._has_answered = True
         if begun:
             self._connection.send(begun)
-        self._connection.send_data(self, _framed(message), None)
+        self._connection.send_data(self, framed(message), None)
 
     # For the connection.
 
@@ -281,8 +272,7 @@ class Call(Stream):
         if len(message) > self._connection.message_bytes_max:
             self.finish(grpc.StatusCode.RESOURCE_EXHAUSTED, "the answer is larger than the server sends")
         elif not self.ended:
-            trailing = _TRAILERS_OK if not self.trailing else _TRAILERS_OK + encoded(texts(self.trailing))
-            self._connection.answer(self, _framed(message), trailing)
+            self._connection.answer(self, framed(message), _TRAILERS_OK)
 
     def finish(self, code: grpc.StatusCode, message: str = "", metadata: Metadata = ()) -> None:
         """End the call with a status, unless it has ended."""
@@ -295,7 +285,8 @@ class Call(Stream):
             self._connection.refuse(self, _refusing_block(code, message, metadata))
 
 
-def _framed(message: bytes) -> bytes:
+def framed(message: bytes) -> bytes:
+    """Write a message as gRPC sends it, uncompressed."""
     return b"\0" + len(message).to_bytes(4) + message
 
 

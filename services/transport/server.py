@@ -104,7 +104,7 @@ class Server:
         """Take in who waits to be; beyond the bound, close unread."""
         for _ in range(BACKLOG):
             try:
-                connected, address = bound.accept()
+                connected, _ = bound.accept()
             except BlockingIOError:
                 return
             except OSError:
@@ -117,7 +117,7 @@ class Server:
                 continue
             connected.setblocking(False)
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            connection = ServerConnection(self, address)
+            connection = ServerConnection(self)
             self._connections.add(connection)
             connecting = self._loop.create_task(self._connect(connection, connected, context))
             self._connecting.add(connecting)

@@ -7,7 +7,7 @@ hundredth of serving. Never here: what a method does, or how many calls there ma
 import asyncio
 import math
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import grpc
 
@@ -35,12 +35,11 @@ _MESSAGE_UNREADABLE: Final = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "not one 
 class ServerConnection(Connection):
     """One caller's connection."""
 
-    def __init__(self, server: "Server", address: tuple[Any, ...]) -> None:
+    def __init__(self, server: "Server") -> None:
         limits = server.limits
         # A whole message always has room, so that nobody has to be told of what was received of it.
         super().__init__(limits.metadata_bytes_max, limits.message_bytes_max + frames.WINDOW_DEFAULT)
         self.message_bytes_max = limits.message_bytes_max
-        self.peer = f"ipv6:[{address[0]}]:{address[1]}" if ":" in address[0] else f"ipv4:{address[0]}:{address[1]}"
         self._server = server
         self._limits = limits
         self._calls: dict[int, Call] = {}
