@@ -42,7 +42,7 @@ from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
 from services.gateway.service import BankService
 from services.gateway.transfers import Posting
-from services.ledger import batching, crossings, memory, sealing, shard, small_batches, store
+from services.ledger import batching, crossings, memory, pacing, sealing, shard, small_batches, store
 from services.ledger.service import LedgerService
 from services.ledger.shard import Shard
 from simulation.account_service import ACCOUNT_SERVICE, AccountHost
@@ -229,11 +229,12 @@ class Bank:
             (shard, "now_us", lambda: PROCESS.get().now_us()),
             (shard, "time", SimpleNamespace(monotonic=loop.time)),
             (shard, "Sealer", partial(sealing.Sealer, block_sequences_max=self.plan.seal_block_max)),
-            (sealing, "time", SimpleNamespace(perf_counter=loop.time, monotonic=loop.time)),
+            (sealing, "time", SimpleNamespace(monotonic=loop.time)),
+            (sealing, "PIECE_SEQUENCES_MAX", max(1, self.plan.seal_block_max // 3)),
             (memory, "IDS_MAX", self.plan.ids_max),
             (memory, "ACCOUNTS_MAX", self.plan.accounts_max),
             (small_batches, "LEGS_MAX", self.plan.small_batch_max or -1),
-            *((module, "perf_counter", loop.time) for module in (batching, coalescing, interceptors, store)),
+            *((module, "perf_counter", loop.time) for module in (batching, coalescing, interceptors, pacing, store)),
         ]
         patches = [patch.object(module, name, value) for module, name, value in seams]
         logging = structlog.get_config()

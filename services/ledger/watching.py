@@ -1,7 +1,7 @@
 """Looks at a shard's books from the side and says at /metrics whether they add up and what is under way.
 
-Only the writer's process looks, on a connection of its own, and never for longer than a small share
-of the time: after a look that took long it rests long, so that the cost stays bounded with millions of
+Only the writer's process looks, on a connection of its own, in pieces of a few milliseconds and never for longer than a
+small share of the time: after a look that took long it rests long, so that the cost stays bounded with millions of
 accounts. New entries are checked leg by leg as they come; the balances of all accounts are added up
 page by page as of one sequence, over and over. Nobody decides on what was seen here: `hivecore audit`
 proves, this warns. Never here: what an operator should do about it (`docs/runbooks`).
@@ -20,6 +20,7 @@ from prometheus_client import Gauge
 from services.chassis import logs, postgres, queries
 from services.domain import currencies
 from services.ledger import metrics
+from services.ledger.pacing import Pace
 
 SQL: Final = queries.parse(
     __package__, resources.files(__package__).joinpath("watching.sql").read_text(encoding="utf-8")
@@ -33,13 +34,16 @@ LOOK_SHARE_MAX: Final = 0.05
 SWEEP_SHARE_MAX: Final = 0.02
 """Of the time that adding up all balances may take: 5,000,000 accounts are through in about half an hour."""
 
-ACCOUNTS_PER_PAGE: Final = 5_000
+ACCOUNTS_PER_PAGE: Final = 1_000
+"""Of the sweep: a few milliseconds of PostgreSQL."""
 
 OVERDUE_SECONDS: Final = 10.0
 """A hold that is still open so long after its end was forgotten: the ledger expires them twice a second."""
 
-PAGES_PER_LOOK_MAX: Final = 4_096
-"""Of 8 KiB: some 500,000 entries, a tenth of a second of PostgreSQL."""
+PAGES_PER_PIECE: Final = 256
+"""Of 8 KiB: some 30,000 entries, a few milliseconds of PostgreSQL."""
+
+PIECES_PER_LOOK_MAX: Final = 16
 
 PAGES_LOOKED_BACK: Final = 64
 """Pages before the last new entry that may still be filled: PostgreSQL extends a table by several at once."""
@@ -69,11 +73,6 @@ class Sums:
             for currency, gap_minor in leg.items() if sequence > self.swept_through else ():
                 gaps[currency] = gaps.get(currency, 0) + gap_minor
         return gaps
-
-
-def rest(took_seconds: float, share_max: float, at_least: float) -> float:
-    """Tell how long to rest after work, so that no more than a share of the time goes into it."""
-    return max(at_least, took_seconds * (1 / share_max - 1))
 
 
 class Watch:
@@ -123,14 +122,20 @@ class Watch:
 
     async def _look(self, connection: Any) -> None:
         """Look once at what is under way and at the newest entries, then rest."""
-        began = time.perf_counter()
-        self._show_in_flight(await connection.fetch(SQL["in_flight"]))
-        self._show_holds(await connection.fetch(SQL["open_holds"], OVERDUE_SECONDS))
-        await self._check_fresh(connection)
+        pace = Pace(LOOK_SHARE_MAX)
+        with pace.working():
+            self._show_in_flight(await connection.fetch(SQL["in_flight"]))
+            self._show_holds(await connection.fetch(SQL["open_holds"], OVERDUE_SECONDS))
+        for _ in range(PIECES_PER_LOOK_MAX):
+            with pace.working():
+                is_through = await self._check_fresh(connection)
+            if is_through:
+                break
+            await pace.rest()
         self._shown.gaps(self.sums.gaps_minor())
         self._shown.set(metrics.UNBALANCED_LEGS, len(self.sums.legs_minor))
         self._shown.set(metrics.LAST_LOOK_TIME, time.time())
-        await asyncio.sleep(rest(time.perf_counter() - began, LOOK_SHARE_MAX, self._look_seconds))
+        await pace.rest(self._look_seconds)
 
     def _show_in_flight(self, rows: list[Any]) -> None:
         counts: dict[int, int] = defaultdict(int)
@@ -153,13 +158,13 @@ class Watch:
         )
         self._shown.set(metrics.HOLDS_OVERDUE, sum(row["overdue_count"] for row in rows))
 
-    async def _check_fresh(self, connection: Any) -> None:
-        """Check the legs written since the last look; those found wrong before are looked at again."""
+    async def _check_fresh(self, connection: Any) -> bool:
+        """Check a piece of the legs written since the last look, and again those found wrong; tell whether it was the last."""
         page_count, last_sequence = await connection.fetchrow(SQL["tail"])
         if not self._page:
             self._page = page_count  # Everything until now is the sweep's.
         first = max(0, self._page - PAGES_LOOKED_BACK)
-        end = min(page_count, first + PAGES_PER_LOOK_MAX)
+        end = min(page_count, first + PAGES_PER_PIECE)
         found = await connection.fetchrow(SQL["fresh_legs"], f"({first},0)", f"({end},0)", self._checked, SUSPECTS_MAX)
         suspects = {*(found["suspects"] or ()), *self.sums.legs_minor}
         legs: dict[int, dict[int, int]] = {}
@@ -177,24 +182,25 @@ class Watch:
             self._page = end
         self._shown.set(metrics.CHECKED_SEQUENCE, self._checked)
         self._shown.set(metrics.LAST_SEQUENCE, last_sequence)
+        return bool(end == page_count)
 
     async def _sweep(self, connection: Any) -> None:
         """Add up the balances of all accounts as of now, page by page, then rest."""
         began = time.perf_counter()
+        pace = Pace(SWEEP_SHARE_MAX)
         _, through = await connection.fetchrow(SQL["tail"])
         totals_minor: dict[int, int] = defaultdict(int)
         number = account_count = 0
         while True:
-            page_began = time.perf_counter()
-            rows = await connection.fetch(SQL["page_of_balances"], number, through, ACCOUNTS_PER_PAGE)
+            with pace.working():
+                rows = await connection.fetch(SQL["page_of_balances"], number, through, ACCOUNTS_PER_PAGE)
             for row in rows:
                 totals_minor[row["currency"]] += int(row["balance_minor"] or 0)
                 account_count += row["account_count"]
                 number = max(number, row["last_number"])
-            took = time.perf_counter() - page_began
             if sum(row["account_count"] for row in rows) < ACCOUNTS_PER_PAGE:
                 break
-            await asyncio.sleep(rest(took, SWEEP_SHARE_MAX, 0.0))
+            await pace.rest()
         self.sums.swept_minor, self.sums.swept_through = dict(totals_minor), through
         if any(totals_minor.values()):
             _log.error("balances_do_not_add_up", shard=self._shard_id, through=through)
@@ -202,7 +208,7 @@ class Watch:
         self._shown.set(metrics.ACCOUNTS, account_count)
         self._shown.set(metrics.SWEEP_SECONDS, time.perf_counter() - began)
         self._shown.set(metrics.LAST_SWEEP_TIME, time.time())
-        await asyncio.sleep(rest(took, SWEEP_SHARE_MAX, self._look_seconds))
+        await pace.rest(self._look_seconds)
 
 
 class _Shown:

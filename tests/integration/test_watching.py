@@ -12,7 +12,7 @@ from memory_books import CZK, ask, cash, customer_account
 from prometheus_client import REGISTRY
 
 from services.ledger import watching
-from services.ledger.watching import Sums, Watch, rest
+from services.ledger.watching import Sums, Watch
 
 LOOK_SECONDS = 0.02
 FIRST, SECOND = (customer_account(1, serial) for serial in (1, 2))
@@ -152,11 +152,11 @@ async def test_pages_read_at_different_moments_add_up_while_money_moves_between_
         assert gap() == 0
 
 
-async def test_more_new_entries_than_one_look_takes_are_checked_in_several(
+async def test_more_new_entries_than_a_piece_takes_are_checked_in_several(
     books: Writing, ledger_dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "PAGES_LOOKED_BACK", 1)
-    monkeypatch.setattr(watching, "PAGES_PER_LOOK_MAX", 2)
+    monkeypatch.setattr(watching, "PAGES_PER_PIECE", 2)
     for first in range(1_000, 3_000, 500):
         await post(books, *(ask(number, cash(1), FIRST, 1) for number in range(first, first + 500)))
     async with watched(ledger_dsn) as watch:
@@ -228,11 +228,6 @@ async def test_a_lost_connection_is_replaced(books: Writing, ledger_dsn: str) ->
 def test_a_leg_that_a_sweep_has_counted_is_not_counted_twice() -> None:
     sums = Sums(swept_minor={CZK: 5}, swept_through=10, legs_minor={10: {CZK: 5}, 11: {CZK: -2}})
     assert sums.gaps_minor() == {CZK: 3}
-
-
-def test_a_look_that_took_long_is_followed_by_a_long_rest() -> None:
-    assert rest(0.001, 0.05, 5.0) == 5.0
-    assert rest(1.0, 0.05, 5.0) == pytest.approx(19.0)
 
 
 async def test_what_a_batch_took_and_moved_is_measured(books: Writing) -> None:
