@@ -16,7 +16,6 @@ from hivecore.gateway.v1 import bank_pb2
 
 from loadtest.client import POSTED, Access, Client, Outcome
 from loadtest.crew import Crew
-from loadtest.histograms import record
 from loadtest.lean_client import LeanClient
 from loadtest.mix import Mix
 from loadtest.open_loop.arrivals import POISSON, arrivals
@@ -136,7 +135,8 @@ class OpenCallers:
                 tasks.create_task(self._carry_out(send, self._operations.draw(), begin, due, is_measured))
 
     def seen(self) -> Seen:
-        """Give what was seen."""
+        """Give what was seen, when all is over."""
+        self._seen.sort_out()
         return self._seen
 
     async def _carry_out(self, send: Send, operation: Operation, begin: float, due: float, is_measured: bool) -> None:
@@ -153,9 +153,7 @@ class OpenCallers:
         self._in_flight -= 1
         if is_measured:
             seconds = time.monotonic() - begin - due
-            record(seen.late, late)
-            record(seen.service, seconds - late)
-            seen.keep(operation.name, due - self._load.warm_up_seconds, seconds)
+            seen.note(operation.name, due - self._load.warm_up_seconds, late, seconds)
             seen.done += all(outcome.kind == POSTED for outcome in told)
             seen.outcomes.update((operation.name, outcome) for outcome in told)
             # What the last call asked for; the calls before it moved nothing.

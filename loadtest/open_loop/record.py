@@ -1,9 +1,11 @@
 """What an open loop saw: latencies by operation, outcomes, drops, and how late the generator itself was.
 
-Never here: sending anything.
+While the clock runs, times are only noted, three numbers an operation: a histogram in Python takes longer than
+sending does, of the machine that the bank is measured on. Never here: sending anything.
 """
 
-from collections import Counter
+from array import array
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -44,16 +46,26 @@ class Seen:
     in_flight_max: int = 0
     journal: Journal = field(default_factory=Journal)
     """Of the whole run, warm-up included."""
+    _noted: defaultdict[str, "array[float]"] = field(default_factory=lambda: defaultdict(_no_times))
 
-    def keep(self, operation: str, due: float, seconds: float) -> None:
-        """Record the latency of an operation that was due so many seconds from the start."""
-        if operation not in self.latencies:
-            self.latencies[operation] = new_histogram()
-        record(self.latencies[operation], seconds)
-        key = (int(due / INTERVAL_SECONDS), operation)
-        if key not in self.intervals:
-            self.intervals[key] = new_histogram()
-        record(self.intervals[key], seconds)
+    def note(self, operation: str, due: float, late: float, seconds: float) -> None:
+        """Note when an operation was due, from the start, and how long after that it was sent and answered."""
+        self._noted[operation].extend((due, late, seconds))
+
+    def sort_out(self) -> None:
+        """Fill the histograms with what was noted."""
+        for operation, noted in self._noted.items():
+            latencies = self.latencies.setdefault(operation, new_histogram())
+            times = iter(noted)
+            for due, late, seconds in zip(times, times, times, strict=True):
+                interval = (int(due / INTERVAL_SECONDS), operation)
+                if interval not in self.intervals:
+                    self.intervals[interval] = new_histogram()
+                record(self.intervals[interval], seconds)
+                record(latencies, seconds)
+                record(self.late, late)
+                record(self.service, seconds - late)
+        self._noted.clear()
 
     def all_latencies(self) -> HdrHistogram:
         """Add up the histograms of all operations."""
@@ -64,6 +76,7 @@ class Seen:
 
     def __getstate__(self) -> tuple[Any, ...]:
         """Encode the histograms, which cannot go to another process as they are."""
+        assert not self._noted
         return (
             {name: histogram.encode() for name, histogram in self.latencies.items()},
             {key: histogram.encode() for key, histogram in self.intervals.items()},
@@ -75,6 +88,7 @@ class Seen:
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         """Decode what another process sent."""
         latencies, intervals, service, late, *others = state
+        self._noted = defaultdict(_no_times)
         self.latencies = {name: HdrHistogram.decode(encoded) for name, encoded in latencies.items()}
         self.intervals = {key: HdrHistogram.decode(encoded) for key, encoded in intervals.items()}
         self.service = HdrHistogram.decode(service)
@@ -94,6 +108,10 @@ class Seen:
         self.dropped += other.dropped
         self.in_flight_max += other.in_flight_max
         self.journal.add(other.journal)
+
+
+def _no_times() -> "array[float]":
+    return array("d")
 
 
 def _add(mine: dict[Key, HdrHistogram], theirs: dict[Key, HdrHistogram]) -> None:
