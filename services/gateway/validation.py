@@ -104,7 +104,12 @@ def _read_sides(texts: list[str], partners: faults.Partners, suspects: set[int])
             for place, side in enumerate(sides)
             if (
                 side > 0
-                and (side % 97 != 1 or not side // 100 % 10**10 or (side >= _INTERNAL_FIRST and chart.is_transit(side)))
+                and (
+                    side % 97 != 1
+                    or not 2 <= side % 100 <= 98
+                    or not side // 100 % 10**10
+                    or (side >= _INTERNAL_FIRST and chart.is_transit(side))
+                )
             )
             or side in (0, _NOSTRO_SIDE_UNKNOWN)
         ]
