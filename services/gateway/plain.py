@@ -55,7 +55,7 @@ def read(asked: bank_pb2.Transfer) -> Transfers | None:
 
 
 def _is_customers(number: int) -> bool:
-    return 0 < number < _NUMBER_MAX and number % 97 == 1 and number // 100 % 10**10 > 0
+    return number < _NUMBER_MAX and number % 97 == 1 and 2 <= number % 100 <= 98 and number // 100 % 10**10 > 0
 
 
 def posted(asked: bank_pb2.Transfer, outcome: int, booking_time_us: int, caller: Caller) -> bank_pb2.Transfer:

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
+from asked_transfers import TWINS
 from hivecore.gateway.v1 import bank_pb2
 from hivecore.ledger.v1 import ledger_pb2
 from hypothesis import example, given
@@ -88,6 +90,10 @@ def test_all_that_is_plain_is_read_by_itself(reference: str, amount_minor: int) 
     assert plain.read(message) == validation.read_transfers((message,), {}, lambda _: "transfer")[0]
 
 
+def _pay_from(number: str, message: bank_pb2.Transfer) -> None:
+    message.legs[0].debit_account = number
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -109,6 +115,7 @@ def test_all_that_is_plain_is_read_by_itself(reference: str, amount_minor: int) 
         lambda it: setattr(it.legs[0], "debit_account", WITHOUT_SERIAL),
         lambda it: setattr(it.legs[0], "debit_account", f" {A[1:]}"),
         lambda it: setattr(it.legs[0], "debit_account", ARABIC),
+        *(partial(_pay_from, twin) for twin in TWINS),
         lambda it: setattr(it.legs[0], "amount_minor", 0),
         lambda it: setattr(it.legs[0], "amount_minor", 10**15 + 1),
         lambda it: setattr(it.legs[0], "currency_code", "czk"),
