@@ -73,9 +73,7 @@ class Posting:
 
     def is_full(self, coming_items: float = 0.0) -> bool:
         """Tell whether every shard refuses whatever comes after so many items."""
-        return self._coalescer.is_full(
-            lambda: (shard.shard_id for shard in self._directory.current.shards), coming_items
-        )
+        return self._coalescer.is_full(self._directory.current.shard_ids, coming_items)
 
     def takes_no_more(self) -> bool:
         """Tell whether every shard would refuse one more, once those are in the queues that are read next.
