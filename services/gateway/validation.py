@@ -104,7 +104,12 @@ def _read_sides(texts: list[str], partners: faults.Partners, suspects: set[int])
             for place, side in enumerate(sides)
             if (
                 side > 0
-                and (side % 97 != 1 or not side // 100 % 10**10 or (side >= _INTERNAL_FIRST and chart.is_transit(side)))
+                and (
+                    side % 97 != 1
+                    or not 2 <= side % 100 <= 98
+                    or not side // 100 % 10**10
+                    or (side >= _INTERNAL_FIRST and chart.is_transit(side))
+                )
             )
             or side in (0, _NOSTRO_SIDE_UNKNOWN)
         ]
@@ -127,14 +132,15 @@ def _read_further_legs(
     places = [place for place, legs in enumerate(legs_by_place) if len(legs) != 1]
     if not places:
         return []
-    suspects.update([place for place in places if not 1 < len(legs_by_place[place]) <= limits.LEGS_PER_TRANSFER_MAX])
     legs: list[bank_pb2.Leg] = []
     owners: list[int] = []
     for place in places:
-        if place not in suspects:
-            further = legs_by_place[place][1:]
-            legs += further
-            owners += [place] * len(further)
+        further = legs_by_place[place][1:]
+        if not 1 <= len(further) < limits.LEGS_PER_TRANSFER_MAX:
+            suspects.add(place)
+            continue
+        legs += further
+        owners += [place] * len(further)
     if not legs:
         return []
     odd: set[int] = set()
