@@ -10,6 +10,7 @@ from asked_transfers import (
     HIGHEST,
     ID,
     LOWEST,
+    PARTNERS,
     PAYEE,
     PAYER,
     TRANSIT,
@@ -24,22 +25,22 @@ from hivecore.gateway.v1 import bank_pb2
 from services.chassis import status
 from services.domain import chart, identifiers, limits
 from services.domain.errors import Malformed
-from services.gateway import fields, validation
+from services.gateway import faults, fields, validation
 from services.gateway.columns import FEES_WAIVED, LIMITS_OVERRIDDEN, Creditor, FurtherLeg, Special, chart_side
 
 
 def _faults(message: bank_pb2.Transfer) -> list[tuple[str, str]]:
-    _, faults = read(message)
-    if not faults:
+    _, found = read(message)
+    if not found:
         return []
-    error = faults[0]
+    error = found[0]
     if not isinstance(error, Malformed):
         return [(error.reason, "")]
     return [(each.reason, each.field.removeprefix("transfers[0].")) for each in (error, *error.further)]
 
 
 def test_transfers_become_columns() -> None:
-    transfers, faults = read(
+    transfers, found = read(
         transfer(reference="rent"),
         transfer(leg(debit_account="CASH", amount_minor=limits.AMOUNT_MINOR_MAX, currency_code="EUR")),
         transfer(leg(), leg(credit_account="NOSTRO.AB", amount_minor=1)),
@@ -49,7 +50,7 @@ def test_transfers_become_columns() -> None:
             value_date={"year": 1970, "month": 1, "day": 2},
         ),
     )
-    assert faults == {}
+    assert found == {}
     assert transfers.transfer_ids == bytes.fromhex(ID.replace("-", "")) * 4
     assert transfers.debit_accounts == [PAYER, chart_side(chart.Code.CASH), PAYER, PAYER]
     assert transfers.credit_accounts == [PAYEE, PAYEE, PAYEE, chart_side(chart.Code.NOSTRO, 8)]
@@ -62,10 +63,10 @@ def test_transfers_become_columns() -> None:
 
 
 def test_who_would_override_limits_is_noted_even_where_something_is_wrong() -> None:
-    transfers, faults = read(
+    transfers, found = read(
         transfer(), transfer(override_limits=True), transfer(leg(amount_minor=0), override_limits=True)
     )
-    assert list(faults) == [2]
+    assert list(found) == [2]
     assert transfers.specials == dict.fromkeys((1, 2), Special(flags=LIMITS_OVERRIDDEN))
 
 
@@ -99,8 +100,8 @@ def test_columns_that_nobody_uses_stay_empty() -> None:
 
 def test_what_the_bank_fills_in_is_ignored_when_a_caller_does() -> None:
     plain, _ = read(transfer())
-    filled, faults = read(transfer(name="accounts/x", state="REFUSED", reason="x", business_date={"year": 1}))
-    assert faults == {}
+    filled, found = read(transfer(name="accounts/x", state="REFUSED", reason="x", business_date={"year": 1}))
+    assert found == {}
     assert filled == plain
 
 
@@ -239,13 +240,14 @@ GOOD = [
 @pytest.mark.parametrize("message", GOOD, ids=range(len(GOOD)))
 def test_what_is_in_order_has_no_violation(message: bank_pb2.Transfer) -> None:
     assert _faults(message) == []
+    assert faults.fault(message, PARTNERS, "") is None
 
 
 def test_a_fault_is_found_in_whatever_company_the_transfer_is() -> None:
     company = [GOOD[0], *(message for message, _, _ in FAULTY), GOOD[1]]
-    _, faults = read(*company)
-    assert [faults[place].reason for place in sorted(faults)] == [reason for _, reason, _ in FAULTY]
-    assert sorted(faults) == list(range(1, len(company) - 1))
+    _, found = read(*company)
+    assert [found[place].reason for place in sorted(found)] == [reason for _, reason, _ in FAULTY]
+    assert sorted(found) == list(range(1, len(company) - 1))
 
 
 NO_NUMBERS = [
@@ -264,6 +266,14 @@ def test_no_wrong_number_hides_behind_another(texts: tuple[str, str]) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("side", "other_side"), [("debit_account", "credit_account"), ("credit_account", "debit_account")]
+)
+def test_what_cannot_be_read_is_no_chart_name(side: str, other_side: str) -> None:
+    message = transfer(leg(**{side: "?", other_side: "CASH"}))
+    assert _faults(message) == [("ACCOUNT_NUMBER_INVALID", f"legs[0].{side}")]
+
+
 def test_all_violations_of_a_request_are_told_at_once() -> None:
     message = transfer(
         leg(debit_account="1", credit_account="2", amount_minor=0, currency_code="?"), transfer_id="", reference="\t"
@@ -279,8 +289,8 @@ def test_all_violations_of_a_request_are_told_at_once() -> None:
 
 
 def test_violations_travel_to_the_caller_and_back() -> None:
-    _, faults = read(transfer(leg(amount_minor=0, currency_code="?")))
-    back = status.from_status(status.to_status(faults[0]))
+    _, found = read(transfer(leg(amount_minor=0, currency_code="?")))
+    back = status.from_status(status.to_status(found[0]))
     assert isinstance(back, Malformed)
     assert [(each.reason, each.field) for each in (back, *back.further)] == [
         ("AMOUNT_NOT_POSITIVE", "transfers[0].legs[0].amount_minor"),
