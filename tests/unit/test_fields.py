@@ -39,6 +39,29 @@ def test_an_opening_names_all_that_is_wrong_with_it() -> None:
     ]
 
 
+def test_an_account_is_opened_with_the_highest_version_of_its_product_so_that_none_is_named() -> None:
+    def violations(product: str) -> list[tuple[str, str]]:
+        account = {"customer": f"customers/{identifiers.customer_number(1, 1):014d}", "currency_code": "CZK"}
+        asked = bank_pb2.OpenAccountRequest(request_id=ID, account=account | {"product": product})
+        read = validation.read_account_opening(asked, "")
+        return [(each.reason, each.field) for each in (read, *read.further)] if isinstance(read, Malformed) else []
+
+    assert violations("products/PAID") == []
+    assert violations("products/PAID/versions/1") == [("PRODUCT_VERSION_GIVEN", "account.product")]
+    assert violations("products/paid") == [("PRODUCT_CODE_INVALID", "account.product")]
+
+
+def test_a_customer_in_order_is_read() -> None:
+    customer = {"external_reference": "x" * 64, "display_name": "\u017dofie N."}
+    item = validation.read_customer_opening(bank_pb2.OpenCustomerRequest(request_id=ID, customer=customer), "")
+    assert not isinstance(item, BankError)
+    assert (item.request_id, item.external_reference, item.display_name) == (
+        bytes.fromhex(ID.replace("-", "")),
+        "x" * 64,
+        "\u017dofie N.",
+    )
+
+
 def test_an_opening_in_order_is_read() -> None:
     number = identifiers.customer_number(1, 1)
     item = validation.read_account_opening(
@@ -116,3 +139,34 @@ def test_references_to_look_for_are_read_or_refused() -> None:
         "external_references[1]",
         "external_references[2]",
     ]
+
+
+def _file(**changes: Any) -> bank_pb2.PaymentFile:
+    return bank_pb2.PaymentFile(**({"message_id": "m" * 35, "digest": bytes(32)} | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "field"),
+    [
+        ({"initiating_party": "x" * 141}, "TEXT_TOO_LONG", "initiating_party"),
+        ({"message_id": "m" * 36}, "TEXT_TOO_LONG", "message_id"),
+        ({"message_id": "a\nb"}, "TEXT_HAS_CONTROL_CHARACTERS", "message_id"),
+        ({"message_id": ""}, "MESSAGE_ID_MISSING", "message_id"),
+        ({"digest": bytes(31)}, "DIGEST_INVALID", "digest"),
+        ({"digest": bytes(33)}, "DIGEST_INVALID", "digest"),
+        ({"transfer_count": -1}, "TRANSFERS_COUNT_INVALID", "transfer_count"),
+    ],
+)
+def test_a_payment_file_that_could_not_be_told_from_others_is_refused(
+    changes: dict[str, Any], reason: str, field: str
+) -> None:
+    with pytest.raises(Malformed) as refused:
+        validation.check_payment_file(_file(**changes))
+    assert [(each.reason, each.field) for each in (refused.value, *refused.value.further)] == [
+        (reason, f"payment_file.{field}")
+    ]
+
+
+def test_a_payment_file_needs_neither_a_sender_nor_a_payment() -> None:
+    validation.check_payment_file(_file())
+    validation.check_payment_file(_file(initiating_party="x" * 140, transfer_count=2**31 - 1))

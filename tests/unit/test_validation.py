@@ -1,12 +1,15 @@
 """What is wrong with a request is found whole, named by field, and before anything else is asked."""
 
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from asked_transfers import (
     CASH_OF_SHARD_1,
     CZK,
+    HIGHEST,
     ID,
+    LOWEST,
     PAYEE,
     PAYER,
     TRANSIT,
@@ -22,7 +25,7 @@ from services.chassis import status
 from services.domain import chart, identifiers, limits
 from services.domain.errors import Malformed
 from services.gateway import fields, validation
-from services.gateway.columns import LIMITS_OVERRIDDEN, Creditor, FurtherLeg, Special, chart_side
+from services.gateway.columns import FEES_WAIVED, LIMITS_OVERRIDDEN, Creditor, FurtherLeg, Special, chart_side
 
 
 def _faults(message: bank_pb2.Transfer) -> list[tuple[str, str]]:
@@ -66,6 +69,23 @@ def test_who_would_override_limits_is_noted_even_where_something_is_wrong() -> N
     assert transfers.specials == dict.fromkeys((1, 2), Special(flags=LIMITS_OVERRIDDEN))
 
 
+@pytest.mark.parametrize(
+    ("wishes", "special"),
+    [
+        ({"override_limits": True}, Special(flags=LIMITS_OVERRIDDEN)),
+        ({"waive_fees": True}, Special(flags=FEES_WAIVED)),
+        ({"fee_minor_max": 0}, Special(fee_minor_max=0)),
+        (
+            {"override_limits": True, "waive_fees": True, "fee_minor_max": 7},
+            Special(flags=LIMITS_OVERRIDDEN | FEES_WAIVED, fee_minor_max=7),
+        ),
+    ],
+)
+def test_wishes_are_noted_each_by_itself_and_together(wishes: dict[str, Any], special: Special) -> None:
+    transfers, _ = read(transfer(), transfer(**wishes))
+    assert transfers.specials == {1: special}
+
+
 def test_columns_that_nobody_uses_stay_empty() -> None:
     transfers, _ = read(transfer(), transfer())
     assert (transfers.specials, transfers.actors, transfers.actor_places) == ({}, [], [])
@@ -92,6 +112,12 @@ FAULTY = [
     (transfer(transfer_id=ID[:-1] + "g"), "UUID_INVALID", "transfer_id"),
     (transfer(transfer_id=ID[:-1] + "\uff11"), "UUID_INVALID", "transfer_id"),
     (transfer(transfer_id="0-234567-89ab-cdef-0123-456789abcdef"), "UUID_INVALID", "transfer_id"),
+    (transfer(transfer_id=ID[:-2] + "  "), "UUID_INVALID", "transfer_id"),
+    (transfer(transfer_id="01-34-67-89ab-cdef-0123-456789abcdef"), "UUID_INVALID", "transfer_id"),
+    (transfer(transfer_id="012345678-9ab-cdef-0123-456789abcdef"), "UUID_INVALID", "transfer_id"),
+    (transfer(transfer_id="01234567-89abc-def-0123-456789abcdef"), "UUID_INVALID", "transfer_id"),
+    (transfer(transfer_id="01234567-89ab-cdef0-123-456789abcdef"), "UUID_INVALID", "transfer_id"),
+    (transfer(transfer_id="01234567-89ab-cdef-01234-56789abcdef"), "UUID_INVALID", "transfer_id"),
     (transfer(legs=[]), "LEGS_MISSING", "legs"),
     (transfer(legs=[leg()] * (limits.LEGS_PER_TRANSFER_MAX + 1)), "LEGS_TOO_MANY", "legs"),
     (transfer(leg(debit_account="")), "ACCOUNT_NUMBER_INVALID", "legs[0].debit_account"),
@@ -192,6 +218,7 @@ GOOD = [
     transfer(leg(amount_minor=limits.AMOUNT_MINOR_MAX)),
     transfer(legs=[leg()] * limits.LEGS_PER_TRANSFER_MAX),
     transfer(leg(debit_account=f"{CASH_OF_SHARD_1:016d}")),
+    transfer(leg(debit_account=f"{LOWEST:016d}"), leg(debit_account=f"{HIGHEST:016d}")),
     transfer(leg(debit_account="FEES")),
     transfer(leg(debit_account="SUSPENSE")),
     transfer(leg(debit_account="NOSTRO.AB")),
@@ -199,7 +226,13 @@ GOOD = [
     transfer(value_date=Date(year=2024, month=2, day=29)),
     transfer(creditor={"bank_code": "XYZ", "account": "1", "creditor_name": "Žofie\u00a0N."}),
     transfer(leg(), leg(credit_account="NOSTRO.XYZ"), creditor={"bank_code": "XYZ", "account": "1"}),
+    transfer(
+        leg(credit_account="NOSTRO.AB"),
+        creditor={"bank_code": "AB", "account": "1" * 34, "creditor_name": "x" * 140, "remittance_text": "x" * 140},
+    ),
     transfer(metadata={"k" * 40: "a\u00a0b", "0": "ž" * 256}),
+    transfer(override_limits=True, fee_minor_max=0),
+    transfer(fee_minor_max=limits.AMOUNT_MINOR_MAX),
 ]
 
 
@@ -213,6 +246,22 @@ def test_a_fault_is_found_in_whatever_company_the_transfer_is() -> None:
     _, faults = read(*company)
     assert [faults[place].reason for place in sorted(faults)] == [reason for _, reason, _ in FAULTY]
     assert sorted(faults) == list(range(1, len(company) - 1))
+
+
+NO_NUMBERS = [
+    (f"{PAYER + 1:016d}", f"{PAYEE + 1:016d}"),
+    ("0001000000000048", "0002000000000095"),
+    TWINS[:2],
+    TWINS[:0:-1],
+]
+
+
+@pytest.mark.parametrize("texts", NO_NUMBERS, ids=range(len(NO_NUMBERS)))
+def test_no_wrong_number_hides_behind_another(texts: tuple[str, str]) -> None:
+    assert _faults(transfer(leg(debit_account=texts[0], credit_account=texts[1]))) == [
+        ("ACCOUNT_NUMBER_INVALID", "legs[0].debit_account"),
+        ("ACCOUNT_NUMBER_INVALID", "legs[0].credit_account"),
+    ]
 
 
 def test_all_violations_of_a_request_are_told_at_once() -> None:
@@ -248,3 +297,8 @@ def test_too_few_and_too_many_are_refused_as_a_whole(count: int) -> None:
     with pytest.raises(Malformed) as refused:
         validation.check_count(count, 2, "TRANSFERS_COUNT_INVALID", "transfers")
     assert (refused.value.reason, refused.value.field) == ("TRANSFERS_COUNT_INVALID", "transfers")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_bounds_of_a_count_are_taken(count: int) -> None:
+    validation.check_count(count, 2, "TRANSFERS_COUNT_INVALID", "transfers")
