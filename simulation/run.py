@@ -181,11 +181,13 @@ class Simulation:
     async def _settle(self, process: Process) -> None:
         """Ask about everything that has no outcome yet, then wait until nothing is on its way.
 
-        Half of the time nobody asks before every promise has ended: no caller is needed for that.
+        Half of the time nobody asks before every promise and every move has ended: no caller is needed for that.
         """
         desk = Desk(self.bank, self.oracle, self.chance)
         is_patient = self.chance.random() < 0.5
-        while is_patient and any(books.promises for books in self.checker.books.values()):
+        while is_patient and (
+            any(books.promises for books in self.checker.books.values()) or Charges.under_way(self.bank.databases)
+        ):
             await asyncio.sleep(0.1)
         await asyncio.gather(*(desk.settle_all([one]) for one in self.oracle.unresolved()))
         await self._rest()

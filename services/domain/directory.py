@@ -41,6 +41,7 @@ class Directory:
     currencies: tuple[int, ...]
     shard_by_slot: tuple[int, ...] = field(init=False, repr=False)
     """Place i is the shard of slot i; 0 for a slot that nobody has."""
+    shard_ids: tuple[int, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         table = [0] * SLOTS
@@ -51,6 +52,7 @@ class Directory:
         for shard in self.shards:
             table[chart.internal_slot(shard.shard_id)] = shard.shard_id
         object.__setattr__(self, "shard_by_slot", tuple(table))
+        object.__setattr__(self, "shard_ids", tuple(shard.shard_id for shard in self.shards))
 
     def shard_of_account(self, number: int) -> int:
         """Tell the shard of an account; 0 when nobody has its slot."""

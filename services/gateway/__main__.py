@@ -122,7 +122,7 @@ def _gates(
         behind=posting.behind,
     )
     looking_up = bounds.Gate(
-        lambda: look_ups.is_full(lambda: (shard.shard_id for shard in directory.current.shards)),
+        lambda: look_ups.is_full(directory.current.shard_ids),
         look_ups.places,
         bounds.NO_LOOK_UP,
         seconds_to_turn_max=options.queue_seconds_max / TURN_SHARE / 2,

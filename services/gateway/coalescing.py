@@ -161,16 +161,18 @@ class Coalescer(Generic[Load, Answer]):
             raise answer.with_traceback(None)  # Shared by the callers of one call: no tail of theirs.
         return answer
 
-    def is_full(self, shard_ids: Callable[[], Iterable[int]], coming_items: float = 0.0) -> bool:
+    def is_full(self, shard_ids: Iterable[int], coming_items: float = 0.0) -> bool:
         """Tell whether each of the bank's shards refuses whatever comes; the first that does not ends the search.
 
         `coming_items` will be in the queues before, of all shards alike.
         """
         shards = self._shards
         coming = coming_items / max(1, len(shards))
-        return bool(shards) and all(
-            shard_id in shards and self._is_full(shards[shard_id], 1, math.inf, coming) for shard_id in shard_ids()
-        )
+        for shard_id in shard_ids:
+            shard = shards.get(shard_id)
+            if shard is None or not self._is_full(shard, 1, math.inf, coming):
+                return False
+        return bool(shards)
 
     async def close(self) -> None:
         """Give up the calls under way; their callers get `late`."""

@@ -66,13 +66,13 @@ class LookUps:
         self.places = Places()
         """Of all that are under way, whatever and whomever they ask; the server counts."""
 
-    def is_full(self, shard_ids: Callable[[], Iterable[int]]) -> bool:
+    def is_full(self, shard_ids: Iterable[int]) -> bool:
         """Tell whether one more would find no room at any shard; the first one that has enough ends the search."""
         if self.places.taken >= self._number_max:
             return True
         room = 0
         shard_id = 0
-        for shard_id in shard_ids():
+        for shard_id in shard_ids:
             room += self._room(self._shard(shard_id))
             if room > self.places.waiting:
                 return False

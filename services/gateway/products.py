@@ -178,7 +178,7 @@ class Products:
     async def _follow_moves(self) -> None:
         """Forget the accounts that were moved since this was asked last."""
         mark = account_pb2.ListMovedAccountsRequest.Mark
-        shards = [shard.shard_id for shard in self._directory.current.shards]
+        shards = list(self._directory.current.shard_ids)
         while shards:
             marks = [mark(shard_id=shard_id, after=self._moves_through.get(shard_id, -1)) for shard_id in shards]
             asked = account_pb2.ListMovedAccountsRequest(marks=marks)

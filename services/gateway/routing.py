@@ -42,6 +42,7 @@ def split(
 
     `places` limits the work to some of the call. In the parts, chart names have become account numbers.
     """
+    wanted: Container[int] = range(len(transfers)) if places is None else frozenset(places)
     places = range(len(transfers)) if places is None else places
     faults: dict[int, errors.BankError] = {}
     homes: dict[int, int] = {}
@@ -53,7 +54,7 @@ def split(
             further_legs=list(transfers.further_legs),
         )
         faults = _resolve_chart_names(transfers, directory, refused, places)
-        faults |= _resolve_further_legs(transfers, directory, refused, faults, homes)
+        faults |= _resolve_further_legs(transfers, directory, wanted, refused, faults, homes)
     shard_by_slot = directory.shard_by_slot
     debits, credits_ = transfers.debit_accounts, transfers.credit_accounts
     places_by_shard: dict[int, list[int]] = {}
@@ -146,6 +147,7 @@ def _internal_account(side: int, shard_id: int, currency: int) -> int:
 def _resolve_further_legs(
     transfers: Transfers,
     directory: Directory,
+    wanted: Container[int],
     refused: Container[int],
     faults: Container[int],
     homes: dict[int, int],
@@ -156,8 +158,11 @@ def _resolve_further_legs(
     internal_account = cache(_internal_account)
     last_payees = {leg.place: leg.credit_account for leg in transfers.further_legs}
     for row, (place, payer, payee, amount, currency, is_fee) in enumerate(transfers.further_legs):
-        if place in refused or place in faults or place in found:
+        if place not in wanted or place in refused or place in faults or place in found:
             continue
+        first_payer, first_payee = shard_of(transfers.debit_accounts[place]), shard_of(transfers.credit_accounts[place])
+        if not first_payer or not first_payee:
+            continue  # As of transfers of one leg, `split` tells.
         debit, credit = payer, payee
         if payer < 0 or payee < 0:
             shard_id = shard_of(max(payer, payee))
@@ -166,21 +171,16 @@ def _resolve_further_legs(
                 credit = internal_account(payee, shard_id, currency) if payee < 0 else payee
                 transfers.further_legs[row] = FurtherLeg(place, debit, credit, amount, currency, is_fee)
         unknown = next((side for side in (debit, credit) if side > 0 and not shard_of(side)), 0)
-        if unknown:
-            found[place] = unknown_account(unknown)
+        if unknown or debit == credit:
+            found[place] = unknown_account(unknown) if unknown else _same_account()
+            homes.pop(place, None)
             continue
-        if debit == credit:
-            found[place] = _same_account()
-            continue
-        first_payer, first_payee = shard_of(transfers.debit_accounts[place]), shard_of(transfers.credit_accounts[place])
         special = transfers.specials.get(place)
         shards = {shard_of(debit), shard_of(credit)}
         home = first_payer
         if special is not None and special.original_id:
             home = special.home_id or shard_of(last_payees[place])
             shards |= {first_payer, first_payee}
-        if first_payer and first_payee and shards != {home}:
+        if shards != {home}:
             homes[place] = home
-    for place in found:
-        homes.pop(place, None)
     return found

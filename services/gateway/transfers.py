@@ -7,8 +7,6 @@ join the answers. A part that fails leaves the others alone. Never here: how any
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Final, TypeAlias
 
 from hivecore.gateway.v1 import bank_pb2
@@ -20,10 +18,22 @@ from services.chassis.directory_cache import DirectoryCache
 from services.domain import errors, identifiers, limits
 from services.domain.directory import Directory
 from services.domain.outcomes import Outcome
-from services.gateway import authentication, columns, commands, metrics, peers, routing, validation, wire, wire_records
+from services.gateway import (
+    authentication,
+    columns,
+    commands,
+    metrics,
+    peers,
+    plain,
+    routing,
+    validation,
+    wire,
+    wire_records,
+)
 from services.gateway.authentication import Caller
 from services.gateway.coalescing import Bounds, Coalescer
 from services.gateway.columns import FEES_WAIVED, LIMITS_OVERRIDDEN, Actor, Outcomes, Transfers
+from services.gateway.decided import Decided, result
 from services.gateway.ownership import Ownership
 from services.gateway.peers import Shards
 from services.gateway.routing import Part
@@ -45,24 +55,6 @@ ITEM_BYTES: Final = 100
 _DONE = frozenset({Outcome.POSTED, Outcome.IN_TRANSIT})
 
 
-@dataclass(slots=True)
-class Decided:
-    """What became of the transfers of a call, place by place: an outcome, or an error."""
-
-    outcomes: list[int]
-    refusals: list[int]
-    booking_times_us: list[int]
-    errors: dict[int, errors.BankError]
-    repeats: set[int] = field(default_factory=set)
-    """Places that had their outcome before, where there is or was a fee."""
-    refused_legs: dict[int, int] = field(default_factory=dict)
-    """Which of several legs is to blame."""
-    parts: list[Part] = field(default_factory=list)
-    """As routed last."""
-    unqueued: int = 0
-    """Parts that are not in their shards' queues yet."""
-
-
 class Posting:
     """Posts transfers. Made inside the running event loop."""
 
@@ -81,9 +73,7 @@ class Posting:
 
     def is_full(self, coming_items: float = 0.0) -> bool:
         """Tell whether every shard refuses whatever comes after so many items."""
-        return self._coalescer.is_full(
-            lambda: (shard.shard_id for shard in self._directory.current.shards), coming_items
-        )
+        return self._coalescer.is_full(self._directory.current.shard_ids, coming_items)
 
     def takes_no_more(self) -> bool:
         """Tell whether every shard would refuse one more, once those are in the queues that are read next.
@@ -98,6 +88,9 @@ class Posting:
 
     async def post_one(self, caller: Caller, asked: bank_pb2.Transfer, deadline: float) -> bank_pb2.Transfer:
         """Post one transfer by `deadline` (loop time). Raises `BankError`, also when it is refused."""
+        transfers = plain.read(asked)
+        if transfers is not None:
+            return await self._post_plain(caller, asked, transfers, deadline)
         transfers, faults = await self.read((asked,), lambda _: "transfer")
         return await self.post_read(caller, asked, transfers, faults.get(0), deadline)
 
@@ -117,10 +110,62 @@ class Posting:
     ) -> bank_pb2.Transfer:
         """Post one transfer that has been read, unless it has a fault; of `asked` only the texts are shown again."""
         decided = await self._post(caller, transfers, {0: fault} if fault is not None else {}, deadline)
+        return await self._shown(asked, decided, deadline)
+
+    async def _post_plain(
+        self, caller: Caller, asked: bank_pb2.Transfer, transfers: Transfers, deadline: float
+    ) -> bank_pb2.Transfer:
+        """Post a plain transfer without the columns that many share; what turns out to be more goes the usual way."""
+        faults: dict[int, errors.BankError] = {}
+        await self.prepare(caller, transfers, faults, deadline)
+        told = None if faults or transfers.further_legs else await self._carry_plain(transfers, deadline)
+        if told is None:
+            return await self._shown(asked, await self._post_prepared(transfers, faults, deadline), deadline)
+        _TRANSFERS_BY_OUTCOME[told.outcomes[0]].inc()
+        return await self._done(transfers, told, deadline) or plain.posted(
+            asked, told.outcomes[0], told.booking_times_us[0], caller
+        )
+
+    async def _carry_plain(self, transfers: Transfers, deadline: float) -> Outcomes | None:
+        """Carry a plain transfer to its shard; None when the directory leads it nowhere, or to a shard that has it not.
+
+        Raises `BankError`.
+        """
+        shard_by_slot = self._directory.current.shard_by_slot
+        home = shard_by_slot[transfers.debit_accounts[0] // 10**12]
+        payee = shard_by_slot[transfers.credit_accounts[0] // 10**12]
+        if not home or not payee:
+            return None
+        self._aside += 1
+        try:
+            answer = await self._coalescer.submit(home, payee, transfers, 1, deadline)
+        except errors.WrongShard:
+            return None
+        except errors.BankError as error:
+            _count_rejected(error)
+            raise
+        finally:
+            self._aside -= 1
+        if not answer.errors or not answer.errors[0]:
+            return answer
+        if answer.errors[0] == ledger_pb2.PLACE_ERROR_WRONG_SHARD:
+            return None
+        rejected = wire.place_error(answer.errors[0], transfers.transfer_ids)
+        _count_rejected(rejected)
+        raise rejected
+
+    async def _shown(self, asked: bank_pb2.Transfer, decided: Decided, deadline: float) -> bank_pb2.Transfer:
+        """Write the one transfer of a call with its outcome. Raises `BankError` when it is not done."""
         if decided.errors:
             raise decided.errors[0]
         transfers = decided.parts[0].transfers
-        outcome = decided.outcomes[0]
+        return await self._done(transfers, decided, deadline) or wire.posted_transfer(
+            asked, transfers, decided.outcomes[0], decided.booking_times_us[0]
+        )
+
+    async def _done(self, transfers: Transfers, told: Decided | Outcomes, deadline: float) -> bank_pb2.Transfer | None:
+        """Raise a refusal; give the record of what had its outcome before, None of what has it now."""
+        outcome = told.outcomes[0]
         if logs.shows_calls():
             _log.debug(
                 "transfer_decided",
@@ -128,19 +173,19 @@ class Posting:
                 outcome=Outcome(outcome).name,
             )
         if outcome not in _DONE:
-            leg = decided.refused_legs.get(0)
-            raise wire.refusal_error(transfers.transfer_ids, outcome, decided.refusals[0], leg)
-        if 0 in decided.repeats:
-            # The fee may have been another when it was posted; only the books know.
-            record = await self._shards.call(
-                transfers.debit_accounts[0],
-                "GetTransfer",
-                ledger_pb2.GetTransferRequest(transfer_id=transfers.transfer_ids),
-                deadline,
-            )
-            record.outcome = outcome
-            return wire_records.transfer(record)
-        return wire.posted_transfer(asked, transfers, outcome, decided.booking_times_us[0])
+            leg = told.refused_legs.get(0)
+            raise wire.refusal_error(transfers.transfer_ids, outcome, told.refusals[0], leg)
+        if 0 not in told.repeats:
+            return None
+        # The fee may have been another when it was posted; only the books know.
+        record = await self._shards.call(
+            transfers.debit_accounts[0],
+            "GetTransfer",
+            ledger_pb2.GetTransferRequest(transfer_id=transfers.transfer_ids),
+            deadline,
+        )
+        record.outcome = outcome
+        return wire_records.transfer(record)
 
     async def post_many(
         self, caller: Caller, asked: Sequence[bank_pb2.Transfer], deadline: float
@@ -154,7 +199,7 @@ class Posting:
         if len(transfers.further_legs) > limits.LEGS_PER_CALL_MAX:
             raise errors.Malformed("LEGS_TOO_MANY", "transfers", f"at most {limits.LEGS_PER_CALL_MAX} legs a call")
         decided = await self._post(caller, transfers, faults, deadline)
-        results = list(map(_result, decided.outcomes, decided.refusals))
+        results = list(map(result, decided.outcomes, decided.refusals))
         for place, leg in decided.refused_legs.items():
             results[place] = bank_pb2.TransferResult(
                 state=results[place].state, reason=results[place].reason, refused_leg=leg
@@ -174,8 +219,14 @@ class Posting:
         self, caller: Caller, transfers: Transfers, faults: dict[int, errors.BankError], deadline: float
     ) -> Decided:
         """Post what has been read; `faults` are the places that must not be."""
-        count = len(transfers)
         await self.prepare(caller, transfers, faults, deadline)
+        return await self._post_prepared(transfers, faults, deadline)
+
+    async def _post_prepared(
+        self, transfers: Transfers, faults: dict[int, errors.BankError], deadline: float
+    ) -> Decided:
+        """Post what has its fees."""
+        count = len(transfers)
         decided = Decided([0] * count, [0] * count, [0] * count, faults)
         if len(faults) < count:
             await self._decide(transfers, decided, deadline)
@@ -184,7 +235,7 @@ class Posting:
             if outcome:
                 _TRANSFERS_BY_OUTCOME[outcome].inc(times)
         for error in decided.errors.values():
-            metrics.REJECTED_TRANSFERS.labels(type(error).__name__).inc()
+            _count_rejected(error)
         return decided
 
     async def prepare(
@@ -192,7 +243,8 @@ class Posting:
     ) -> None:
         """Let those through that the caller may ask for, and add their fees; add the others to `faults`."""
         transfers.actors = [Actor(caller.channel, caller.subject)]
-        faults |= _dispensation_faults(caller, transfers)
+        if transfers.specials:
+            faults |= _dispensation_faults(caller, transfers)
         self._aside += 1
         try:
             if caller.customer_number is not None and len(faults) < len(transfers):
@@ -263,7 +315,7 @@ class Posting:
             elif isinstance(answer, errors.BankError):
                 decided.errors |= dict.fromkeys(part.places, answer)
             else:
-                astray += _join(decided, part, answer)
+                astray += decided.take(part, answer)
         return astray
 
     async def _carry_part(self, part: Part, decided: Decided, deadline: float) -> Outcomes | errors.BankError:
@@ -288,6 +340,10 @@ class Posting:
         return columns.cut(wire.outcomes(response), [len(part) for part in parts])
 
 
+def _count_rejected(error: errors.BankError) -> None:
+    metrics.REJECTED_TRANSFERS.labels(type(error).__name__).inc()
+
+
 def _dispensation_faults(caller: Caller, transfers: Transfers) -> dict[int, errors.BankError]:
     """Tell, by place, what the caller may not override."""
     faults: dict[int, errors.BankError] = {}
@@ -299,29 +355,3 @@ def _dispensation_faults(caller: Caller, transfers: Transfers) -> dict[int, erro
         except errors.Forbidden as error:
             faults = dict.fromkeys(places, error) | faults
     return faults
-
-
-def _join(decided: Decided, part: Part, answer: Outcomes) -> list[int]:
-    """Put a shard's answer in its places; return the places that the shard does not have."""
-    astray: list[int] = []
-    for place, outcome, refusal, booking_time_us in zip(
-        part.places, answer.outcomes, answer.refusals, answer.booking_times_us, strict=True
-    ):
-        decided.outcomes[place] = outcome
-        decided.refusals[place] = refusal
-        decided.booking_times_us[place] = booking_time_us
-    for index, leg in answer.refused_legs.items():
-        decided.refused_legs[part.places[index]] = leg
-    decided.repeats.update(part.places[index] for index in answer.repeats)
-    for index, error in enumerate(answer.errors):
-        if error == ledger_pb2.PLACE_ERROR_WRONG_SHARD:
-            astray.append(part.places[index])
-        elif error:
-            decided.errors[part.places[index]] = wire.place_error(error, columns.transfer_id(part.transfers, index))
-    return astray
-
-
-@lru_cache(maxsize=256)
-def _result(outcome: int, refusal: int) -> bank_pb2.TransferResult:
-    """Return the result of a transfer with an outcome; shared, so never changed."""
-    return bank_pb2.TransferResult(state=outcome, reason=wire.refusal_name(refusal))  # type: ignore[arg-type]

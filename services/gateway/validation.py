@@ -104,7 +104,12 @@ def _read_sides(texts: list[str], partners: faults.Partners, suspects: set[int])
             for place, side in enumerate(sides)
             if (
                 side > 0
-                and (side % 97 != 1 or not side // 100 % 10**10 or (side >= _INTERNAL_FIRST and chart.is_transit(side)))
+                and (
+                    side % 97 != 1
+                    or not 2 <= side % 100 <= 98
+                    or not side // 100 % 10**10
+                    or (side >= _INTERNAL_FIRST and chart.is_transit(side))
+                )
             )
             or side in (0, _NOSTRO_SIDE_UNKNOWN)
         ]
@@ -127,14 +132,15 @@ def _read_further_legs(
     places = [place for place, legs in enumerate(legs_by_place) if len(legs) != 1]
     if not places:
         return []
-    suspects.update([place for place in places if not 1 < len(legs_by_place[place]) <= limits.LEGS_PER_TRANSFER_MAX])
     legs: list[bank_pb2.Leg] = []
     owners: list[int] = []
     for place in places:
-        if place not in suspects:
-            further = legs_by_place[place][1:]
+        further = legs_by_place[place][1:]
+        if 1 <= len(further) < limits.LEGS_PER_TRANSFER_MAX:
             legs += further
             owners += [place] * len(further)
+        else:
+            suspects.add(place)
     if not legs:
         return []
     odd: set[int] = set()
@@ -196,13 +202,9 @@ def _read_transfer_ids(texts: list[str], suspects: set[int]) -> bytes:
     joined = "".join(texts)
     count = len(texts)
     hyphens = "-" * count
-    if (
-        len(joined) == 36 * count
-        and max(map(len, texts)) == 36
-        and all(joined[place::36] == hyphens for place in (8, 13, 18, 23))
-    ):
+    if max(map(len, texts)) == 36 and all(joined[place::36] == hyphens for place in (8, 13, 18, 23)):
         digits = joined.replace("-", "")
-        # `fromhex` skips white space; both lengths together say that there was none.
+        # So many digits beside so many hyphens leave no id short; `fromhex` alone would skip white space.
         if len(digits) == 32 * count and digits.isascii() and digits.isalnum():
             try:
                 return bytes.fromhex(digits)

@@ -6,7 +6,6 @@ that seal at once do no harm: a sequence has one block, and both would write the
 hash is made (`chain.py`), who proves it (`audit_chain.py`).
 """
 
-import asyncio
 import time
 from importlib import resources
 from typing import Final

@@ -130,7 +130,7 @@ class Call(Stream):
 
     __slots__ = (
         "_arrived", "_code", "_connection", "_deadline", "_has_answered", "_held", "_metadata", "_parts",
-        "_task", "begun_at", "encoding", "ended", "has_whole_request", "is_waiting", "method", "step",
+        "_task", "begun_at", "encoding", "ended", "has_whole_request", "is_waiting", "method", "step", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -144,6 +144,8 @@ class Call(Stream):
         self.has_whole_request = False
         self.is_waiting = False
         """Whether the request is whole and its behaviour has not begun."""
+        self.weight = 1.0
+        """How much there is to do for it, a small call being 1; known when the request is whole."""
         self.step = 0
         """In which the deadline comes."""
         self.ended = False

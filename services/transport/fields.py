@@ -33,7 +33,7 @@ NO_TABLE: Final = b"\x20"
 
 STATUS_OK: Final = "0"
 SHORT: Final = 0x7F
-"""Lengths below stand in one byte, which also says that the text is not in Huffman's code."""
+"""Lengths below stand in one byte; up to here a length's first byte says that the text is not in Huffman's code."""
 _LITERALS: Final = frozenset({0x00, 0x10, 0x40})
 """What begins a field whose name and value are texts of their own."""
 
@@ -148,9 +148,10 @@ class Decoder:
     def _read(self, octets: bytes) -> tuple[str, str] | None:
         """Read one field, the plainest without the library."""
         if octets[0] in _LITERALS and octets[1] < SHORT:
-            value_at = 2 + octets[1]
-            if octets[value_at] < SHORT:
-                return _sound(octets[2:value_at], octets[value_at + 1 :])
+            name_end = 2 + octets[1]
+            if octets[name_end] <= SHORT:
+                _, value_at = _integer(octets, name_end, SHORT)
+                return _sound(octets[2:name_end], octets[value_at:])
         read = list(self._decoder.decode(octets, raw=True))
         return _sound(bytes(read[0][0]), bytes(read[0][1])) if read else None
 

@@ -39,10 +39,6 @@ ACCEPT_PAUSE_SECONDS: Final = 0.1
 """After no connection could be taken in."""
 
 
-def _weight(call: Call) -> float:
-    return 1.0 + call.held_bytes / BYTES_LIKE_A_CALL
-
-
 class Server:
     """Serves methods on any number of addresses. Made inside the running event loop."""
 
@@ -223,13 +219,16 @@ class Server:
         Not before, so that who sends half a request keeps nobody out. Refusals see it all the same, since requests
         that came together are taken one after the other.
         """
+        held = call.held_bytes
         call.has_whole_request = call.is_waiting = True
+        call.weight = 1.0 + held / BYTES_LIKE_A_CALL
         self._waiting += 1
-        self._waiting_weight += _weight(call)
-        if call.method.places is not None:
-            call.method.places.taken += 1
-            call.method.places.waiting += 1
-            call.method.places.waiting_bytes += call.held_bytes
+        self._waiting_weight += call.weight
+        places = call.method.places
+        if places is not None:
+            places.taken += 1
+            places.waiting += 1
+            places.waiting_bytes += held
 
     def is_in_time(self, call: Call) -> bool:
         """Count a call out whose turn has come; end it when its deadline came first."""
@@ -241,7 +240,7 @@ class Server:
         if call.is_waiting:
             self._wait_no_more(call)
         if self._waiting:
-            self._turned_at, self._turned_weight = now, _weight(call)
+            self._turned_at, self._turned_weight = now, call.weight
         if now > call.deadline:
             call.expire()
         return not call.ended
@@ -249,13 +248,14 @@ class Server:
     def _wait_no_more(self, call: Call) -> None:
         call.is_waiting = False
         self._waiting -= 1
-        self._waiting_weight -= _weight(call)
+        self._waiting_weight -= call.weight
         if not self._waiting:
             self._waiting_weight = 0.0
             self._turned_at = None  # What comes next has not waited since then.
-        if call.method.places is not None:
-            call.method.places.waiting -= 1
-            call.method.places.waiting_bytes -= call.held_bytes
+        places = call.method.places
+        if places is not None:
+            places.waiting -= 1
+            places.waiting_bytes -= call.held_bytes
 
     def seconds_to_turn(self, behind: int = 0) -> float:
         """Estimate how long one more call would wait until anybody looks at it, or until so many are done with.

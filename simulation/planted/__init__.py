@@ -4,7 +4,19 @@ Each replaces something at a seam of the services; the services themselves have 
 (`docs/reliability.md` lists those that were found).
 """
 
-from simulation.planted import charging, crossing, meaning, ruling, sealing, spanning, writing
+from simulation.planted import charging, crossing, meaning, mending, ruling, sealing, spanning, writing
 from simulation.planted.bug import BUGS, LATENT, Bug
 
-__all__ = ["BUGS", "LATENT", "Bug", "charging", "crossing", "meaning", "ruling", "sealing", "spanning", "writing"]
+__all__ = [
+    "BUGS",
+    "LATENT",
+    "Bug",
+    "charging",
+    "crossing",
+    "meaning",
+    "mending",
+    "ruling",
+    "sealing",
+    "spanning",
+    "writing",
+]

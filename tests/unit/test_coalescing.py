@@ -346,19 +346,19 @@ async def test_a_queue_that_would_be_waited_in_for_too_long_refuses_whoever_come
 
 async def test_all_is_full_only_when_every_shard_of_the_bank_is() -> None:
     bench = Bench(queued=1)
-    assert not bench.coalescer.is_full(lambda: ())
+    assert not bench.coalescer.is_full(())
     callers = []
     for shard in (1, 2):
-        assert not bench.coalescer.is_full(lambda: (1, 2))
+        assert not bench.coalescer.is_full((1, 2))
         for load in "ab":
             callers.append(bench.submit(load, shard=shard))
             await _settled()
-    assert bench.coalescer.is_full(lambda: (1, 2))
-    assert not bench.coalescer.is_full(lambda: (1, 2, 3))
-    assert bench.coalescer.is_full(lambda: (1, 2), 1_000.0)
+    assert bench.coalescer.is_full((1, 2))
+    assert not bench.coalescer.is_full((1, 2, 3))
+    assert bench.coalescer.is_full((1, 2), 1_000.0)
     bench.ledger.answer(0)
     await _settled()
-    assert not bench.coalescer.is_full(lambda: (1, 2))
+    assert not bench.coalescer.is_full((1, 2))
     bench.ledger.answer(1)
     await _settled()
     for call in (2, 3):
@@ -370,10 +370,10 @@ async def test_what_is_on_its_way_fills_a_queue_before_it_comes() -> None:
     bench = Bench(queued=100)
     callers = [bench.submit("x", shard=shard) for shard in (1, 2) for _ in range(2)]
     await _settled()
-    assert not bench.coalescer.is_full(lambda: (1, 2))
-    assert not bench.coalescer.is_full(lambda: (1, 2), 100.0), "50 for each shard"
-    assert bench.coalescer.is_full(lambda: (1, 2), 200.0)
-    assert not bench.coalescer.is_full(lambda: (1, 2, 3), 200.0), "a shard that nothing was sent to has room"
+    assert not bench.coalescer.is_full((1, 2))
+    assert not bench.coalescer.is_full((1, 2), 100.0), "50 for each shard"
+    assert bench.coalescer.is_full((1, 2), 200.0)
+    assert not bench.coalescer.is_full((1, 2, 3), 200.0), "a shard that nothing was sent to has room"
     await bench.coalescer.close()
     for caller in callers:
         caller.cancel()

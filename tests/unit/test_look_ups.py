@@ -45,7 +45,7 @@ class Ledgers:
         self.look_ups.places.taken -= 1
 
     def is_full(self, *shard_ids: int) -> bool:
-        return self.look_ups.is_full(lambda: shard_ids)
+        return self.look_ups.is_full(shard_ids)
 
 
 def refused(callers: list[asyncio.Task[int]]) -> list[BaseException]:

@@ -71,8 +71,18 @@ def test_the_lane_is_the_payees_shard_and_mixed_when_there_are_several() -> None
     assert {shard_id: lane for shard_id, (lane, _) in parts.items()} == {1: routing.LANE_MIXED, 2: 3, 3: 3}
 
 
+def test_no_shards_lane_is_taken_for_mixed_payees_or_for_transfers_over_several_shards() -> None:
+    lanes = {routing.LANE_MIXED, routing.LANE_SPANNING, *range(1, identifiers.SHARD_ID_MAX + 1)}
+    assert len(lanes) == 2 + identifiers.SHARD_ID_MAX
+
+
 def test_refused_places_are_left_out() -> None:
     assert _split(_transfers((0, 0), (A1, B1), (0, A1)), refused=(0, 2)) == ({1: (1, [1])}, {})
+
+
+def test_a_refused_transfer_over_several_shards_reaches_none() -> None:
+    far, lost = FurtherLeg(0, B1, A2, 5, CZK), FurtherLeg(1, A1, NOWHERE, 5, CZK)
+    assert _split(_transfers((A1, B1), (A1, B1), further=(far, lost)), refused=(0, 1)) == ({}, {})
 
 
 def test_an_account_in_a_slot_that_nobody_has_is_not_found() -> None:
@@ -196,6 +206,23 @@ def test_a_refusal_names_the_account_that_nobody_has() -> None:
     assert parts == []
 
 
+def test_a_refusal_names_the_first_account_that_nobody_has_leg_by_leg() -> None:
+    lost, same = FurtherLeg(0, A1, NOWHERE + 97, 1, CZK), FurtherLeg(0, A2, A2, 1, CZK)
+    for first in ((A1, NOWHERE), (NOWHERE, A1), (CASH, NOWHERE), (NOWHERE, CASH)):
+        _, faults = routing.split(_transfers(first, further=(lost, same)), DIRECTORY, ())
+        assert faults[0].metadata == {"account": identifiers.account_text(NOWHERE)}
+    _, faults = routing.split(_transfers((A1, B1), further=(lost, same)), DIRECTORY, ())
+    assert faults[0].metadata == {"account": identifiers.account_text(NOWHERE + 97)}
+    assert _split(_transfers((A1, B1), further=(same, lost))) == ({}, {0: "SAME_ACCOUNT"})
+
+
+def test_a_chart_name_is_never_told_as_the_account_that_nobody_has_whichever_shards_there_are() -> None:
+    without_first = Directory(1, DIRECTORY.shards[1:], DIRECTORY.slots[1:], {}, (CZK,))
+    for sides in ((CASH, NOWHERE), (NOWHERE, CASH)):
+        _, faults = routing.split(_transfers(sides), without_first, ())
+        assert faults[0].metadata == {"account": identifiers.account_text(NOWHERE)}
+
+
 def test_one_leg_at_fault_keeps_its_whole_transfer_from_every_shard() -> None:
     far, lost, again = FurtherLeg(0, A2, A3, 1, CZK), FurtherLeg(0, A1, NOWHERE, 1, CZK), FurtherLeg(0, A2, A2, 1, CZK)
     for further in ((far, lost), (lost, far), (far, again), (again, far)):
@@ -208,6 +235,13 @@ def test_only_some_places_can_be_routed_again() -> None:
     parts, faults = routing.split(_transfers((A1, B1), (CASH, A2), (A2, A1)), DIRECTORY, (), [1])
     assert faults == {}
     assert [(part.shard_id, part.places) for part in parts] == [(2, [1])]
+
+
+def test_what_is_not_routed_again_is_not_judged_again() -> None:
+    lost, far = FurtherLeg(0, A1, NOWHERE, 5, CZK), FurtherLeg(2, A1, A2, 5, CZK)
+    transfers = _transfers((A1, B1), (A2, A1), (A1, B1), further=(lost, far))
+    parts, faults = routing.split(transfers, DIRECTORY, (), [1])
+    assert ([list(part.places) for part in parts], faults) == ([[1]], {})
 
 
 sides = st.sampled_from([A1, B1, A2, A3, NOWHERE, CASH])
