@@ -18,14 +18,15 @@ CASH_OF_SHARD_1 = chart.internal_account(1, chart.Code.CASH, CZK)
 ID = "01234567-89ab-cdef-0123-456789ABCDEF"
 
 
-def _twin(right: int, wrong: int) -> str:
-    """Write an account's number with other check digits, which leave the same remainder."""
+def _ending_in(check_digits: int) -> int:
     numbers = (identifiers.account_number(1, serial) for serial in count(1))
-    return identifiers.account_text(next(number for number in numbers if number % 100 == right) + wrong - right)
+    return next(number for number in numbers if number % 100 == check_digits)
 
 
-TWINS = (_twin(2, 99), _twin(97, 0), _twin(98, 1))
-"""Mistyped numbers that only the range of their check digits gives away."""
+LOWEST, HIGHEST = _ending_in(2), _ending_in(98)
+"""Numbers with the lowest and the highest check digits that there are."""
+TWINS = tuple(identifiers.account_text(each) for each in (LOWEST + 97, _ending_in(97) - 97, HIGHEST - 97))
+"""Mistyped numbers that only the range of their check digits gives away: they leave the same remainder."""
 
 
 def leg(**changes: Any) -> bank_pb2.Leg:

@@ -32,6 +32,9 @@ CLIENTS: Final = (LEAN, GRPC)
 Send = Callable[[str, Any, int], Awaitable[list[Outcome]]]
 """Calls a method by name with a request of so many transfers; see `Client.send`."""
 
+TIMER_SECONDS: Final = 0.001
+"""The loop's timers are no finer: what is due within half of it is sent now, not at another turn of the loop."""
+
 BREATH: Final = 16
 """Operations after which a generator that is behind looks after the answers before it sends on."""
 
@@ -123,7 +126,7 @@ class OpenCallers:
                 if due >= load.warm_up_seconds + load.seconds:
                     break
                 wait = begin + due - time.monotonic()
-                if wait > 0 or count % BREATH == 0:
+                if wait > TIMER_SECONDS / 2 or count % BREATH == 0:
                     await asyncio.sleep(max(0.0, wait))
                 is_measured = due >= load.warm_up_seconds
                 seen.due += is_measured
@@ -141,7 +144,8 @@ class OpenCallers:
 
     async def _carry_out(self, send: Send, operation: Operation, begin: float, due: float, is_measured: bool) -> None:
         seen = self._seen
-        late = time.monotonic() - begin - due
+        sent_at = time.monotonic() - begin
+        begun_at = min(sent_at, due)
         told: list[Outcome] = []
         for call in operation.calls:
             outcomes = await send(call.method, call.request, len(call.sent))
@@ -152,8 +156,8 @@ class OpenCallers:
                 break
         self._in_flight -= 1
         if is_measured:
-            seconds = time.monotonic() - begin - due
-            seen.note(operation.name, due - self._load.warm_up_seconds, late, seconds)
+            seconds = time.monotonic() - begin - begun_at
+            seen.note(operation.name, due - self._load.warm_up_seconds, sent_at - begun_at, seconds)
             seen.done += all(outcome.kind == POSTED for outcome in told)
             seen.outcomes.update((operation.name, outcome) for outcome in told)
             # What the last call asked for; the calls before it moved nothing.

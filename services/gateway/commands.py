@@ -16,7 +16,7 @@ from services.gateway import fields, wire
 from services.gateway.columns import LIMITS_OVERRIDDEN, OVERDRAW, FurtherLeg, Special, Transfers
 from services.gateway.fields import Findings
 
-_NO_ID: Final = bytes(16)
+_NO_ID: Final = b""
 _NO_NAME: Final = (0, _NO_ID)
 _RESTRICTIONS_BY_STATE: Final = {state: bits for bits, state in wire.STATE_BY_RESTRICTIONS.items()}
 _LIMITS: Final = ("balance_minor_max", "transfer_minor_max", "day_minor_max", "day_count_max")
@@ -247,7 +247,7 @@ def _read_cap(cap_minor: int, change: ledger_pb2.ChangeAccountRequest, findings:
 def _read_request_id(text: str, hold_id: bytes, findings: Findings) -> bytes:
     """Read the id of a command; a hold's own id is the one that placed it."""
     command_id = findings.take(identifiers.parse_uuid, text, "request_id", _NO_ID)
-    if command_id != _NO_ID and command_id == hold_id:
+    if command_id and command_id == hold_id:
         findings.add("REQUEST_ID_OF_HOLD", "request_id", "must differ from the hold's id")
     return command_id
 

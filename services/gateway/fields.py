@@ -24,6 +24,7 @@ CONTROL_CHARACTERS: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 """Characters that break lines or terminals, or that PostgreSQL cannot store."""
 
 _BANK_CODE: Final = re.compile(f"[A-Z0-9]{{1,{limits.BANK_CODE_CHARACTERS_MAX}}}")
+_PRODUCT_VERSION: Final = re.compile("[1-9][0-9]{0,6}")
 _EPOCH_ORDINAL: Final = date(1970, 1, 1).toordinal()
 
 
@@ -145,12 +146,14 @@ def parse_product_name(name: str, field: str = "product") -> tuple[str, int]:
     if name.count("/") > 1:
         code, version = _inside(name, ("products", "", "versions", ""), field)
     else:
-        (code,), version = _inside(name, ("products", ""), field), ""
+        (code,), version = _inside(name, ("products", ""), field), None
     if products.CODE.fullmatch(code) is None:
         raise errors.Malformed("PRODUCT_CODE_INVALID", field, "1 to 32 characters of A to Z, 0 to 9 and -")
-    if version and not (version.isascii() and version.isdigit() and 1 <= int(version[:9]) <= products.VERSION_MAX):
+    if version is None:
+        return code, 0
+    if _PRODUCT_VERSION.fullmatch(version) is None or int(version) > products.VERSION_MAX:
         raise errors.Malformed("PRODUCT_VERSION_INVALID", field, f"from 1 to {products.VERSION_MAX}")
-    return code, int(version or 0)
+    return code, int(version)
 
 
 def parse_value_date(message: Date, field: str) -> int:

@@ -136,11 +136,11 @@ def _read_further_legs(
     owners: list[int] = []
     for place in places:
         further = legs_by_place[place][1:]
-        if not 1 <= len(further) < limits.LEGS_PER_TRANSFER_MAX:
+        if 1 <= len(further) < limits.LEGS_PER_TRANSFER_MAX:
+            legs += further
+            owners += [place] * len(further)
+        else:
             suspects.add(place)
-            continue
-        legs += further
-        owners += [place] * len(further)
     if not legs:
         return []
     odd: set[int] = set()
@@ -202,13 +202,9 @@ def _read_transfer_ids(texts: list[str], suspects: set[int]) -> bytes:
     joined = "".join(texts)
     count = len(texts)
     hyphens = "-" * count
-    if (
-        len(joined) == 36 * count
-        and max(map(len, texts)) == 36
-        and all(joined[place::36] == hyphens for place in (8, 13, 18, 23))
-    ):
+    if max(map(len, texts)) == 36 and all(joined[place::36] == hyphens for place in (8, 13, 18, 23)):
         digits = joined.replace("-", "")
-        # `fromhex` skips white space; both lengths together say that there was none.
+        # So many digits beside so many hyphens leave no id short; `fromhex` alone would skip white space.
         if len(digits) == 32 * count and digits.isascii() and digits.isalnum():
             try:
                 return bytes.fromhex(digits)

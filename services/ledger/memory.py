@@ -33,10 +33,24 @@ ACTORS_MAX: Final = 100_000
 MICROSECONDS_PER_DAY: Final = 86_400_000_000
 
 
+class _States(dict[int, AccountState]):
+    """The accounts that a batch needs, found once; for any other its memory is asked."""
+
+    def __init__(
+        self, found: Iterable[tuple[int, AccountState]], remembered: Callable[[int], AccountState | None]
+    ) -> None:
+        super().__init__(found)
+        self._remembered = remembered
+
+    def __missing__(self, number: int) -> AccountState | None:
+        return self._remembered(number)
+
+
 @dataclass(slots=True)
 class Facts:
-    """What one batch needs and nobody remembers: always loaded afresh."""
+    """What one batch needs: accounts as remembered, and what nobody remembers, which is always loaded afresh."""
 
+    states: _States | None = None
     known: dict[bytes, Decision] = field(default_factory=dict)
     """Ids that the database says mean something, asked only when its index objected."""
     originals: dict[bytes, Original] = field(default_factory=dict)
@@ -158,12 +172,17 @@ class Memory:
         special = [job for job in jobs if job.is_special]
         if special:
             await self._load_special(special, store, facts, wanted)
-        missing = [number for number in wanted if self._accounts.get(number) is None]
-        if missing:
-            loaded = await store.load_accounts(missing)
+        numbers = list(wanted)
+        remembered = zip(numbers, self._accounts.pick(numbers), strict=True)
+        states = facts.states = _States(
+            [(number, state) for number, state in remembered if state is not None], self._accounts.get
+        )
+        if len(states) < len(numbers):
+            loaded = await store.load_accounts([number for number in numbers if number not in states])
             self.promises.mark(loaded)
             self._accounts.update(loaded)
-        await self._load_caps(wanted, {key for job in jobs for key in job.cap_keys()}, store)
+            states.update(loaded)
+        await self._load_caps(states.values(), {key for job in jobs for key in job.cap_keys()}, store)
         await self._recall(jobs, store, facts)
         await self._name_actors(jobs, store)
 
@@ -201,11 +220,8 @@ class Memory:
         if holders:
             facts.open_holds = await store.load_open_holds(list(holders))
 
-    async def _load_caps(self, wanted: Iterable[int], keys: set[CapKey], store: Store) -> None:
-        for number in wanted:
-            account = self._accounts.get(number)
-            if account is not None and account.is_capped:
-                keys.add(CapKey(account.customer_number, account.currency))
+    async def _load_caps(self, accounts: Iterable[AccountState], keys: set[CapKey], store: Store) -> None:
+        keys.update([CapKey(account.customer_number, account.currency) for account in accounts if account.is_capped])
         missing = [key for key in keys if self._caps.get(key) is None]
         if missing:
             self._caps.update(await store.load_caps(missing))
@@ -242,7 +258,7 @@ class Memory:
             head.sequence,
             booking_time_us,
             business_date,
-            self._accounts.get,
+            self._accounts.get if facts.states is None else facts.states.__getitem__,
             (lambda transfer_id: known.get(transfer_id) or remembered(transfer_id)) if known else remembered,
             self.peers,
             hold=self._holds.get,

@@ -1,6 +1,7 @@
 """Holds, captures, reversals and changes are read whole, or refused with every field that is wrong."""
 
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hivecore.gateway.v1 import bank_pb2
@@ -78,6 +79,18 @@ def test_a_hold_to_place_is_read() -> None:
     assert commands.read_placing(placing(hold_seconds=limits.HOLD_SECONDS_MAX)).seconds == limits.HOLD_SECONDS_MAX
 
 
+def test_a_hold_needs_neither_a_payee_nor_a_reference_and_overrides_nothing_unasked() -> None:
+    command = commands.read_placing(placing())
+    assert (command.payee_account, command.reference, command.flags) == (0, "", 0)
+
+
+@pytest.mark.parametrize("amount_minor", [1, limits.AMOUNT_MINOR_MAX])
+def test_the_smallest_and_the_largest_amount_are_taken(amount_minor: int) -> None:
+    assert commands.read_placing(placing(amount_minor=amount_minor)).amount_minor == amount_minor
+    assert commands.read_increase(increase(amount_minor=amount_minor)).amount_minor == amount_minor
+    assert commands.read_reversal(reversal(amount_minor=amount_minor)).amount_minor == amount_minor
+
+
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
@@ -115,6 +128,11 @@ def test_a_command_on_a_hold_has_an_id_of_its_own() -> None:
     found = [("request_id", "REQUEST_ID_OF_HOLD")]
     assert refused(commands.read_increase, increase(request_id=ID)) == found
     assert refused(commands.read_release, bank_pb2.ReleaseHoldRequest(name=HOLD, request_id=ID)) == found
+    nobody = str(UUID(int=0))
+    request = bank_pb2.ReleaseHoldRequest(name=f"accounts/{ACCOUNT}/holds/{nobody}", request_id=nobody)
+    assert refused(commands.read_release, request) == found
+    request = bank_pb2.ReleaseHoldRequest(name="x", request_id=nobody)
+    assert refused(commands.read_release, request) == [("name", "NAME_INVALID")]
     found = refused(commands.read_increase, bank_pb2.IncreaseHoldRequest(hold_seconds=-1))
     assert [field for field, _ in found] == ["name", "request_id", "amount_minor", "currency_code", "hold_seconds"]
 
@@ -140,6 +158,8 @@ def test_what_is_wrong_with_a_capture_is_told_at_once() -> None:
     assert violations(fault) == [("transfer.legs", "LEGS_TOO_MANY")]
     fault, _ = capture(leg(OTHER, ACCOUNT))
     assert violations(fault) == [("transfer.legs[0].debit_account", "DEBIT_ACCOUNT_MISMATCH")]
+    fault, _ = capture(leg(), name="holds/x")
+    assert violations(fault) == [("name", "NAME_INVALID")]
     fault, _ = capture(leg("CASH", OTHER))
     assert violations(fault) == [("transfer.legs[0].debit_account", "DEBIT_ACCOUNT_MISMATCH")]
     fault, _ = capture(leg(amount_minor=0), name="holds/x", transfer_id="")
@@ -191,6 +211,9 @@ def test_a_single_leg_is_given_back_whole_or_in_part() -> None:
         assert (transfers.amounts_minor, transfers.currencies) == ([given], [CZK])
         assert (transfers.transfer_ids, transfers.further_legs) == (REQUEST_RAW, [])
         assert transfers.specials == {0: Special(original_id=RAW)}
+        assert transfers.references == [], "a column that nobody uses stays empty"
+    request = commands.read_reversal(reversal(reference="sorry"))
+    assert commands.reversing(request, original((A, B, 100))).references == ["sorry"]
 
 
 def test_several_legs_are_given_back_whole_the_last_one_first() -> None:
@@ -200,9 +223,10 @@ def test_several_legs_are_given_back_whole_the_last_one_first() -> None:
         transfers = commands.reversing(asked, several)
         assert (transfers.debit_accounts, transfers.credit_accounts, transfers.amounts_minor) == ([FAR], [A], [5])
         assert transfers.further_legs == [FurtherLeg(0, A, B, 40, CZK), FurtherLeg(0, B, A, 100, CZK)]
-    with pytest.raises(errors.Refused, match="whole") as raised:
-        commands.reversing(commands.read_reversal(reversal(amount_minor=100)), several)
-    assert raised.value.reason == "REVERSAL_MISMATCH"
+    for more_than_one in (several, original((A, B, 100), (B, A, 40))):
+        with pytest.raises(errors.Refused, match="whole") as raised:
+            commands.reversing(commands.read_reversal(reversal(amount_minor=100)), more_than_one)
+        assert raised.value.reason == "REVERSAL_MISMATCH"
 
 
 def test_a_crossing_with_further_legs_is_given_back_whole_but_for_fees() -> None:
@@ -229,7 +253,7 @@ def test_several_legs_were_once_given_back_the_first_one_first_or_alone() -> Non
     part = commands.read_reversal(reversal(amount_minor=7))
     ((account, alone),) = commands.reversed_before(part, several, 4)
     assert (account, alone.amounts_minor) == (B, [7])
-    assert not commands.reversed_before(commands.read_reversal(reversal()), original((A, B, 100)), 4)
+    assert commands.reversed_before(commands.read_reversal(reversal()), original((A, B, 100)), 4) == []
 
 
 @pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.IN_TRANSIT, Outcome.RETURNED])
@@ -262,7 +286,8 @@ def test_what_is_wrong_with_a_change_of_state_is_told_at_once() -> None:
 
 
 def test_a_change_of_limits_says_what_changes_and_nothing_else() -> None:
-    change = commands.read_limits_change(limits_change(floor_minor=-5))
+    change = commands.read_limits_change(limits_change(floor_minor=-5, reason="agreed"))
+    assert (change.account_number, change.change_id, change.reason) == (A, RAW, "agreed")
     assert (change.floor_minor, change.HasField("allowance"), change.HasField("customer_day_minor_max")) == (
         -5,
         False,
@@ -296,3 +321,13 @@ def test_a_change_of_limits_says_what_changes_and_nothing_else() -> None:
 )
 def test_what_is_wrong_with_a_change_of_limits_is_named(changes: dict[str, Any], found: list[tuple[str, str]]) -> None:
     assert refused(commands.read_limits_change, limits_change(**changes)) == found
+
+
+@pytest.mark.parametrize("floor_minor", [0, -limits.BALANCE_MINOR_MAX])
+def test_a_floor_is_none_or_as_low_as_a_balance_can_be(floor_minor: int) -> None:
+    assert commands.read_limits_change(limits_change(floor_minor=floor_minor)).floor_minor == floor_minor
+
+
+def test_a_refused_floor_is_told_which_could_be_taken() -> None:
+    with pytest.raises(Malformed, match=f"from -{limits.BALANCE_MINOR_MAX} to 0"):
+        commands.read_limits_change(limits_change(floor_minor=1))

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from asked_transfers import TWINS
+from asked_transfers import HIGHEST, LOWEST, TWINS
 from hivecore.gateway.v1 import bank_pb2
 from hivecore.ledger.v1 import ledger_pb2
 from hypothesis import example, given
@@ -84,8 +84,9 @@ def test_what_is_read_by_itself_reads_the_same_in_columns_and_is_sound(message: 
 
 @pytest.mark.parametrize("reference", ["", "rent", "x" * 140, "úterý"])
 @pytest.mark.parametrize("amount_minor", [1, 10**15])
-def test_all_that_is_plain_is_read_by_itself(reference: str, amount_minor: int) -> None:
-    message = _transfer(7, A, B, amount_minor)
+@pytest.mark.parametrize("sides", [(A, B), (f"{LOWEST:016d}", f"{HIGHEST:016d}")])
+def test_all_that_is_plain_is_read_by_itself(reference: str, amount_minor: int, sides: tuple[str, str]) -> None:
+    message = _transfer(7, *sides, amount_minor)
     message.reference = reference
     assert plain.read(message) == validation.read_transfers((message,), {}, lambda _: "transfer")[0]
 

@@ -1,15 +1,33 @@
 """Reading transfers by column and reading them one by one find the same, whatever they are."""
 
 from datetime import date
+from types import ModuleType
 from uuid import UUID
 
-from asked_transfers import CASH_OF_SHARD_1, CZK, OTHER, PARTNERS, PAYEE, PAYER, TRANSIT, TWINS, leg, read
+import pytest
+from asked_transfers import (
+    CASH_OF_SHARD_1,
+    CZK,
+    HIGHEST,
+    ID,
+    LOWEST,
+    OTHER,
+    PARTNERS,
+    PAYEE,
+    PAYER,
+    TRANSIT,
+    TWINS,
+    leg,
+    read,
+    transfer,
+)
 from google.type.date_pb2 import Date
 from hivecore.gateway.v1 import bank_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.domain import chart, limits
+from services.domain import chart, identifiers, limits
+from services.gateway import faults
 from services.gateway.columns import (
     FEES_WAIVED,
     LIMITS_OVERRIDDEN,
@@ -20,7 +38,6 @@ from services.gateway.columns import (
     chart_side,
     pick,
 )
-from services.gateway.faults import fault
 
 sides = st.one_of(
     st.sampled_from([f"{each:016d}" for each in (PAYER, PAYEE, OTHER, TRANSIT, CASH_OF_SHARD_1)]),
@@ -133,7 +150,7 @@ def _slow_leg(one: bank_pb2.Leg) -> tuple[int, int, int, int]:
 def test_reading_by_column_and_reading_one_by_one_find_the_same(messages: list[bank_pb2.Transfer]) -> None:
     transfers, together = read(*messages)
     for place, message in enumerate(messages):
-        authority = fault(message, PARTNERS, f"transfers[{place}]")
+        authority = faults.fault(message, PARTNERS, f"transfers[{place}]")
         assert str(authority) == str(together.get(place))
     rare = {row.place for row in (*transfers.further_legs, *transfers.creditors)} | transfers.metadata.keys()
     assert not rare & together.keys()
@@ -146,3 +163,82 @@ def test_reading_by_column_and_reading_one_by_one_find_the_same(messages: list[b
             picked.value_dates or [0] * len(good),
         )
         assert picked == _slowly([messages[place] for place in good])
+
+
+IN_ORDER = [
+    transfer(transfer_id=ID.upper()),
+    transfer(leg(amount_minor=1), leg(amount_minor=limits.AMOUNT_MINOR_MAX)),
+    transfer(leg(debit_account=f"{CASH_OF_SHARD_1:016d}"), leg(debit_account=f"{LOWEST:016d}")),
+    transfer(leg(credit_account=f"{HIGHEST:016d}"), transfer_id=ID.lower()),
+    transfer(
+        reference="\u017e" * limits.REFERENCE_CHARACTERS_MAX,
+        value_date={"year": 1970, "month": 1, "day": 2},
+        metadata={"k": "v"},
+    ),
+    transfer(override_limits=True, waive_fees=True, fee_minor_max=0),
+    transfer(fee_minor_max=limits.AMOUNT_MINOR_MAX),
+    transfer(
+        creditor={
+            "bank_code": "XYZ",
+            "account": "1" * limits.CREDITOR_ACCOUNT_CHARACTERS_MAX,
+            "creditor_name": "x" * limits.DISPLAY_NAME_CHARACTERS_MAX,
+            "remittance_text": "x" * limits.REFERENCE_CHARACTERS_MAX,
+        }
+    ),
+]
+NAMED = [
+    transfer(leg(debit_account="CASH")),
+    transfer(leg(credit_account="FEES")),
+    transfer(leg(), leg(credit_account="NOSTRO.AB"), creditor={"bank_code": "AB", "account": "1"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("messages", "slow_ways"),
+    [
+        (IN_ORDER, ((faults, "fault"), (faults, "read_side"), (identifiers, "parse_uuid"))),
+        (NAMED, ((faults, "fault"), (identifiers, "parse_uuid"))),
+    ],
+    ids=("numbers", "names"),
+)
+def test_what_is_in_order_is_read_by_column_alone(
+    messages: list[bank_pb2.Transfer], slow_ways: tuple[tuple[ModuleType, str], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for room, slow_way in slow_ways:
+        monkeypatch.delattr(room, slow_way)
+    _, found = read(*messages)
+    assert found == {}
+
+
+def test_what_is_in_order_is_read_by_column_alone_beside_what_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = transfer(
+        leg(debit_account="?", amount_minor=0, currency_code="?"),
+        transfer_id="?",
+        reference="x" * (limits.REFERENCE_CHARACTERS_MAX + 1),
+    )
+    asked: list[bank_pb2.Transfer] = []
+    monkeypatch.setattr(faults, "fault", lambda message, *_: asked.append(message))
+    read(*IN_ORDER, wrong)
+    assert asked == [wrong]
+
+
+@pytest.mark.parametrize(
+    ("ids", "wrong"),
+    [
+        ((ID[:-1], ID[-1] + ID), [0, 1]),
+        (("-" * 36, "01234567-89ab-cdef-" + "-" * 17), [0, 1]),
+        ((ID, ID[:-1]), [1]),
+        ((ID[:-1], ID), [0]),
+    ],
+)
+def test_ids_that_only_together_are_as_long_as_they_ought_to_be_are_wrong(
+    ids: tuple[str, str], wrong: list[int]
+) -> None:
+    _, found = read(*(transfer(transfer_id=text) for text in ids))
+    assert sorted(found) == wrong
+
+
+@pytest.mark.parametrize("texts", [(f"{PAYER:017d}", f"{PAYEE:015d}"), (f"{PAYER:015d}", f"{PAYEE:017d}")])
+def test_numbers_that_only_together_are_as_long_as_they_ought_to_be_are_wrong(texts: tuple[str, str]) -> None:
+    _, found = read(*(transfer(leg(debit_account=text, credit_account=f"{OTHER:016d}")) for text in texts))
+    assert sorted(found) == [0, 1]
