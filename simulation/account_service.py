@@ -1,13 +1,13 @@
-"""The account service: its own rooms over the simulated PostgreSQL, but for the directory, which is the simulation's.
+"""The account service: its own rooms over the simulated PostgreSQL.
 
-It knows accounts by their records, publishes the catalogue and moves accounts between products, and its sweeper finishes what nobody asks
-for again. Never here: opening customers and accounts (`run.py` puts their records where the service would).
+It knows accounts by their records, publishes the directory and the catalogue, moves accounts between products, and its sweeper finishes what
+nobody asks for again. Never here: opening customers and accounts (`run.py` puts their records where the service would).
 """
 
 import asyncio
 from typing import Any
 
-from hivecore.account.v1 import account_pb2, account_pb2_grpc
+from hivecore.account.v1 import account_pb2_grpc
 
 from services.account import records, store
 from services.account.books import Books
@@ -21,11 +21,12 @@ from services.account.payment_files import PaymentFiles
 from services.account.product_store import ProductStore
 from services.account.records import Records
 from services.account.service import AccountService, Office
+from services.account.store import ControlStore
 from services.account.sweeper import Sweeper
 from services.account.territory import Territory
 from services.chassis import postgres
 from services.chassis.clients import LedgerClient
-from services.chassis.directory_cache import from_wire
+from services.domain import errors
 from services.domain.directory import Directory
 from simulation.hosts import Host
 from simulation.loop import Process
@@ -54,8 +55,8 @@ class AccountHost(Host):
         async with asyncio.TaskGroup() as group:
             for shard in shards.values():
                 group.create_task(_open(shard))
-            register: Any = _Register(bank)
-            office = _office(register, control, shards, bank.directory)
+            ledgers = {each: LedgerClient(each, bank.addresses(each), None) for each in bank.shard_ids}
+            office = _office(ControlStore(control), control, shards, await _directory(control), ledgers)
             service.begin(office)
             if bank.plan.has_products:
                 group.create_task(_sweeper(office).run())
@@ -70,11 +71,24 @@ async def _open(database: Database) -> None:
             await asyncio.sleep(RESTART_SECONDS)
 
 
-def _office(register: Any, control: Database, shards: dict[int, Database], directory: account_pb2.Directory) -> Office:
-    territory = Territory(register, {each: Records(shard) for each, shard in shards.items()}, from_wire(directory))
-    books = Books(
-        {each.shard_id: LedgerClient(each.shard_id, each.ledger_addresses, None) for each in directory.shards}
-    )
+async def _directory(control: Database) -> Directory:
+    """Read the directory, as a process that is started again until it can."""
+    while True:
+        try:
+            return await ControlStore(control).directory()
+        except errors.Unavailable:
+            await asyncio.sleep(RESTART_SECONDS)
+
+
+def _office(
+    register: ControlStore,
+    control: Database,
+    shards: dict[int, Database],
+    directory: Directory,
+    ledgers: dict[int, LedgerClient],
+) -> Office:
+    territory = Territory(register, {each: Records(shard) for each, shard in shards.items()}, directory)
+    books = Books(ledgers)
     products = ProductStore(control)
     return Office(
         control=register,
@@ -98,23 +112,3 @@ def _sweeper(office: Office) -> Sweeper:
         interval_seconds=SWEEP_SECONDS,
         age_seconds=SWEEP_AGE_SECONDS,
     )
-
-
-class _Register:
-    """In the place of the control store: the directory as the simulation has it, and no partner banks."""
-
-    def __init__(self, bank: Any) -> None:
-        self._bank = bank
-
-    async def directory(self) -> Directory:
-        return from_wire(self._bank.directory)
-
-    async def directory_version(self) -> int:
-        version: int = self._bank.directory.version
-        return version
-
-    async def shards(self) -> list[Any]:
-        return []
-
-    async def partners(self) -> list[Any]:
-        return []

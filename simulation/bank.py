@@ -17,7 +17,6 @@ from typing import Any
 from unittest.mock import patch
 
 import structlog
-from hivecore.account.v1 import account_pb2
 from hivecore.gateway.v1 import bank_pb2_grpc
 from hivecore.ledger.v1 import ledger_pb2_grpc
 
@@ -176,13 +175,22 @@ class Bank:
         self.ledgers = [LedgerHost(self, shard_id, letter) for shard_id in self.shard_ids for letter in letters]
         self.gateways = [GatewayHost(self, number) for number in range(1, plan.gateways + 1)]
         self.account_service = AccountHost(self)
-        self.directory = account_pb2.Directory(version=1)
+        shards, slots = (self.control.tables[f"control.{name}"] for name in ("shard", "slot"))
         for shard_id in self.shard_ids:
-            addresses = [ledger.address for ledger in self.ledgers if ledger.shard_id == shard_id]
-            self.directory.shards.add(shard_id=shard_id, ledger_addresses=addresses, customer_quota=100)
-            self.directory.slots.add(
-                first_slot=shard_id * 100, last_slot=shard_id * 100 + SLOTS_PER_SHARD - 1, shard_id=shard_id, epoch=1
-            )
+            row = {"shard_id": shard_id, "ledger_addresses": self.addresses(shard_id), "customer_quota": 100}
+            shards.insert(shards.complete(row | {"slot_count": SLOTS_PER_SHARD}))
+            for slot in range(shard_id * 100, shard_id * 100 + SLOTS_PER_SHARD):
+                slots.insert(slots.complete({"slot": slot, "shard_id": shard_id}))
+
+    def addresses(self, shard_id: int) -> list[str]:
+        """Tell where a shard's ledgers are."""
+        return [ledger.address for ledger in self.ledgers if ledger.shard_id == shard_id]
+
+    @property
+    def directory_version(self) -> int:
+        """The directory's version."""
+        version: int = self.control.tables["control.bank"].rows[0]["directory_version"]
+        return version
 
     @property
     def hosts(self) -> list[Host]:
@@ -191,15 +199,16 @@ class Bank:
 
     def assign(self, slot: int, shard_id: int) -> None:
         """Give a slot to a shard: a new version of the directory."""
-        fresh = account_pb2.Directory()
-        fresh.CopyFrom(self.directory)
-        fresh.version += 1
-        kept = [span for span in fresh.slots if span.first_slot != slot]
-        del fresh.slots[:]
-        fresh.slots.extend(kept)
-        fresh.slots.add(first_slot=slot, last_slot=slot, shard_id=shard_id, epoch=fresh.version)
-        self.directory = fresh
-        self.story.tell("directory", version=fresh.version, slot=slot, shard=shard_id)
+        tables = self.control.tables
+        version = tables["control.bank"].rows[0]["directory_version"] = self.directory_version + 1
+        slots, shards = tables["control.slot"], tables["control.shard"]
+        before = slots.get(slot)
+        if before is not None:
+            shards.keys[0][(before["shard_id"],)]["slot_count"] -= 1
+            slots.delete(before)
+        slots.insert(slots.complete({"slot": slot, "shard_id": shard_id, "epoch": version}))
+        shards.keys[0][(shard_id,)]["slot_count"] += 1
+        self.story.tell("directory", version=version, slot=slot, shard=shard_id)
 
     @contextmanager
     def installed(self) -> Iterator[None]:

@@ -102,6 +102,7 @@ class Database:
         self._pids = 100
         if shard_id == CONTROL:
             self._seed("control.catalogue", version=0)
+            self._seed("control.bank", only_row=True, directory_version=1, currencies=[])
             return
         self._seed("journal_head", last_sequence=0, writer_epoch=0, booking_time=0)
         self._seed("writer_lease", instance="", expire_time=0)

@@ -13,6 +13,9 @@ from simulation.database import Database
 from simulation.hosts import Host
 from simulation.loop import Process
 
+CUTS = (0.01, 0.05, 0.2)
+"""How often a connection may break at a statement, while it does at all."""
+
 
 class Faults:
     """Makes things go wrong, one after the other, until told to stop."""
@@ -30,20 +33,24 @@ class Faults:
             "stop ledger": self._stop,
             "kill gateway": lambda: self._kill(self._chance.choice(bank.gateways)),
             "kill caller": lambda: self._kill(self._chance.choice(callers)),
-            "crash postgres": self._crash,
-            "pause postgres": self._pause_database,
+            "crash postgres": lambda: self._crash(self._database()),
+            "pause postgres": lambda: self._pause_database(self._database()),
             "partition": lambda: self._part(both=True),
             "half partition": lambda: self._part(both=False),
             "clock jump": self._jump,
-            "disk full": lambda: self._trouble("is_disk_full", value=True),
+            "disk full": lambda: self._trouble(self._database(), "is_disk_full", value=True),
             "lossy": lambda: self._weather("lost", 0.05),
             "resets": lambda: self._weather("reset", 0.05),
             "doubles": lambda: self._weather("doubled", 0.2),
             "slow network": self._slow,
-            "cuts": lambda: self._trouble("cut", value=self._chance.choice((0.01, 0.05, 0.2))),
-            "slow disk": lambda: self._trouble("slow_flush", value=0.3),
+            "cuts": lambda: self._trouble(self._database(), "cut", value=self._chance.choice(CUTS)),
+            "slow disk": lambda: self._trouble(self._database(), "slow_flush", value=0.3),
             "account service away": lambda: self._kill(bank.account_service),
             "move slots": lambda: None,
+            "crash control": lambda: self._crash(bank.control),
+            "pause control": lambda: self._pause_database(bank.control),
+            "cut control": lambda: self._trouble(bank.control, "cut", value=self._chance.choice(CUTS)),
+            "slow control disk": lambda: self._trouble(bank.control, "slow_flush", value=0.3),
         }
 
     async def run(self) -> None:
@@ -104,16 +111,15 @@ class Faults:
     def _database(self) -> Database:
         return self._bank.databases[self._chance.choice(self._bank.shard_ids)]
 
-    def _crash(self) -> None:
-        database = self._database()
+    def _crash(self, database: Database) -> None:
         if not database.is_up:
             return
         self._tell("PostgreSQL crashes", database.process.name)
         database.crash()
         self._later(self._chance.uniform(0.05, 2.0), database.restart)
 
-    def _pause_database(self) -> None:
-        process = self._database().process
+    def _pause_database(self, database: Database) -> None:
+        process = database.process
         if process.is_paused:
             return
         self._tell("PostgreSQL stands still", process.name)
@@ -122,7 +128,7 @@ class Faults:
 
     def _part(self, *, both: bool) -> None:
         names = [host.name for host in (*self._bank.hosts, *self._callers)]
-        names += [database.process.host for database in self._bank.databases.values()]
+        names += [database.process.host for database in (*self._bank.databases.values(), self._bank.control)]
         first, second = self._chance.sample(names, 2)
         links = {(first, second), (second, first)} if both else {(first, second)}
         self._tell("a partition" if both else "half a partition", first, second)
@@ -150,9 +156,9 @@ class Faults:
         self._bank.network.weather.slow_seconds = self._chance.choice((0.2, 0.2, 2.0))
         self._weather("slow", 0.3)
 
-    def _trouble(self, what: str, *, value: float) -> None:
-        troubles = self._database().troubles
-        self._tell(f"a database gets worse: {what} {value}")
+    def _trouble(self, database: Database, what: str, *, value: float) -> None:
+        troubles = database.troubles
+        self._tell(f"a database gets worse: {what} {value}", database.process.name)
         setattr(troubles, what, value)
         self._later(self._chance.uniform(0.1, 3.0), lambda: setattr(troubles, what, type(value)()))
 
@@ -163,7 +169,7 @@ class Faults:
         bank.network.blocked.clear()
         weather = bank.network.weather
         weather.lost = weather.reset = weather.doubled = weather.slow = 0.0
-        for database in bank.databases.values():
+        for database in (*bank.databases.values(), bank.control):
             database.troubles.cut = database.troubles.slow_flush = 0.0
             database.troubles.is_disk_full = False
             database.process.is_paused = False

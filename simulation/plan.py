@@ -19,6 +19,9 @@ FAULTS = ("kill ledger", "pause ledger", "stop ledger", "kill gateway", "kill ca
           "pause postgres", "partition", "half partition", "clock jump", "disk full", "lossy", "resets", "doubles",
           "slow network", "cuts", "slow disk", "account service away", "move slots")  # fmt: skip
 
+CONTROL_FAULTS = ("crash control", "pause control", "cut control", "slow control disk")
+"""Those of the control database, which strike the directory, the catalogue and what needs them."""
+
 
 @dataclass
 class Plan:
@@ -85,6 +88,8 @@ def draw(seed: int) -> Plan:
     seals = {"seal_seconds": later.choice((0.0, 0.0, 0.1, 1.0)), "seal_block_max": later.choice((7, 4_096))}
     if shards > 1 and weights.keys() & {"span", "fee"}:
         weights |= {name: later.uniform(0.5, 1.5) for name in SPAN_OPERATIONS if later.random() < 0.7}
+    if faults:
+        faults += tuple(name for name in CONTROL_FAULTS if later.random() < 0.3)
     return Plan(
         seed,
         shards=shards,

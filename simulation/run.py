@@ -308,7 +308,7 @@ class Simulation:
 
     async def _wait_until_ledgers_know(self) -> None:
         """A slot is given over only when every ledger knows; one that nobody had is given at once."""
-        version = self.bank.directory.version
+        version = self.bank.directory_version
         while True:
             caches = [ledger.directory for ledger in self.bank.ledgers if ledger.directory is not None]
             if all(cache._version() >= version for cache in caches):

@@ -83,3 +83,13 @@ def mend_what_was_refused() -> Patches:
             await self.finish(request_id)
 
     yield _mending_with(moves=Overruling)
+
+
+@bug("move", **_CUT_SHORT | {"faults": ("crash control", "cut control"), "call_seconds": (0.5, 5.0)})
+def begun_or_nothing() -> Patches:
+    """Who cannot be told how a move goes on, because the catalogue is away, is told that nothing was done."""
+
+    async def finish(self: Mover, move: Any, deadline_seconds: float) -> int:
+        return await self.finish(move, deadline_seconds=deadline_seconds)
+
+    yield patch.object(Mover, "_finish_or_doubt", finish)

@@ -7,6 +7,7 @@ every query alike; and the same writers do the same work on both.
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextvars import copy_context
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -28,6 +29,7 @@ from store_scenarios import (
 
 from services.account import database as account_database
 from services.account.product_store import ProductStore
+from services.account.store import ControlStore
 from services.chassis import migrations
 from services.domain import chart
 from services.domain.products import NONE, Catalogue
@@ -37,6 +39,7 @@ from services.ledger.audit_chain import prove_chains
 from simulation import records, statements
 from simulation.bank import Bank
 from simulation.database import Database, Session
+from simulation.loop import PROCESS
 from simulation.plan import Plan, draw
 from simulation.prices import draw_products
 from simulation.run import Simulation
@@ -52,8 +55,10 @@ WRITES = {
 }  # fmt: skip
 """Queries that change something: what they leave behind is compared."""
 
-OF_CONTROL = {"catalogue_version", "read_products", "read_default_products"}
-"""Queries of the control database, which a test of their own compares."""
+OF_CONTROL = {"catalogue_version", "read_products", "read_default_products"} | {
+    *("read_bank", "read_shards", "read_slot_ranges", "read_partners"),
+}
+"""Queries of the control database, which tests of their own compare."""
 
 
 def questions(tables: dict[str, list[Row]]) -> dict[str, list[tuple[Any, ...]]]:
@@ -335,3 +340,46 @@ async def test_the_same_catalogue_is_read(database: str) -> None:
         return await read("simulated 0")
 
     assert await read(database) == await asyncio.to_thread(_in_simulation, read_simulated)
+
+
+async def test_the_same_directory_is_read(database: str) -> None:
+    bank = Bank(Plan(1, shards=2))
+
+    def assign() -> None:
+        PROCESS.set(bank.loop.root)
+        for slot, shard_id in ((120, 2), (260, 2), (120, 1), (121, 2)):
+            bank.assign(slot, shard_id)
+
+    copy_context().run(assign)
+
+    async def read(dsn: str) -> tuple[Any, ...]:
+        opened = account_database.Database(dsn, "control", "migrations/control")
+        await opened.open()
+        store = ControlStore(opened)
+        if dsn == database:
+            tables = bank.control.tables
+            async with opened.connection() as connection:
+                for name in ("shard", "slot"):
+                    for row in tables[f"control.{name}"].rows:
+                        columns, places = ", ".join(row), ", ".join(f"${n}" for n in range(1, len(row) + 1))
+                        await connection.execute(
+                            f"INSERT INTO control.{name} ({columns}) VALUES ({places})", *row.values()
+                        )
+                await connection.execute("UPDATE control.bank SET directory_version = $1", bank.directory_version)
+        said = (await store.directory(), await store.directory_version(), await store.shards(), await store.partners())
+        await opened.close()
+        return said
+
+    async def read_simulated() -> tuple[Any, ...]:
+        return await bank.loop.process("test").start(read("simulated 0"))
+
+    def simulated() -> tuple[Any, ...]:
+        with bank.installed():
+            try:
+                said: tuple[Any, ...] = bank.loop.run(read_simulated(), until=1_000)
+            finally:
+                bank.network.is_over = True
+                bank.loop.bury()
+        return said
+
+    assert await read(database) == await asyncio.to_thread(simulated)

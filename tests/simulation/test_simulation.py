@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from simulation.plan import FAULTS, OPERATIONS, PRODUCT_OPERATIONS, SPAN_OPERATIONS, draw
+from simulation.plan import CONTROL_FAULTS, FAULTS, OPERATIONS, PRODUCT_OPERATIONS, SPAN_OPERATIONS, draw
 from simulation.run import Result, simulate
 
 SEEDS = range(1, 41)
@@ -54,7 +54,7 @@ def test_a_story_can_be_read() -> None:
 
 def test_the_seeds_together_draw_everything() -> None:
     plans = [draw(seed) for seed in SEEDS]
-    assert {fault for plan in plans for fault in plan.faults} == set(FAULTS)
+    assert {fault for plan in plans for fault in plan.faults} == {*FAULTS, *CONTROL_FAULTS}
     operations = {*OPERATIONS, *PRODUCT_OPERATIONS, *SPAN_OPERATIONS}
     assert {operation for plan in plans for operation in plan.weights} == operations
     assert {plan.has_products for plan in plans} == {False, True}
