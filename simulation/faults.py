@@ -11,6 +11,7 @@ from simulation.bank import Bank, LedgerHost
 from simulation.callers import CallerHost
 from simulation.database import Database
 from simulation.hosts import Host
+from simulation.loop import Process
 
 
 class Faults:
@@ -21,6 +22,8 @@ class Faults:
         self._callers = callers
         self._chance = Random(f"faults {bank.plan.seed}")
         self._stopping: list[asyncio.Task[None]] = []
+        self._silent: set[Process] = set()
+        """Those that stand still for good."""
         self._acts: dict[str, Callable[[], None]] = {
             "kill ledger": lambda: self._kill(self._chance.choice(bank.ledgers)),
             "pause ledger": lambda: self._pause(self._chance.choice(bank.ledgers)),
@@ -77,8 +80,9 @@ class Faults:
         process.is_paused = True
 
         def resume() -> None:
-            self._bank.story.tell("SIGCONT", who=host.name)
-            process.is_paused = False
+            if process not in self._silent:
+                self._bank.story.tell("SIGCONT", who=host.name)
+                process.is_paused = False
 
         self._later(self._chance.choice((0.1, 1.0, 4.0)) * self._chance.uniform(0.5, 2.0), resume)
 
@@ -168,3 +172,19 @@ class Faults:
             if host.process is not None:
                 host.process.is_paused = False
             self._start(host)
+        if bank.plan.writers_stay_silent and bank.plan.standbys:
+            self._silence()
+
+    def _silence(self) -> None:
+        """Stop writers for good, their sessions open, and set the clocks of their databases: standbys are to take over."""
+        chance = Random(f"silence {self._bank.plan.seed}")
+        for ledger in self._bank.ledgers:
+            process = ledger.process
+            if process is not None and ledger.shard is not None and ledger.shard.is_writer:
+                self._tell("SIGSTOP for good", ledger.name)
+                self._silent.add(process)
+                process.is_paused = True
+                database = self._bank.databases[ledger.shard_id]
+                seconds = chance.choice((-1, 1)) * 7_200.0 * chance.random()
+                self._tell(f"the clock jumps by {seconds:.3f} s", database.process.name)
+                database.process.skew_us += round(seconds * 1_000_000)

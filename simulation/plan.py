@@ -51,13 +51,15 @@ class Plan:
     """How often the journal is sealed; 0 for never."""
     seal_block_max: int = 4_096
     """Sequences of one block."""
+    writers_stay_silent: bool = False
+    """Whether the writers that have standbys stand still for good, and PostgreSQL's clocks jump, when all else heals."""
 
     def __str__(self) -> str:
         return (
             f"seed {self.seed}: {self.shards} shards, {self.standbys} standbys, {self.gateways} gateways, "
             f"{self.intentions} intentions of {', '.join(self.weights)}{', with products' if self.has_products else ''}"
             f"{f', sealed every {self.seal_seconds} s' if self.seal_seconds else ''}; "
-            f"faults: {', '.join(self.faults) or 'none'}"
+            f"faults: {', '.join(self.faults) or 'none'}{', silent writers' if self.writers_stay_silent else ''}"
         )
 
 
@@ -103,4 +105,5 @@ def draw(seed: int) -> Plan:
         is_tight=chance.random() < 0.5,
         has_products=has_products,
         **seals,
+        writers_stay_silent=later.random() < 0.3,
     )

@@ -166,7 +166,7 @@ class InsistentClient:
     async def call(self, method: str, request: Any, *, deadline_seconds: float) -> Any:
         """Call a method by name and return its answer.
 
-        Starts at the address that answered last; while none can serve, asks all addresses in turn,
+        Starts at the address that answered last, and last at one that let a call's time pass; while none can serve, asks all addresses in turn,
         pausing 20 to 500 ms between rounds, until the deadline. Raises `BankError`: what the service
         raised, `away` or `DeadlinePassed` when the deadline came first, `OutcomeUnknown` instead of
         any of these when a writing request may have been carried out by an attempt whose answer got lost.
@@ -180,11 +180,13 @@ class InsistentClient:
                             request, timeout=attempts.remaining(), metadata=requests.outgoing()
                         )
                     except CallError as failure:
+                        self._ask_later(peer, attempts)
                         attempts.judge(failure)
                     else:
                         self._prefer(peer)
                         return answer
                 if attempts.remaining() <= 0:
+                    self._ask_later(peer, attempts)
                     attempts.give_up()
             await attempts.pause()
 
@@ -192,6 +194,11 @@ class InsistentClient:
         """Close all channels; calls under way are cancelled."""
         for peer in self._peers:
             await peer.close()
+
+    def _ask_later(self, peer: "_Peer", attempts: "_Attempts") -> None:
+        """Let the next call begin elsewhere when this one's time is up: whoever let it pass may be silent for good."""
+        if attempts.remaining() <= 0 and peer in self._peers:
+            self._peers = (*(other for other in self._peers if other is not peer), peer)
 
     def _prefer(self, peer: "_Peer") -> None:
         if self._peers[0] is not peer and peer in self._peers:

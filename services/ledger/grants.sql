@@ -12,7 +12,7 @@ GRANT INSERT ON ALL TABLES IN SCHEMA ledger TO hivecore_ledger;
 -- The fence and the lease are one row each, for ever.
 REVOKE INSERT ON ledger.journal_head, ledger.writer_lease FROM hivecore_ledger;
 GRANT UPDATE (last_sequence, writer_epoch, booking_time) ON ledger.journal_head TO hivecore_ledger;
-GRANT UPDATE (instance, expire_time, session_pid, session_start) ON ledger.writer_lease TO hivecore_ledger;
+GRANT UPDATE (instance, expire_time, seconds, session_pid, session_start) ON ledger.writer_lease TO hivecore_ledger;
 
 -- What is as it is now; how it came about stands in append-only tables.
 GRANT UPDATE (sent_through, acknowledged_through, landed_through) ON ledger.peer TO hivecore_ledger;

@@ -123,19 +123,23 @@ UPDATE ledger.journal_head SET writer_epoch = writer_epoch + 1 WHERE writer_epoc
 RETURNING last_sequence, writer_epoch, booking_time;
 
 -- take_lease --
--- Becomes the writer if nobody else is: the lease is this instance's own, or over, or its session is gone.
+-- Becomes the writer if nobody else is: the lease is this instance's own, or given back, or its session is gone, or it
+-- is still the one ($3) that a standby has seen for as long as it is worth. No clock of the database's says that it is over.
 UPDATE ledger.writer_lease
-   SET instance = $1, expire_time = clock_timestamp() + make_interval(secs => $2::double precision),
+   SET instance = $1, expire_time = clock_timestamp() + make_interval(secs => $2::double precision), seconds = $2,
        session_pid = own.pid, session_start = own.backend_start
   FROM pg_stat_get_activity(pg_backend_pid()) own
- WHERE instance = $1 OR expire_time < clock_timestamp()
+ WHERE instance = $1 OR expire_time = 'epoch' OR expire_time = $3
     OR NOT EXISTS (SELECT FROM pg_stat_get_activity(session_pid) held
                     WHERE coalesce(held.backend_start, session_start) = session_start)
 RETURNING true;
 
+-- see_lease --
+SELECT expire_time, seconds FROM ledger.writer_lease;
+
 -- renew_lease --
 UPDATE ledger.writer_lease
-   SET expire_time = clock_timestamp() + make_interval(secs => $2::double precision),
+   SET expire_time = clock_timestamp() + make_interval(secs => $2::double precision), seconds = $2,
        session_pid = own.pid, session_start = own.backend_start
   FROM pg_stat_get_activity(pg_backend_pid()) own
  WHERE instance = $1

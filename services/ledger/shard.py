@@ -18,10 +18,11 @@ from services.ledger.batching import Writer, not_the_writer
 from services.ledger.command_jobs import ExpireJob
 from services.ledger.coordinator import Coordinator, Inquirer
 from services.ledger.crossings import Courier, Couriers, PayeeCheck, Peer
+from services.ledger.leases import Lease, Patience
 from services.ledger.memory import Memory
 from services.ledger.reader import Reader
 from services.ledger.sealing import SEAL_SECONDS_DEFAULT, Sealer
-from services.ledger.store import FenceLost, Head, Lease, Store
+from services.ledger.store import FenceLost, Head, Store
 from services.ledger.watching import LOOK_SECONDS_DEFAULT, Watch
 
 STANDBY_POLL_SECONDS: Final = 0.25
@@ -108,12 +109,13 @@ class Shard:
         """Stand by and write, in turns, until cancelled; then let a standby take over at once."""
         store = Store(self._dsn)
         lease = Lease(self._dsn, self.instance, self._lease_seconds)
+        patience = Patience(time.monotonic, self._lease_seconds)
         try:
             while True:
                 try:
                     if self._reader is None:
                         self._reader = await Reader.open(self._dsn, f"shard {self.shard_id}, readers")
-                    await self._write(store, lease, await self._stand_by(store))
+                    await self._write(store, lease, await self._stand_by(store, patience))
                 except* FenceLost:
                     self._fence_losses.inc()
                     _log.warning("stepped_down", shard=self.shard_id)
@@ -128,10 +130,11 @@ class Shard:
             store.drop()
             await self._let_go(lease)
 
-    async def _stand_by(self, store: Store) -> Head:
+    async def _stand_by(self, store: Store, patience: Patience) -> Head:
         """Wait until this process is the writer."""
         await store.connect()
-        while (head := await store.take_lease(self.instance, self._lease_seconds)) is None:
+        while (head := await store.take_lease(self.instance, self._lease_seconds, patience.over)) is None:
+            patience.see(await store.see_lease())
             await asyncio.sleep(STANDBY_POLL_SECONDS)
         return head
 

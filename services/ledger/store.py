@@ -30,6 +30,7 @@ from services.ledger.books import (
 )
 from services.ledger.change_rows import ChangeDecision, ChangeRow
 from services.ledger.draft import Draft
+from services.ledger.leases import Seen
 from services.ledger.traffic import Crossing, Promise, RoutedLeg, Verdict, Watermarks
 
 SQL: Final = queries.load("services.ledger")
@@ -80,15 +81,22 @@ class Store:
             connection, self._connection = self._connection, None
             await connection.close(timeout=2)
 
-    async def take_lease(self, instance: str, seconds: float) -> Head | None:
-        """Become the writer if nobody else is; from then on no earlier writer can commit."""
+    async def take_lease(self, instance: str, seconds: float, waited_for: int | None = None) -> Head | None:
+        """Become the writer if nobody else is; from then on no earlier writer can commit.
+
+        `waited_for` is what `Patience` calls over.
+        """
         async with self._connection.transaction():
-            if await self._connection.fetchval(SQL["take_lease"], instance, seconds) is None:
+            if await self._connection.fetchval(SQL["take_lease"], instance, seconds, waited_for) is None:
                 return None
             await self._connection.execute(SQL["end_earlier_writers"])
             head = Head(*await self._connection.fetchrow(SQL["next_epoch"]))
         self._connection.expect_replicated()
         return head
+
+    async def see_lease(self) -> Seen:
+        """Return the lease as it is."""
+        return Seen(*await self._connection.fetchrow(SQL["see_lease"]))
 
     async def load_peers(self) -> dict[int, Watermarks]:
         """Return the watermarks of all peers."""
@@ -326,36 +334,6 @@ class Store:
             (draft.sequence, draft.booking_time_us),
         }, "the head moved without its writer"
         return now
-
-
-class Lease:
-    """Who should write a shard; kept on a connection of its own so that a long batch cannot stop it."""
-
-    def __init__(self, dsn: str, instance: str, seconds: float) -> None:
-        self._dsn = dsn
-        self._instance = instance
-        self._seconds = seconds
-        self._connection: Any = None
-
-    async def renew(self) -> bool:
-        """Extend the lease; False when it is somebody else's now."""
-        if self._connection is None or self._connection.is_closed():
-            self._connection = await postgres.connect(self._dsn, application="hivecore-ledger-lease")
-        found = await self._connection.fetchval(
-            SQL["renew_lease"], self._instance, self._seconds, timeout=self._seconds
-        )
-        return found is not None
-
-    async def release(self) -> None:
-        """Let a standby take over at once."""
-        if self._connection is not None and not self._connection.is_closed():
-            await self._connection.execute(SQL["release_lease"], self._instance, timeout=self._seconds)
-
-    def drop(self) -> None:
-        """Cut the connection."""
-        if self._connection is not None:
-            self._connection.terminate()
-            self._connection = None
 
 
 def _facts(account: AccountState) -> tuple[int | None, ...]:

@@ -54,6 +54,18 @@ def no_new_epoch() -> Patches:
     yield patch.dict(statements.RUN, next_epoch=same_epoch)
 
 
+@bug("transfer", standbys=1, writers_stay_silent=True)
+def wait_for_the_clock() -> Patches:
+    """A lease is over when PostgreSQL's clock says so, which may be set back after it was renewed."""
+
+    def may_take(session: Any, instance: str, *_: Any) -> bool:
+        lease = session.database.lease
+        return lease["instance"] == instance or lease["expire_time"] < session.now_us()
+
+    yield patch.dict(statements.CONDITIONS, take_lease=may_take)
+    yield patch.object(statements.lease, "_may_take", may_take)
+
+
 @bug("transfer")
 def answer_before_commit() -> Patches:
     """Callers are answered before the commit."""

@@ -5,18 +5,18 @@ Never here: what is written.
 
 from typing import TYPE_CHECKING, Any
 
-from simulation.statements.registry import CONDITIONS, one, statement
+from simulation.statements.registry import CONDITIONS, one, records, statement
 from simulation.tables import Record
 
 if TYPE_CHECKING:
     from simulation.database import Session
 
 
-def _may_take(session: "Session", instance: str, *_: Any) -> bool:
+def _may_take(session: "Session", instance: str, _seconds: float, waited_for: int | None) -> bool:
     lease = session.database.lease
     holder = session.database.sessions.get(lease["session_pid"])
     is_gone = holder is None or holder.start != lease["session_start"]
-    return bool(lease["instance"] == instance or lease["expire_time"] < session.now_us() or is_gone)
+    return bool(lease["instance"] == instance or lease["expire_time"] in {0, waited_for} or is_gone)
 
 
 def _is_own(session: "Session", instance: str, *_: Any) -> bool:
@@ -44,10 +44,15 @@ CONDITIONS |= {
 
 
 @statement
-def take_lease(session: "Session", instance: str, seconds: float) -> list[Record]:
-    if not _may_take(session, instance):
+def take_lease(session: "Session", instance: str, seconds: float, waited_for: int | None) -> list[Record]:
+    if not _may_take(session, instance, seconds, waited_for):
         return []
     return _extend(session, instance, seconds)
+
+
+@statement
+def see_lease(session: "Session") -> list[Record]:
+    return records(("expire_time", "seconds"), [session.database.lease])
 
 
 @statement
@@ -59,6 +64,7 @@ def _extend(session: "Session", instance: str, seconds: float) -> list[Record]:
     fresh = {
         "instance": instance,
         "expire_time": session.now_us() + round(seconds * 1_000_000),
+        "seconds": seconds,
         "session_pid": session.pid,
         "session_start": session.start,
     }

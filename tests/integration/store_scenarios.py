@@ -28,10 +28,11 @@ from services.ledger.books import AccountState, Actor, Allowance, Creditor, Leg
 from services.ledger.changes import CREDITS_FROZEN
 from services.ledger.command_jobs import BuryJob, ChangeJob, ExpireJob, HoldJob
 from services.ledger.jobs import AcknowledgeJob, Job, LandJob, OpenJob, PostJob
+from services.ledger.leases import Lease
 from services.ledger.memory import Facts, Memory
 from services.ledger.promise_jobs import DecideJob, PromiseJob, TellJob
 from services.ledger.spanning import Told
-from services.ledger.store import FenceLost, Head, IdTaken, Lease, Store
+from services.ledger.store import FenceLost, Head, IdTaken, Store
 from services.ledger.traffic import Crossing, Crossings, Verdict
 from simulation.tables import Row, definitions
 
@@ -156,9 +157,12 @@ async def dispute(dsn: str) -> list[str]:
     lease, others = Lease(dsn, "first", 0.3), Lease(dsn, "second", 0.3)
     said.append(f"renewed: {await lease.renew()}, another's: {await others.renew()}")
     others.drop()
-    while (taken := await second.take_lease("second", 60)) is None:
-        await asyncio.sleep(0.02)
+    before = await second.see_lease()
+    await lease.renew()
+    said.append(f"worth {before.seconds} s; taken as it was before: {await second.take_lease('second', 60, before[0])}")
+    taken = await second.take_lease("second", 60, (await second.see_lease()).expire_time_us)
     assert again is not None
+    assert taken is not None
     said.append(f"after the lease: epoch {taken.epoch - again.epoch}, sequence {taken.sequence}")
     try:
         await first.write(again, _transfer(again, 1))
@@ -228,16 +232,16 @@ async def doubt(dsn: str) -> list[str]:
 async def block(dsn: str) -> list[str]:
     """Leave a transaction open in the middle: the lease's next owner does not wait for it."""
     said = []
-    silent, head = await _writer(dsn, "silent", 0.2)
+    silent, head = await _writer(dsn, "silent")
     assert head is not None
     connection: Any = silent._connection
     transaction = connection.transaction()
     await transaction.__aenter__()
     await connection.fetchval(store.SQL["advance_head"], head.sequence, head.epoch, 5, head.booking_time_us + 1)
-    heir, taken = await _writer(dsn, "heir")
-    while taken is None:
-        await asyncio.sleep(0.02)
-        taken = await heir.take_lease("heir", 60)
+    heir, nothing = await _writer(dsn, "heir")
+    taken = await heir.take_lease("heir", 60, (await heir.see_lease()).expire_time_us)
+    assert nothing is None
+    assert taken is not None
     said.append(f"taken at {taken.sequence}")
     try:
         await transaction.__aexit__(None, None, None)

@@ -71,15 +71,19 @@ async def _ledger(*steps: Callable[[], object], address: str = "127.0.0.1:0") ->
     ledger_pb2_grpc.add_LedgerServicer_to_server(ledger, observed)
     ledger.address = f"127.0.0.1:{ledger.server.bind(*addresses.split(address))}"
     ledger.server.start()
-    yield ledger
-    await (ledger.stopping or ledger.server.stop(None))
+    try:
+        yield ledger
+    finally:
+        await (ledger.stopping or ledger.server.stop(None))
 
 
 @asynccontextmanager
 async def _client(*addresses: str) -> AsyncIterator[LedgerClient]:
     client = LedgerClient(1, addresses)
-    yield client
-    await client.close()
+    try:
+        yield client
+    finally:
+        await client.close()
 
 
 @pytest.fixture
@@ -108,6 +112,29 @@ async def test_an_address_that_never_speaks_is_passed_over() -> None:
         mute = f"127.0.0.1:{silent.getsockname()[1]}"
         async with _ledger() as writer, _client(mute, writer.address) as client:
             assert (await client.call("PostTransfers", WRITE, deadline_seconds=5)).outcomes == [1]
+
+
+async def test_one_that_let_a_calls_time_pass_is_asked_last_by_the_next() -> None:
+    async with (
+        _ledger(lambda: asyncio.Event().wait()) as silent,
+        _ledger() as writer,
+        _client(silent.address, writer.address) as client,
+    ):
+        with pytest.raises(errors.OutcomeUnknown):
+            await client.call("PostTransfers", WRITE, deadline_seconds=0.2)
+        assert (await client.call("PostTransfers", WRITE, deadline_seconds=5)).outcomes == [1]
+        assert (silent.call_count, writer.call_count) == (1, 1)
+        assert client.addresses == {silent.address, writer.address}
+
+
+async def test_an_address_that_never_speaks_does_not_take_the_time_of_every_short_call() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        mute = f"127.0.0.1:{silent.getsockname()[1]}"
+        async with _ledger() as writer, _client(mute, writer.address) as client:
+            short = clients.CONNECT_SECONDS_MAX * 0.4
+            with pytest.raises(errors.Unavailable):
+                await client.call("PostTransfers", WRITE, deadline_seconds=short)
+            assert (await client.call("PostTransfers", WRITE, deadline_seconds=short)).outcomes == [1]
 
 
 async def test_a_standby_that_becomes_the_writer_in_time_answers() -> None:

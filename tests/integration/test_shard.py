@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import pytest
 from ledger_room import FOREVER, connected, held_head, taken, until
@@ -110,16 +111,54 @@ async def test_a_standby_that_stops_gives_nothing_away(start: Start) -> None:
     assert not other.shard.is_writer
 
 
-async def test_a_standby_takes_over_when_the_holder_of_the_lease_falls_silent(start: Start, ledger_dsn: str) -> None:
-    silent = Store(ledger_dsn)
+@asynccontextmanager
+async def fallen_silent(dsn: str, seconds: float) -> AsyncIterator[float]:
+    """Let somebody take the lease and never be heard of again, its session open; say when that was."""
+    silent, began = Store(dsn), time.monotonic()
     await silent.connect()
-    began = time.monotonic()
-    assert await silent.take_lease("silent", 0.5)
-    standby = start("second")
-    await until(lambda: standby.shard.is_writer)
-    assert time.monotonic() - began >= 0.5
-    await write(standby.shard)
-    await silent.close()
+    assert await silent.take_lease("silent", seconds)
+    try:
+        yield began
+    finally:
+        silent.drop()
+
+
+async def set_clock_back(dsn: str, seconds: float) -> None:
+    """Leave the lease as PostgreSQL's clock leaves it when it is set back after a renewal; forward, if negative."""
+    async with connected(dsn) as meddling:
+        await meddling.execute(
+            "UPDATE ledger.writer_lease SET expire_time = expire_time + make_interval(secs => $1)", seconds
+        )
+
+
+@pytest.mark.parametrize("back_seconds", [0, 7_200, -7_200])
+async def test_a_standby_takes_over_when_the_holder_of_the_lease_falls_silent_whatever_clocks_say(
+    start: Start, ledger_dsn: str, back_seconds: float
+) -> None:
+    async with fallen_silent(ledger_dsn, 0.5) as began:
+        await set_clock_back(ledger_dsn, back_seconds)
+        standby = start("second")
+        await until(lambda: standby.shard.is_writer)
+        assert 0.5 <= time.monotonic() - began < 5  # What the holder's lease is worth, not the standby's own.
+        await write(standby.shard)
+
+
+async def test_a_holder_that_is_well_keeps_its_shard_although_the_clock_was_set_forward(
+    start: Start, ledger_dsn: str
+) -> None:
+    holder = start("first", 3.0)
+    await until(lambda: holder.shard.is_writer)
+    standby = start("second", 3.0)
+    await until(lambda: standby.shard._reader is not None)
+    await set_clock_back(ledger_dsn, -7_200)
+    async with connected(ledger_dsn) as looking, asyncio.timeout(20):
+        # The standby asks dozens of times until the holder renews its lease.
+        while not await looking.fetchval("SELECT expire_time > clock_timestamp() FROM ledger.writer_lease"):
+            await asyncio.sleep(0.02)
+    assert holder.shard.is_writer
+    assert not standby.shard.is_writer
+    await write(holder.shard)
+    assert (await holder.shard.reader.status()).writer_epoch == 1
 
 
 async def test_a_writer_keeps_its_shard_for_longer_than_one_lease(start: Start) -> None:

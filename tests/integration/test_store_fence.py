@@ -1,6 +1,7 @@
 """What keeps the books whole in PostgreSQL: the fence, permanent ids, the lease, and rules no code path can skip."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -12,8 +13,9 @@ from memory_books import CZK, TODAY, Ask, an_id, ask, cash, crossings, customer_
 from services.domain.outcomes import Refusal
 from services.ledger import posting
 from services.ledger.books import Creditor, Leg
+from services.ledger.leases import Lease, Patience
 from services.ledger.reader import Reader
-from services.ledger.store import FenceLost, Head, IdTaken, Lease, Store
+from services.ledger.store import FenceLost, Head, IdTaken, Store
 from services.ledger.traffic import Crossing
 
 A, B, FAR = customer_account(1, 1), customer_account(1, 2), customer_account(2, 1)
@@ -186,11 +188,34 @@ async def test_doubt_waits_for_the_broken_connections_transaction(
 async def test_a_lease_is_held_by_one_until_it_ends(dsn: str, store: Store) -> None:
     assert await store.take_lease("first", 0.3) == Head(0, 1, 0)
     assert await store.take_lease("second", 60) is None
+    patience, began = Patience(time.monotonic, 60), time.monotonic()
     async with asyncio.timeout(5):
-        while (head := await store.take_lease("second", 60)) is None:
+        while (head := await store.take_lease("second", 60, patience.over)) is None:
+            patience.see(await store.see_lease())
             await asyncio.sleep(0.01)
+    assert time.monotonic() - began >= 0.3
     assert head == Head(0, 2, 0)
-    assert await store.take_lease("first", 60) is None
+    assert await store.take_lease("first", 60, patience.over) is None
+
+
+@pytest.mark.parametrize("seconds", [-7_200, 7_200])
+async def test_no_clock_of_the_database_ends_a_lease_or_keeps_it(dsn: str, store: Store, seconds: float) -> None:
+    assert await store.take_lease("first", 3) is not None
+    lease = Lease(dsn, "first", 3)
+    try:
+        async with connected(dsn) as connection:
+            await connection.execute(
+                "UPDATE ledger.writer_lease SET expire_time = expire_time + make_interval(secs => $1)", seconds
+            )
+        seen = await store.see_lease()
+        assert await store.take_lease("second", 3) is None
+        assert await lease.renew()
+        assert await store.take_lease("second", 3, seen.expire_time_us) is None  # It was renewed since.
+        seen = await store.see_lease()
+        assert await store.take_lease("second", 3, seen.expire_time_us) == Head(0, 2, 0)
+        assert not await lease.renew()
+    finally:
+        lease.drop()
 
 
 async def test_a_lease_given_back_is_free_at_once(dsn: str, store: Store) -> None:
