@@ -32,7 +32,8 @@ from services.ledger.traffic import Crossing, Crossings, Watermarks
 
 CZK, EUR = 203, 978
 TODAY = 20_000
-DAY_US = 86_400_000_000
+SECOND_US = 1_000_000
+DAY_US = 86_400 * SECOND_US
 
 
 def customer_account(shard_id: int, serial: int) -> int:
@@ -64,12 +65,20 @@ class Ask(NamedTuple):
     metadata: Metadata = ()
     hold_id: bytes | None = None
     """The hold that it captures."""
+    original_id: bytes | None = None
+    """The transfer that it reverses."""
+    flags: int = 0
 
     @property
     def fingerprint(self) -> int:
         """Tell bodies apart, as `wire.py` does, by whatever the caller says: fees are the bank's."""
-        said = (self.asked, self.reference, self.value_date, self.creditor, self.metadata, self.hold_id)
+        said = (self.asked, self.reference, self.value_date, self.creditor, self.metadata, *self.special)
         return crc32(repr(said).encode())
+
+    @property
+    def special(self) -> Special:
+        """What makes it more than a movement of the payer's free funds."""
+        return Special(self.hold_id, self.original_id, self.flags)
 
     @property
     def asked(self) -> tuple[Leg, ...]:
@@ -107,8 +116,8 @@ def transfers(asked: Sequence[Ask]) -> Transfers:
             read.creditors[place] = one.creditor
         if one.metadata:
             read.metadata[place] = one.metadata
-        if one.hold_id is not None:
-            read.specials[place] = Special(hold_id=one.hold_id)
+        if one.special != Special():
+            read.specials[place] = one.special
     return read
 
 
@@ -158,31 +167,39 @@ class MemoryBooks:
         self.accounts[number] = AccountState(number, currency, floor, restrictions, 0, balance)
         return number
 
+    def wait(self, seconds: int) -> None:
+        """Let time pass."""
+        self.time_us += seconds * SECOND_US
+
     def cap(self, customer: int, day_minor_max: int, currency: int = CZK) -> None:
         """Cap a customer from nowhere."""
         self.caps[CapKey(customer, currency)] = Cap(day_minor_max, Spent())
         for account in self.accounts.values():
             account.is_capped |= (account.customer_number, account.currency) == (customer, currency)
 
-    def draft(self) -> Draft:
-        """Begin a batch."""
+    def spans(self) -> SpanFacts:
+        """Tell what is known of transfers over several shards."""
         told = {
             (crossing.verdict.transfer_id, peer_id)
             for peer_id, sent in self.sent.items()
             for crossing in sent
             if crossing.verdict is not None
         }
+        return SpanFacts(self.open_promises.get, told.__contains__, self.open_promises.all)
+
+    def draft(self) -> Draft:
+        """Begin a batch."""
         return Draft(
             self.shard_id,
             self.sequence,
             self.time_us + 1,
-            TODAY,
+            (self.time_us + 1) // DAY_US,
             self.accounts.get,
             self.decisions.get,
             self.peers,
             hold=self.holds.get,
             cap=self.caps.get,
-            spans=SpanFacts(self.open_promises.get, told.__contains__, self.open_promises.all),
+            spans=self.spans(),
         )
 
     def commit(self, draft: Draft) -> None:

@@ -33,7 +33,6 @@ from services.ledger.rows import packed
 from services.ledger.traffic import Crossing
 
 HOUR = 3_600
-SECOND_US = 1_000_000
 TELLER = Actor("desk", "teller")
 
 
@@ -59,10 +58,6 @@ class SpecialBooks(MemoryBooks):
         account = self.accounts[number]
         account.customer_number, account.allowance = customer, allowance
         return number
-
-    def wait(self, seconds: int) -> None:
-        """Let time pass."""
-        self.time_us += seconds * SECOND_US
 
     def original(self, transfer_id: bytes) -> Original | None:
         """Return a transfer to be reversed, as the tables would give it."""
@@ -117,6 +112,7 @@ class SpecialBooks(MemoryBooks):
             },
             open_holds={number: [one for one in self.holds.values() if one[1] == number] for number in self.accounts},
             is_in_flight=self._is_in_flight,
+            spans=self.spans(),
         )
 
     def commit(self, draft: Draft) -> None:
@@ -158,9 +154,7 @@ class SpecialBooks(MemoryBooks):
         rows = {row.sequence: row for row in draft.transfers}
         assert len(rows) == len(draft.transfers)
         self.transfers |= rows
-        for row in draft.transfers:
-            first = Leg(row.debit_account, row.credit_account, row.amount_minor, row.currency)
-            self.legs[row.sequence] = (first, *(leg for _, of, leg in draft.further_legs if of == row.sequence))
+        self.take_legs(draft)
         for number, sequence, peer_id in draft.crossings_out:
             row = rows[sequence]
             sent = self.sent.setdefault(peer_id, [])
@@ -181,6 +175,12 @@ class SpecialBooks(MemoryBooks):
         for number, _, peer_id, refusal in draft.crossings_returned:
             assert number not in self.returned.setdefault(peer_id, {})
             self.returned[peer_id][number] = refusal
+
+    def take_legs(self, draft: Draft) -> None:
+        """Remember all legs of each transfer."""
+        for row in draft.transfers:
+            first = Leg(row.debit_account, row.credit_account, row.amount_minor, row.currency)
+            self.legs[row.sequence] = (first, *(leg for _, of, leg in draft.further_legs if of == row.sequence))
 
     def _check_holds(self) -> None:
         held: dict[int, int] = dict.fromkeys(self.accounts, 0)

@@ -62,6 +62,8 @@ TESTS: dict[str, tuple[str, ...]] = {
     "services.gateway.faults": ("unit/test_validation.py", "unit/test_reading_one_by_one.py", "unit/test_commands.py"),
     "services.gateway.plain": ("unit/test_plain.py",),
     "services.gateway.commands": ("unit/test_commands.py",),
+    "services.ledger.wire": ("unit/test_wire.py", "unit/test_wire_rarities.py", "unit/test_metadata.py", "unit/test_fee_legs.py"),
+    "services.domain.directory": ("unit/test_directory.py",),
     "services.gateway.fields": ("unit/test_fields.py",),
     "services.ledger.fees": ("unit/test_fee_legs.py",),
     "services.gateway.pricing": ("unit/test_fees.py", "unit/test_reversing.py"),

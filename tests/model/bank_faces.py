@@ -9,6 +9,7 @@ from model_words import Across
 
 from services.domain.metadata import Metadata
 from services.ledger.books import Allowance, HoldCommand
+from services.ledger.change_rows import Change
 from services.ledger.promises import PromiseAsked
 from services.ledger.spanning import Span, Told
 from services.ledger.traffic import Crossing, Watermarks
@@ -75,7 +76,21 @@ class Holding:
     command: HoldCommand
 
 
-Work = tuple[Ask, ...] | Holding | Promising | Deciding | Inquiry | Landing | Word | Opening
+@dataclass(frozen=True)
+class Expiring:
+    """Holds to be freed whose time has come."""
+
+    hold_ids: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
+class Changing:
+    """What is to become of an account's limits, or of its customer's cap."""
+
+    change: Change
+
+
+Work = tuple[Ask, ...] | Holding | Expiring | Changing | Promising | Deciding | Inquiry | Landing | Word | Opening
 """What a request comes to once the other shards' committed books were looked at."""
 
 
@@ -89,7 +104,7 @@ class Seen:
     history: list[tuple[int, int]]
     held: int = 0
     spent: tuple[int, int] = (0, 0)
-    """How much and how often, where a limit per day counts it."""
+    """How much and how often today, where a limit per day counts it."""
 
 
 class Bank(Protocol):
@@ -98,6 +113,9 @@ class Bank(Protocol):
     def run(self, shard: int, work: Sequence[Work], fate: str) -> list[Any] | None:
         """Do work as one batch; None when nothing was written and nothing is in doubt."""
 
+    def wait(self, hours: int) -> None:
+        """Let time pass, on all shards."""
+
     def restrict(self, shard: int, number: int, restrictions: int) -> None:
         """Restrict an account in the committed books."""
 
@@ -105,10 +123,10 @@ class Bank(Protocol):
         """Cap what a customer may spend, who has the account, in the committed books."""
 
     def capped(self, shard: int, customer: int) -> int:
-        """Tell what a capped customer has spent."""
+        """Tell what a capped customer has spent today."""
 
     def value_dates(self, shard: int) -> dict[bytes, int]:
-        """Show the value dates of what moved money, by id; 0 where it is the day of booking."""
+        """Show the value dates of what moved money, by id."""
 
     def payee_refusal(self, shard: int, number: int, currency: int) -> int:
         """Answer what a payer's shard asks beforehand."""

@@ -8,9 +8,8 @@ import copy
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
-from zlib import crc32
 
-from bank_faces import Bank, Deciding, Holding, Inquiry, Landing, Opening, Promising, Word, Work
+from bank_faces import Bank, Changing, Deciding, Expiring, Holding, Inquiry, Landing, Opening, Promising, Word, Work
 from bank_requests import (
     BALANCE_MAX,
     CUSTOMER,
@@ -18,7 +17,9 @@ from bank_requests import (
     REACHABLE,
     Acknowledge,
     Capture,
+    ChangeLimits,
     Command,
+    Expire,
     Inquire,
     Land,
     Open,
@@ -26,19 +27,20 @@ from bank_requests import (
     PostAcross,
     Repeat,
     Request,
-    income,
+    Reverse,
     limits_of,
     pool,
 )
+from bank_writing import capture, change, command, known_holds, reversal
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from ledger_model import LedgerModel
 from memory_books import CZK, EUR, Ask, an_id, cash, customer_account
 from model_words import Across
 
 from services.domain import chart
 from services.domain.outcomes import Outcome
-from services.ledger.books import ENGINE, NO_LEG, Answers, HoldCommand, Kind, Leg, PlaceError
+from services.ledger.books import NO_LEG, Answers, HoldCommand, Kind, Leg, PlaceError
 from services.ledger.promises import PromiseAsked
 from services.ledger.spanning import Answered, Span, Told
 from services.ledger.traffic import Watermarks
@@ -53,7 +55,9 @@ class BankMachine(RuleBasedStateMachine):
         super().__init__()
         self.bank = self.make_bank()
         self.model = LedgerModel(self.SHARDS)
-        self.asked: dict[int, list[tuple[Ask, bool] | PostAcross | Holding]] = {shard: [] for shard in self.SHARDS}
+        self.asked: dict[int, list[tuple[Ask, bool] | PostAcross | Holding | Changing]] = {
+            shard: [] for shard in self.SHARDS
+        }
         self.placed: dict[int, list[HoldCommand]] = {shard: [] for shard in self.SHARDS}
         self.is_limited = False
         self.booked: dict[tuple[int, bytes], int] = {}
@@ -88,6 +92,7 @@ class BankMachine(RuleBasedStateMachine):
         """Let both do the same and compare their answers."""
         prepared = [(work, believed) for request in requests for work, believed in self.prepare(shard, request)]
         before = copy.deepcopy(self.model) if fate != "committed" else None
+        self.model.begin_batch()
         expected = [self.apply(shard, work, believed=believed) for work, believed in prepared]
         answers = self.bank.run(shard, [self.with_checks(work, believed=believed) for work, believed in prepared], fate)
         if answers is None:
@@ -98,6 +103,10 @@ class BankMachine(RuleBasedStateMachine):
             match work:
                 case Opening():
                     assert answer == [told]
+                case Expiring():
+                    assert answer == told
+                case Changing():
+                    assert (None if answer is None else answer.refusal) == told
                 case Holding(command):
                     self.compare_command(shard, command, answer, told)
                 case Promising():
@@ -126,7 +135,7 @@ class BankMachine(RuleBasedStateMachine):
                 before = self.asked[shard][which % len(self.asked[shard])]
                 if isinstance(before, PostAcross):
                     return self.ask_for_promises(before.across, frozenset())
-                if isinstance(before, Holding):
+                if isinstance(before, Holding | Changing):
                     return [(before, False)]
                 return [((before[0],), before[1])]
             case Land(peer_id, offset, count):
@@ -145,63 +154,37 @@ class BankMachine(RuleBasedStateMachine):
                 number, currency, _ = pool(shard)[which]
                 limits, customer = limits_of(shard).get(number, (None, 0)) if self.is_limited else (None, 0)
                 return [(Opening(number, currency, floor, limits, customer), False)]
+        return self.write(shard, request)
+
+    def write(self, shard: int, request: Request) -> list[tuple[Work, bool]]:
+        """Write out what a request about holds, reversals or limits leaves open."""
+        match request:
             case Command():
-                holding = Holding(self.command(shard, request))
+                holding = Holding(command(shard, request, known_holds(self.model, shard, self.placed[shard])))
+                if holding.command.kind == Kind.HOLD_PLACED:
+                    self.placed[shard].append(holding.command)
                 self.asked[shard].append(holding)
                 return [(holding, False)]
             case Capture() if self.placed[shard]:
-                ask = self.capture(shard, request)
+                ask = capture(shard, request, known_holds(self.model, shard, self.placed[shard]))
                 self.asked[shard].append((ask, False))
                 return [((ask,), False)]
+            case Reverse():
+                posted = {
+                    payer: [one[0] for one in ones if isinstance(one, tuple)] for payer, ones in self.asked.items()
+                }
+                reversing = reversal(self.model, shard, request, posted)
+                self.asked[shard] += [(one, False) for one in reversing]
+                return [((one,), False) for one in reversing]
+            case Expire(chosen):
+                holds = list(self.model.holds[shard])
+                chosen_holds = holds if chosen is None else holds[chosen : chosen + 1]
+                return [(Expiring(tuple(chosen_holds)), False)] if chosen_holds else []
+            case ChangeLimits():
+                changing = Changing(change(shard, request))
+                self.asked[shard].append(changing)
+                return [(changing, False)]
         return []
-
-    def command(self, shard: int, asked: Command) -> HoldCommand:
-        """Write a command; what is increased or released was asked for before, if anything was."""
-        number, currency, _ = pool(shard)[asked.which]
-        placed = self.known_holds(shard)
-        kind = asked.kind if placed else Kind.HOLD_PLACED
-        before = None if kind == Kind.HOLD_PLACED else placed[asked.amount % len(placed)]
-        releases = kind == Kind.HOLD_RELEASED
-        written = HoldCommand(
-            kind,
-            asked.command_id,
-            asked.command_id if before is None else before.hold_id,
-            number if before is None else before.account_number,
-            0 if releases else asked.amount,
-            0 if releases else currency if before is None else before.currency,
-            0 if kind != Kind.HOLD_PLACED else 604_800,
-            asked.payee if kind == Kind.HOLD_PLACED and asked.payee != number else 0,
-            "",
-            crc32(repr((kind, number, asked.amount, asked.payee, before and before.hold_id)).encode()),
-            0,
-            ENGINE,
-        )
-        if kind == Kind.HOLD_PLACED:
-            self.placed[shard].append(written)
-        return written
-
-    def known_holds(self, shard: int) -> list[HoldCommand]:
-        """List the commands that placed holds; while there are none, those that tried."""
-        there = self.model.holds[shard]
-        placed = [
-            one
-            for one in self.placed[shard]
-            if one.hold_id in there and there[one.hold_id].number == one.account_number
-        ]
-        return placed or self.placed[shard]
-
-    def capture(self, shard: int, asked: Capture) -> Ask:
-        """Write a transfer out of a hold that was asked for before."""
-        placed = self.known_holds(shard)
-        hold = placed[asked.which % len(placed)]
-        payee, payees_shard = pool(asked.payees_shard)[asked.payee][0], asked.payees_shard
-        if payee == hold.account_number:
-            payee, payees_shard = pool(shard)[0][0], shard
-        legs = (Leg(hold.account_number, payee, asked.amount, hold.currency),)
-        if asked.fee and hold.currency == CZK and hold.account_number != income(shard):
-            legs += (Leg(hold.account_number, income(shard), asked.fee, CZK, is_fee=True),)
-        peer_id = payees_shard if payees_shard != shard else 0
-        return Ask(asked.transfer_id, legs, peer_id=peer_id, hold_id=hold.hold_id)
 
     def ask_for_promises(self, across: Across, silent: frozenset[int]) -> list[tuple[Work, bool]]:
         """Have the others promise their parts, one after the other, as the coordinator does; then it can be decided."""
@@ -261,6 +244,10 @@ class BankMachine(RuleBasedStateMachine):
                 return self.model.open(shard, number, currency, floor, limits, customer)
             case Holding(command):
                 return self.model.command(shard, command)
+            case Expiring(hold_ids):
+                return self.model.expire(shard, hold_ids)
+            case Changing(asked):
+                return self.model.change(shard, asked)
 
     def compare(self, shard: int, asked: Sequence[Ask], answers: Answers, told: Sequence[PlaceError | None]) -> None:
         """Compare what became of each transfer of a call."""
@@ -300,6 +287,15 @@ class BankMachine(RuleBasedStateMachine):
             self.batch(payee, [Land(payer, 0, 1_000)], "committed")
             self.batch(payer, [Acknowledge(payee, 0)], "committed")
 
+    @rule(hours=st.sampled_from([1, 5, 24, 24]), is_noticed=st.booleans())
+    def wait(self, hours: int, is_noticed: bool) -> None:
+        """Let time pass: holds end, whether or not a ledger has noticed; days begin."""
+        self.model.hour += hours
+        self.bank.wait(hours)
+        if is_noticed:
+            for shard in self.SHARDS:
+                self.batch(shard, [Expire(None)], "committed")
+
     def restrict(self, shard: int, which: int, restrictions: int) -> None:
         """Freeze, close or free an account."""
         number = pool(shard)[which][0]
@@ -322,11 +318,12 @@ class BankMachine(RuleBasedStateMachine):
                     continue
                 assert (shown.history, shown.held) == (account.history, account.held)
                 assert (shown.currency, shown.restrictions) == (account.currency, account.restrictions)
-                if account.limits.day_minor_max is not None:
-                    assert shown.spent == (account.own.minor, account.own.times)
+                if account.is_counted:
+                    assert shown.spent == account.own.of(self.model.today)
                 assert shown.floor == (account.floor if isinstance(name, int) else -BALANCE_MAX)
-            if self.is_limited:
-                assert self.bank.capped(shard, CUSTOMER) == self.model.purses[shard][CUSTOMER].minor
+            purse = self.model.purses[shard][CUSTOMER]
+            if purse.day_max is not None:
+                assert self.bank.capped(shard, CUSTOMER) == purse.of(self.model.today)[0]
             # Transit accounts may have been opened for what was then refused.
             assert not any(shown.history for shown in seen.values())
 

@@ -13,7 +13,7 @@ from memory_books import CZK, EUR, Ask, an_id, cash, customer_account
 from model_words import Across
 
 from services.domain import chart
-from services.ledger.books import Allowance, Kind, Leg, PlaceError
+from services.ledger.books import Allowance, Flag, Kind, Leg, PlaceError
 
 BALANCE_MAX: Final = 300
 """The balance limit during these tests, so that it is met."""
@@ -122,6 +122,8 @@ class Command:
     which: int
     amount: int
     payee: int
+    hours: int
+    """How long it lasts; of an increase, 0 leaves its end as it is."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,49 @@ class Capture:
     fee: int
 
 
-Request = Post | PostAcross | Inquire | Repeat | Land | Acknowledge | Open | Command | Capture
+@dataclass(frozen=True)
+class Reverse:
+    """Asks to give back one of the transfers that arrived on the shard: whole, or so much of each leg; the legs in order or turned."""
+
+    transfer_id: bytes
+    which: int
+    amount: int
+    is_turned: bool
+    flags: int
+
+
+@dataclass(frozen=True)
+class Expire:
+    """Frees what all holds have set aside whose time has come, or does so for one that may not be due."""
+
+    which: int | None
+
+
+@dataclass(frozen=True)
+class ChangeLimits:
+    """Asks for other limits of an account of the pool, or for another cap of its customer; None leaves one as it is."""
+
+    change_id: bytes
+    which: int
+    floor: int | None
+    limits: Allowance | None
+    cap: int | None
+
+
+Request = (
+    Post
+    | PostAcross
+    | Inquire
+    | Repeat
+    | Land
+    | Acknowledge
+    | Open
+    | Command
+    | Capture
+    | Reverse
+    | Expire
+    | ChangeLimits
+)
 
 
 AMOUNTS: Final = (20, 1, 50, 51, 100, 20, 1, 50, 51, 100, BALANCE_MAX, BALANCE_MAX + 1)
@@ -239,6 +283,18 @@ def _acrosses(shard: int, shards: Sequence[int]) -> st.SearchStrategy[Across]:
 
 
 @cache
+def _changes(shard: int) -> st.SearchStrategy[ChangeLimits]:
+    most = st.sampled_from([None, None, 40, 120, 200])
+    limits = st.builds(Allowance, most, st.sampled_from([None, None, 50]), most, st.sampled_from([None, None, 2, 4]))
+    floor = st.tuples(st.sampled_from([-50, 0, 20]), st.none(), st.none())
+    limit = st.tuples(st.none(), limits, st.none())
+    cap = st.tuples(st.none(), st.none(), st.sampled_from([-1, 60, CUSTOMERS_DAY_MAX]))
+    which = st.sampled_from([1, 1, 2, 2, 3, 6, 0, 7])
+    what = st.one_of(floor, limit, limit, limit, cap, st.tuples(st.just(0), limits, st.just(90)))
+    return st.tuples(_ids(shard), which, what).map(lambda drawn: ChangeLimits(*drawn[:2], *drawn[2]))
+
+
+@cache
 def _requests(shard: int, shards: Sequence[int]) -> st.SearchStrategy[Request]:
     peers = st.sampled_from([other for other in shards if other != shard])
     post = st.builds(Post, st.lists(_asks(shard, shards), min_size=1, max_size=5).map(tuple), st.booleans())
@@ -251,11 +307,12 @@ def _requests(shard: int, shards: Sequence[int]) -> st.SearchStrategy[Request]:
     opening = st.builds(Open, st.integers(0, REACHABLE), st.sampled_from([0, 0, -50]))
     command = st.builds(
         Command,
-        st.sampled_from([Kind.HOLD_PLACED, Kind.HOLD_PLACED, Kind.HOLD_INCREASED, Kind.HOLD_RELEASED]),
+        st.sampled_from([Kind.HOLD_PLACED, Kind.HOLD_INCREASED, Kind.HOLD_INCREASED, Kind.HOLD_RELEASED]),
         _ids(shard),
         st.sampled_from([1, 1, 1, 2, 2, 3, 6, 0]),
         st.sampled_from(AMOUNTS),
         st.sampled_from([0, 0, customer_account(shard, 2)]),
+        st.sampled_from([0, 1, 24, 168, 168]),
     )
     capture = st.builds(
         Capture,
@@ -266,9 +323,19 @@ def _requests(shard: int, shards: Sequence[int]) -> st.SearchStrategy[Request]:
         st.sampled_from([1, 2, 2, 6]),
         st.sampled_from(FEES),
     )
+    reverse = st.builds(
+        Reverse,
+        _ids(shard),
+        st.integers(0, 99),
+        st.sampled_from([0, 0, 0, 1, 20, 300]),
+        st.sampled_from([True, True, True, False]),
+        st.sampled_from([0, 0, 0, int(Flag.OVERDRAW)]),
+    )
+    expire = st.builds(Expire, st.sampled_from([None, None, 0, 1, 2]))
     return st.one_of(
+        *(reverse, reverse, expire, _changes(shard), _changes(shard)),
         *(post, post, post, across, across, inquire, repeat, land, land, land, acknowledge, acknowledge, opening),
-        *(command, command, capture),
+        *(command, command, command, command, capture),
     )
 
 

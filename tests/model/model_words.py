@@ -49,6 +49,8 @@ class Promised:
     across: Across
     aside: dict[int, int]
     """What was set aside for each leg that is paid here, by its place."""
+    day: int
+    """When it was made."""
     is_open: bool = True
 
 
@@ -59,6 +61,8 @@ class Stream:
     sent: list["Sent | Decided"] = field(default_factory=list)
     landed: int = 0
     acknowledged: int = 0
+    acknowledged_before: int = 0
+    """The same before the batch that is being decided."""
     refused: dict[int, Refusal] = field(default_factory=dict)
 
     def under_way(self, currency: int) -> int:
@@ -98,6 +102,10 @@ class Meaning:
     crossing: tuple[int, int] | None = None
     metadata: Metadata = ()
     value_date: int = 0
-    """The one asked for; 0 for the day of booking."""
+    """The one asked for, or the day of booking."""
     is_buried: bool = False
     promised: Promised | None = None
+    legs: tuple[Leg, ...] = ()
+    """What can be reversed of it here: the legs asked for, or landed."""
+    reversals: list[tuple[int, "Meaning"]] = field(default_factory=list)
+    """What was given back of it, and by what."""

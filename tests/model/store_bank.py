@@ -5,7 +5,6 @@ ending the server's process for them, at points that the test chooses.
 """
 
 import asyncio
-import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,9 +13,10 @@ import asyncpg
 import ledger_databases
 import pytest
 import uvloop
-from bank_faces import Deciding, Holding, Inquiry, Landing, Opening, Promising, Seen, Word, Work
+from bank_faces import Changing, Deciding, Expiring, Holding, Inquiry, Landing, Opening, Promising, Seen, Word, Work
 from bank_requests import CUSTOMER
-from memory_books import CZK, an_id, crossings, transfers
+from bank_writing import HOUR
+from memory_books import CZK, DAY_US, SECOND_US, TODAY, an_id, crossings, transfers
 
 from services.domain import errors, limits
 from services.domain.metadata import Metadata
@@ -25,12 +25,13 @@ from services.ledger.audit import audit
 from services.ledger.batching import Writer
 from services.ledger.books import ENGINE, AccountState, Cap, CapKey, Decision
 from services.ledger.change_rows import Change
-from services.ledger.command_jobs import ChangeJob, HoldJob
+from services.ledger.command_jobs import ChangeJob, ExpireJob, HoldJob
 from services.ledger.draft import Draft
 from services.ledger.jobs import AcknowledgeJob, Job, LandJob, OpenJob, PostJob
 from services.ledger.memory import Memory
 from services.ledger.promise_jobs import DecideJob, PromiseJob, TellJob
 from services.ledger.reader import Reader
+from services.ledger.spending import of_day
 from services.ledger.store import FenceLost, Head, Store
 from services.ledger.traffic import Crossing, Watermarks
 
@@ -102,8 +103,9 @@ class View:
 class _Shard:
     """One database, the writer that has it, and those who look."""
 
-    def __init__(self, shard_id: int, dsn: str) -> None:
+    def __init__(self, shard_id: int, dsn: str, clock: "Clock") -> None:
         self.shard_id = shard_id
+        self.clock = clock
         self.dsn = dsn
         self.view: View | None = None
 
@@ -125,7 +127,7 @@ class _Shard:
     async def begin_writing(self) -> None:
         self.store, head = await self.take_books()
         memory = Memory(self.shard_id, await self.store.load_peers(), promises=await self.store.load_open_promises())
-        self.writer = Writer(self.shard_id, self.store, head, memory, lambda: time.time_ns() // 1000, lambda _: None)
+        self.writer = Writer(self.shard_id, self.store, head, memory, self.clock, lambda _: None)
         self.running = asyncio.create_task(self.writer.run())
 
     async def stop_writing(self) -> BaseException | None:
@@ -158,10 +160,10 @@ class _Shard:
             view.accounts[row[0]].history.append((row[1], row[2]))
             view.accounts[row[0]].held = row[3] or 0
         for account in (await self.looker.load_accounts(list(view.accounts))).values():
-            view.accounts[account.number].spent = tuple(account.spent or (0, 0, 0))[1:]
+            view.accounts[account.number].spent = of_day(account.spent, self.clock.today)[1:]
         view.caps = await self.looker.load_caps([CapKey(CUSTOMER, CZK)])
         for row in await self.test.fetch(
-            "SELECT transfer_id, CASE value_date WHEN business_date THEN 0 ELSE value_date - date '1970-01-01' END"
+            "SELECT transfer_id, value_date - date '1970-01-01'"
             " FROM ledger.transfer WHERE kind IN (1, 2, 10) AND refusal = 0"
         ):
             view.value_dates[row[0].bytes] = row[1]
@@ -183,12 +185,29 @@ class _Shard:
         return view
 
 
+class Clock:
+    """The time by which the ledgers book, in microseconds since 1970-01-01 UTC: it stands but for a moment at each look."""
+
+    def __init__(self) -> None:
+        self.time_us = TODAY * DAY_US
+
+    def __call__(self) -> int:
+        self.time_us += 1
+        return self.time_us
+
+    @property
+    def today(self) -> int:
+        """The business day."""
+        return self.time_us // DAY_US
+
+
 class StoreBank:
     """Shards whose books are in PostgreSQL."""
 
     def __init__(self, dsns: dict[int, str]) -> None:
         self._loop = uvloop.new_event_loop()
-        self._shards = {shard_id: _Shard(shard_id, dsn) for shard_id, dsn in dsns.items()}
+        self._clock = Clock()
+        self._shards = {shard_id: _Shard(shard_id, dsn, self._clock) for shard_id, dsn in dsns.items()}
         self._do(self._all("open"))
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -205,7 +224,8 @@ class StoreBank:
         self._loop.close()
 
     def begin(self) -> None:
-        """Begin with empty books."""
+        """Begin with empty books, on the first day."""
+        self._clock.time_us = TODAY * DAY_US
         self._do(self._all("empty"))
         self._do(self._all("begin_writing"))
 
@@ -217,12 +237,12 @@ class StoreBank:
             report = self._do(audit(None, {shard_id: shard.dsn for shard_id, shard in self._shards.items()}))
         assert report.clean, [result for result in report.results if not result.holds]
 
-    def run(self, shard: int, work: Sequence[Work | Change], fate: str) -> list[Any] | None:
+    def run(self, shard: int, work: Sequence[Work], fate: str) -> list[Any] | None:
         """Do work as one batch; `fate` is "committed", "forgotten", "replaced", or cuts, comma separated."""
         self._shards[shard].view = None
         return self._do(self._run(self._shards[shard], work, fate))
 
-    async def _run(self, shard: _Shard, work: Sequence[Work | Change], fate: str) -> list[Any] | None:
+    async def _run(self, shard: _Shard, work: Sequence[Work], fate: str) -> list[Any] | None:
         if fate == "forgotten":
             await shard.stop_writing()
             await shard.begin_writing()
@@ -248,6 +268,12 @@ class StoreBank:
         assert all(isinstance(one, errors.Unavailable) and one.reason == "NOT_THE_WRITER" for one in failed)
         return None
 
+    def wait(self, hours: int) -> None:
+        """Let time pass, on all shards."""
+        self._clock.time_us += hours * HOUR * SECOND_US
+        for shard in self._shards.values():
+            shard.view = None
+
     def restrict(self, shard: int, number: int, restrictions: int) -> None:
         """Restrict an account in its table; the writer of the day before would not see it."""
         self._shards[shard].view = None
@@ -263,11 +289,11 @@ class StoreBank:
     def cap(self, shard: int, customer: int, number: int, day_max: int) -> None:
         """Cap a customer, as the door does."""
         change = Change(an_id(10**6), number, None, None, None, day_max, "a cap", 0)
-        decision = self.run(shard, [change], "committed")
+        decision = self.run(shard, [Changing(change)], "committed")
         assert decision is not None and not decision[0].refusal
 
     def capped(self, shard: int, customer: int) -> int:
-        return self._look(shard).caps[CapKey(customer, CZK)].spent.minor
+        return of_day(self._look(shard).caps[CapKey(customer, CZK)].spent, self._clock.today).minor
 
     def value_dates(self, shard: int) -> dict[bytes, int]:
         return self._look(shard).value_dates
@@ -306,12 +332,14 @@ class StoreBank:
         return self._look(shard).returned.get(peer_id, {})
 
 
-def _job(work: Work | Change) -> Job[Any]:
+def _job(work: Work) -> Job[Any]:
     """Make the job that the door would make."""
     forever = float("inf")
     match work:
-        case Change():
-            return ChangeJob(work, ENGINE, forever)
+        case Changing(change):
+            return ChangeJob(change, ENGINE, forever)
+        case Expiring(hold_ids):
+            return ExpireJob(hold_ids)
         case tuple():
             return PostJob(transfers(work), forever)
         case Promising(_, asked):

@@ -4,18 +4,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from bank_faces import Deciding, Holding, Inquiry, Landing, Opening, Promising, Seen, Word, Work
+from bank_faces import Changing, Deciding, Expiring, Holding, Inquiry, Landing, Opening, Promising, Seen, Word, Work
 from bank_machine import BankMachine
 from bank_requests import BALANCE_MAX, Request, batches, restrictions
+from bank_writing import HOUR
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
-from memory_books import CZK, TODAY, MemoryBooks, crossings, transfers
+from memory_books import CZK, DAY_US, crossings, transfers
+from whole_books import WholeBooks
 
 from services.domain import limits
 from services.domain.metadata import Metadata
 from services.domain.outcomes import Outcome
-from services.ledger import holds, posting, promises, spanning
+from services.ledger import changes, holds, posting, promises, spanning
 from services.ledger.books import AccountState, CapKey, Kind
 from services.ledger.draft import Draft
 from services.ledger.spending import of_day
@@ -26,7 +28,7 @@ class MemoryBank:
     """Shards whose books are in memory."""
 
     def __init__(self, shards: Sequence[int]) -> None:
-        self.books = {shard: MemoryBooks(shard) for shard in shards}
+        self.books = {shard: WholeBooks(shard) for shard in shards}
 
     def run(self, shard: int, work: Sequence[Work], fate: str) -> list[Any] | None:
         books = self.books[shard]
@@ -40,6 +42,13 @@ class MemoryBank:
         books.commit(draft)
         return answers
 
+    def wait(self, hours: int) -> None:
+        for books in self.books.values():
+            books.wait(hours * HOUR)
+
+    def today(self, shard: int) -> int:
+        return self.books[shard].time_us // DAY_US
+
     def restrict(self, shard: int, number: int, restrictions: int) -> None:
         self.books[shard].accounts[number].restrictions = restrictions
 
@@ -48,17 +57,19 @@ class MemoryBank:
 
     def capped(self, shard: int, customer: int) -> int:
         spent = self.books[shard].caps[CapKey(customer, CZK)].spent
-        return spent.minor if spent.business_date == TODAY else 0
+        return of_day(spent, self.today(shard)).minor
 
     def value_dates(self, shard: int) -> dict[bytes, int]:
         return {
-            row.transfer_id: row.value_date if row.value_date != TODAY else 0
+            row.transfer_id: row.value_date
             for row in self.books[shard].transfers.values()
             if row.kind in {Kind.ASKED, Kind.LANDING, Kind.KEPT} and not row.refusal
         }
 
     def payee_refusal(self, shard: int, number: int, currency: int) -> int:
-        return posting.credit_refusal(self.books[shard].accounts.get(number), 0, currency)
+        known = self.books[shard].accounts.get(number)
+        facts = AccountState(number, known.currency, known.floor_minor, known.restrictions) if known else None
+        return posting.credit_refusal(facts, 0, currency)
 
     def accounts(self, shard: int) -> dict[int, Seen]:
         books = self.books[shard]
@@ -69,7 +80,7 @@ class MemoryBank:
                 state.restrictions,
                 [(amount, after) for _, amount, after in books.entries.get(number, [])],
                 state.held_minor,
-                of_day(state.spent, TODAY)[1:],
+                of_day(state.spent, self.today(shard))[1:],
             )
             for number, state in books.accounts.items()
         }
@@ -127,6 +138,10 @@ def decide(draft: Draft, work: Work) -> Any:
             return posting.open_accounts(draft, [opening])
         case Holding(command):
             return holds.command(draft, [command], [0])
+        case Expiring(hold_ids):
+            return holds.expire(draft, hold_ids)
+        case Changing(change):
+            return changes.change(draft, change, 0)
 
 
 class PureRules(BankMachine):
