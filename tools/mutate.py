@@ -63,6 +63,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "services.gateway.plain": ("unit/test_plain.py",),
     "services.gateway.commands": ("unit/test_commands.py",),
     "services.ledger.wire": ("unit/test_wire.py", "unit/test_wire_rarities.py", "unit/test_metadata.py", "unit/test_fee_legs.py"),
+    "services.ledger.wire_commands": ("unit/test_wire_commands.py",),
     "services.domain.directory": ("unit/test_directory.py",),
     "services.gateway.fields": ("unit/test_fields.py",),
     "services.ledger.fees": ("unit/test_fee_legs.py",),
