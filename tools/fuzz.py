@@ -27,8 +27,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
 
-from services.chassis import clients
-from services.cli import catalogue_files, csv_files
+from services.cli import catalogue_files, channels, csv_files
 from services.cli.auditing import audit_bank
 from services.cli.bank import Bank
 from services.cli.iso20022 import example, hostile, orders
@@ -186,7 +185,7 @@ async def fuzz_bank(bank: Bank, maker: Maker, report: Report, is_enough: Callabl
     """Fuzz an open bank until there were enough requests; its audit stands in the report too."""
     token = bank.token()
     before = dict(bank.processes)
-    async with clients.channel(bank.gateway) as channel:
+    async with channels.channel(bank.gateway) as channel:
         await _open_some(bank_pb2_grpc.BankStub(channel), maker, token)
         count = 0
         while not is_enough(count):

@@ -1,4 +1,4 @@
-"""Channels to other rooms, and clients that insist: of one shard's ledger, finding the writer, and of others.
+"""Clients that insist: of one shard's ledger, finding the writer, and of others.
 
 Retrying is safe only because every request carries its caller's ids, minted before the first
 attempt. Doubt is sticky: once an attempt may have been carried out, only an answer clears it.
@@ -6,12 +6,10 @@ Never here: which shard a request belongs to.
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Collection, Sequence
 from random import SystemRandom
 from typing import Any, Final, NoReturn
 
-import grpc
 from hivecore.ledger.v1 import ledger_pb2_grpc
 
 from services.chassis import requests, status
@@ -28,22 +26,6 @@ KEEPALIVE_ANSWER_SECONDS: Final = 3.0
 
 METADATA_BYTES_MAX: Final = 64 * 1024
 """Of one answer: a status may name many fields."""
-
-CHANNEL_OPTIONS: Final = (
-    ("grpc.max_receive_message_length", limits.MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", limits.MESSAGE_BYTES_MAX),
-    ("grpc.keepalive_time_ms", round(KEEPALIVE_SECONDS * 1000)),
-    ("grpc.keepalive_timeout_ms", round(KEEPALIVE_ANSWER_SECONDS * 1000)),
-    ("grpc.http2.ping_timeout_ms", round(KEEPALIVE_ANSWER_SECONDS * 1000)),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.use_local_subchannel_pool", 1),
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 1_000),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
-)
 
 CONNECT_SECONDS_MAX: Final = 1.0
 
@@ -66,16 +48,6 @@ WRITING_METHODS: Final = frozenset(
 """Methods of the ledger whose lost answer leaves doubt."""
 
 _chance = SystemRandom()
-
-
-def channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.aio.Channel:
-    """Open a channel of grpc's own to host:port (or dns:///name:port), for who is outside of the bank.
-
-    In plain text without credentials; connects when first used. Made inside the running event loop; close it when done.
-    """
-    if credentials is None:
-        return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-    return grpc.aio.secure_channel(address, credentials, options=CHANNEL_OPTIONS)
 
 
 class Line:

@@ -19,11 +19,11 @@ from typing import Final, Self
 
 import grpc
 
-from services.chassis import children, clients, ports
+from services.chassis import children, ports
 from services.chassis.children import LaunchError
 from services.chassis.directory_lock import DirectoryLock
 from services.chassis.embedded_postgres import SUPERUSER, EmbeddedPostgres
-from services.cli import authority, health, revoking, tokens, topology
+from services.cli import authority, channels, health, revoking, tokens, topology
 from services.cli.migrating import migrate_bank
 from services.cli.supervisor import ProgramPart, Supervisor
 from services.cli.topology import BankOptions, NameDatabase, Places, Shape, Topology
@@ -238,7 +238,7 @@ class Bank:
         """Wait until every service listens and the gateway says that it serves. Raises LaunchError."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + OPEN_SECONDS_MAX
-        channel = clients.channel(self.gateway, self.credentials())
+        channel = channels.channel(self.gateway, self.credentials())
         try:
             while not (self._all_listen() and await health.serves(channel)):
                 if loop.time() > give_up:

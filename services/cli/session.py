@@ -17,8 +17,8 @@ import grpc
 from google.rpc import error_details_pb2, status_pb2
 from hivecore.gateway.v1 import bank_pb2_grpc
 
-from services.chassis import addresses, clients, status
-from services.cli import tokens
+from services.chassis import addresses, status
+from services.cli import channels, tokens
 from services.cli.bulk import BACKOFF_SECONDS_MAX, BACKOFF_SECONDS_MIN, NOT_DECIDED_YET, No, Undecided
 from services.cli.finding import Where, read_bank_file
 from services.cli.output import Failure
@@ -106,7 +106,7 @@ class Session:
 
     async def __aenter__(self) -> Self:
         credentials = grpc.ssl_channel_credentials(self._access.authority) if self._access.is_encrypted else None
-        self._channel = clients.channel(self.gateway, credentials)
+        self._channel = channels.channel(self.gateway, credentials)
         self.stub = bank_pb2_grpc.BankStub(self._channel)
         return self
 

@@ -21,6 +21,8 @@ from services.ledger.audit_rules import Block, Content, Digest, Group, ProductUs
 
 QUESTIONS: Final = (
     "audit.sql",
+    "audit_journal.sql",
+    "audit_crossings.sql",
     "audit_holds.sql",
     "audit_limits.sql",
     "audit_statements.sql",

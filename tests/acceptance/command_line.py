@@ -12,7 +12,7 @@ from uuid import uuid4
 
 from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
 
-from services.chassis import clients
+from services.cli import channels
 from services.cli.bank import Bank
 from services.cli.topology import BankOptions
 
@@ -70,7 +70,7 @@ class User:
     async def open_account(self, currency: str = "CZK") -> str:
         """Open a customer with one account, through the door: only a test that is about it does so by commands."""
         metadata = (("authorization", f"Bearer {self.bank.token()}"),)
-        async with clients.channel(self.bank.gateway) as channel:
+        async with channels.channel(self.bank.gateway) as channel:
             door: Any = bank_pb2_grpc.BankStub(channel)
             asked = bank_pb2.OpenCustomerRequest(request_id=str(uuid4()), customer=bank_pb2.Customer())
             customer = await door.OpenCustomer(asked, metadata=metadata, timeout=20)

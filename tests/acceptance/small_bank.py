@@ -16,8 +16,7 @@ from grpc_status import rpc_status
 from hivecore.gateway.v1 import bank_pb2 as bank
 from hivecore.gateway.v1 import bank_pb2_grpc
 
-from services.chassis import clients
-from services.cli import tokens
+from services.cli import channels, tokens
 from services.cli.bank import Bank
 from services.cli.topology import BankOptions
 from services.domain import chart, identifiers
@@ -147,7 +146,7 @@ async def running(data: Path, *, allowances: Path | None = None, **gateway: str)
 @asynccontextmanager
 async def moved_in(opened: Bank) -> AsyncIterator[World]:
     """Let customers of a file's own move into a bank, whoever else is there."""
-    async with clients.channel(opened.gateway) as channel:
+    async with channels.channel(opened.gateway) as channel:
         world = World(opened, bank_pb2_grpc.BankStub(channel))
         await world.fill()
         yield world

@@ -17,7 +17,7 @@ from hivecore.gateway.v1 import bank_pb2 as bank
 from hivecore.gateway.v1 import bank_pb2_grpc
 from small_bank import World, leg, post
 
-from services.chassis import clients
+from services.cli import channels
 from services.cli.bank import Bank
 from services.cli.topology import BankOptions
 
@@ -71,7 +71,7 @@ async def followed(traced_place: Path) -> AsyncIterator[Followed]:
         for room in ("gateway", "ledger", "account")
     }
     options = BankOptions(data=traced_place / "bank", shards=2, port=0, log_level="DEBUG", settings=settings)
-    async with Bank.open(options) as running, clients.channel(running.gateway) as channel:
+    async with Bank.open(options) as running, channels.channel(running.gateway) as channel:
         world = Followed(running, bank_pb2_grpc.BankStub(channel), traced_place)
         await world.fill()
         yield world

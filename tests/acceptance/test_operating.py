@@ -12,8 +12,7 @@ import watched_bank
 from command_line import hivecore
 from watched_bank import Report, WatchedBank
 
-from services.chassis import clients
-from services.cli import health
+from services.cli import channels, health
 from tools import prometheus
 from tools.dashboards import panels, preview, traffic
 from tools.dashboards.panels import Dashboard
@@ -81,7 +80,7 @@ async def test_health_checks_are_counted_apart_from_calls(busy: WatchedBank) -> 
         return sum(map(float, re.findall(rf'grpc_server_handled_total{{[^}}]*"{service}"[^}}]*}} (\S+)', text)))
 
     before = await asyncio.to_thread(_exposed, busy, "gateway")
-    async with clients.channel(busy.bank.gateway) as channel:
+    async with channels.channel(busy.bank.gateway) as channel:
         for _ in range(5):
             assert await health.serves(channel)
     after = await asyncio.to_thread(_exposed, busy, "gateway")

@@ -15,7 +15,7 @@ from hivecore.gateway.v1 import bank_pb2 as bank
 from hivecore.gateway.v1 import bank_pb2_grpc
 from small_bank import World, absent, leg, post
 
-from services.chassis import clients
+from services.cli import channels
 from services.cli.bank import Bank
 from services.cli.topology import BankOptions
 from services.ledger.audit import audit
@@ -87,7 +87,7 @@ def _directory() -> Iterator[Path]:
 async def company() -> AsyncIterator[Company]:
     with _directory() as place:
         options = BankOptions(data=place / "bank", shards=SHARDS, port=0)
-        async with Bank.open(options) as running, clients.channel(running.gateway) as channel:
+        async with Bank.open(options) as running, channels.channel(running.gateway) as channel:
             made = Company(running, bank_pb2_grpc.BankStub(channel))
             await made.fill()
             yield made

@@ -10,7 +10,7 @@ from hivecore.gateway.v1 import bank_pb2 as bank
 from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from small_bank import FUNDS_MINOR, World, leg, post, read_status
 
-from services.chassis import clients
+from services.cli import channels
 
 
 async def _all_pages(world: World, method: str, rows: str, **asked: Any) -> list[list[Any]]:
@@ -147,7 +147,7 @@ async def test_a_reversal_that_an_earlier_release_decided_is_answered_as_it_was(
     shard = next(
         each for each in (await world.ask("ListShards", bank.ListShardsRequest())).shards if each.shard_id == 1 + far
     )
-    async with clients.channel(shard.ledger_addresses[0]) as channel:
+    async with channels.channel(shard.ledger_addresses[0]) as channel:
         ledger = ledger_pb2_grpc.LedgerStub(channel)
         before = as_released_before(asked, shard.shard_id, *legs[: 1 if far else 2])
         answered = await ledger.PostTransfers(before, timeout=10)

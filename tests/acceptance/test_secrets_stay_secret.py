@@ -28,9 +28,9 @@ from hivecore.gateway.v1 import bank_pb2 as bank
 from hivecore.gateway.v1 import bank_pb2_grpc
 from small_bank import World, absent, leg, post
 
-from services.chassis import clients, roles
+from services.chassis import roles
 from services.chassis.embedded_postgres import EmbeddedPostgres
-from services.cli import tokens, topology
+from services.cli import channels, tokens, topology
 from services.cli.bank import Bank
 from services.cli.topology import BankOptions, NameDatabase
 
@@ -70,7 +70,7 @@ async def heard() -> AsyncIterator[Heard]:
             elsewhere = dict.fromkeys(databases, _named(server, passwords))
             async with (
                 Bank.open(options, elsewhere=elsewhere) as running,
-                clients.channel(running.gateway, running.credentials()) as channel,
+                channels.channel(running.gateway, running.credentials()) as channel,
             ):
                 world = World(running, bank_pb2_grpc.BankStub(channel))
                 shown = await _use(world)

@@ -14,9 +14,8 @@ from hivecore.account.v1 import account_pb2, account_pb2_grpc
 from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
 from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
-from services.chassis import clients
 from services.chassis.identity import LOOK_SECONDS
-from services.cli import authority, topology
+from services.cli import authority, channels, topology
 from services.cli.bank import Bank
 from services.cli.certificates import Certificates
 from services.cli.topology import BankOptions
@@ -37,7 +36,7 @@ def _stranger(place: Path) -> Certificates:
 
 
 async def _is_refused(address: str, credentials: grpc.ChannelCredentials | None) -> bool:
-    async with clients.channel(address, credentials) as channel:
+    async with channels.channel(address, credentials) as channel:
         stub = ledger_pb2_grpc.LedgerStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await stub.GetShardStatus(ledger_pb2.GetShardStatusRequest(shard_id=1), timeout=3)
@@ -92,10 +91,10 @@ async def test_services_take_calls_only_from_who_shows_a_certificate_of_the_bank
     for address in (ledger, bank.topology.account):
         for credentials in (None, nobody, false):
             assert await _is_refused(address, credentials)
-    async with clients.channel(ledger, true) as channel:
+    async with channels.channel(ledger, true) as channel:
         stub = ledger_pb2_grpc.LedgerStub(channel)
         assert (await stub.GetShardStatus(ledger_pb2.GetShardStatusRequest(shard_id=1), timeout=5)).is_writer
-    async with clients.channel(bank.topology.account, true) as channel:
+    async with channels.channel(bank.topology.account, true) as channel:
         accounts = account_pb2_grpc.AccountsStub(channel)
         assert (await accounts.GetDirectory(account_pb2.GetDirectoryRequest(), timeout=5)).version
 
@@ -121,7 +120,7 @@ async def test_renewed_certificates_are_shown_and_used_without_a_restart(bank: B
     while await _shown(bank.gateway, own.authority_file) == before:
         await asyncio.sleep(LOOK_SECONDS / 10)
     # Every connection that is made from now on shows the new ones; calls go on all the while.
-    async with clients.channel(bank.gateway, bank.credentials()) as channel:
+    async with channels.channel(bank.gateway, bank.credentials()) as channel:
         stub = bank_pb2_grpc.BankStub(channel)
         metadata = (("authorization", f"Bearer {bank.token()}"),)
         for _ in range(20):

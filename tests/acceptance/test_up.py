@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from services.chassis import children, clients
+from services.chassis import children
 from services.chassis.children import LaunchError
-from services.cli import health
+from services.cli import channels, health
 from services.cli.bank import Bank
 from services.cli.topology import BankOptions, Places
 
@@ -36,7 +36,7 @@ def up(data: Path) -> Iterator[tuple[subprocess.Popen[str], dict[str, Any]]]:
 
 
 async def is_serving(address: str) -> bool:
-    channel = clients.channel(address)
+    channel = channels.channel(address)
     try:
         return await health.serves(channel)
     finally:

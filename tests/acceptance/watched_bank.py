@@ -17,8 +17,7 @@ from hivecore.gateway.v1 import bank_pb2 as bank
 from hivecore.gateway.v1 import bank_pb2_grpc
 from small_bank import leg, post
 
-from services.chassis import clients
-from services.cli import topology
+from services.cli import channels, topology
 from services.cli.bank import Bank
 from services.cli.topology import BankOptions
 from tools import prometheus
@@ -125,7 +124,7 @@ async def opened() -> AsyncIterator[WatchedBank]:
         options = BankOptions(data=place / "bank", shards=4, port=0, settings=settings)
         async with (
             Bank.open(options) as running,
-            clients.channel(running.gateway) as channel,
+            channels.channel(running.gateway) as channel,
             prometheus.running(running.places.prometheus_targets_file, place, interval_seconds=1) as server,
         ):
             watched = WatchedBank(running, bank_pb2_grpc.BankStub(channel), server)

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, Self
 import grpc
 from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
 
-from services.chassis import clients, status
+from services.chassis import status
+from services.cli import channels
 from services.domain import errors
 from services.domain.outcomes import Outcome, Refusal
 
@@ -41,7 +42,7 @@ class Door:
     """One connection to the gateway. Made inside the running event loop."""
 
     def __init__(self, gateway: str, token: str) -> None:
-        self._channel = clients.channel(gateway)
+        self._channel = channels.channel(gateway)
         self.stub = bank_pb2_grpc.BankStub(self._channel)
         self._metadata = (("authorization", f"Bearer {token}"),)
 

@@ -19,8 +19,8 @@ from banks import Noticed, populated
 from crowd import CURRENCY, Crowd
 from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
 
-from services.chassis import children, clients, status
-from services.cli import top, topology
+from services.chassis import children, status
+from services.cli import channels, top, topology
 from services.cli.bank import Bank
 from services.domain.outcomes import Outcome
 from services.ledger.audit import audit
@@ -53,7 +53,7 @@ class Customers:
 
     def __init__(self, bank: Bank, crowd: Crowd) -> None:
         addresses = ",".join(bank.topology.gateways)
-        options = {**dict(clients.CHANNEL_OPTIONS), "grpc.service_config": json.dumps(SERVICE_CONFIG)}
+        options = {**dict(channels.CHANNEL_OPTIONS), "grpc.service_config": json.dumps(SERVICE_CONFIG)}
         self._channel = grpc.aio.insecure_channel(f"ipv4:{addresses}", options=tuple(options.items()))
         self._stub = bank_pb2_grpc.BankStub(self._channel)
         self._metadata = (("authorization", f"Bearer {bank.token()}"),)

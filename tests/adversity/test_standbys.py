@@ -19,8 +19,8 @@ from banks import Noticed, populated
 from crowd import Crowd
 from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
-from services.chassis import children, clients, status
-from services.cli import topology
+from services.chassis import children, status
+from services.cli import channels, topology
 from services.cli.bank import Bank
 
 FEW = 150
@@ -41,7 +41,7 @@ async def two_shards() -> AsyncIterator[tuple[Bank, Crowd]]:
 
 
 async def shard_status(address: str) -> ledger_pb2.ShardStatus:
-    async with clients.channel(address) as channel:
+    async with channels.channel(address) as channel:
         request = ledger_pb2.GetShardStatusRequest(shard_id=SHARD)
         return await ledger_pb2_grpc.LedgerStub(channel).GetShardStatus(request, timeout=5)
 
@@ -102,7 +102,7 @@ async def test_of_two_ledgers_one_writes_and_the_other_says_that_it_does_not(two
     said = {name: await shard_status(address) for name, address in addresses.items()}
     assert [name for name, each in said.items() if each.is_writer] == [await writer_name(crowd)]
     (standby,) = (address for name, address in addresses.items() if not said[name].is_writer)
-    async with clients.channel(standby) as channel:
+    async with channels.channel(standby) as channel:
         request = ledger_pb2.PostTransfersRequest(shard_id=SHARD)
         with pytest.raises(grpc.aio.AioRpcError) as failure:
             await ledger_pb2_grpc.LedgerStub(channel).PostTransfers(request, timeout=5)

@@ -21,8 +21,8 @@ from typing import Any
 
 import yaml
 
-from services.chassis import children, clients
-from services.cli import health
+from services.chassis import children
+from services.cli import channels, health
 
 IMAGE_ENVIRONMENT = {
     "PATH": f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -196,7 +196,7 @@ class Cluster:
         assert pod.process is not None
         asked = pod.container[probe]
         give_up = asyncio.get_running_loop().time() + asked["periodSeconds"] * asked.get("failureThreshold", 3)
-        channel = clients.channel(f"{pod.ip}:{asked['grpc']['port']}")
+        channel = channels.channel(f"{pod.ip}:{asked['grpc']['port']}")
         try:
             while not await health.serves(channel):
                 assert pod.process.poll() is None, f"{name} ended:\n{self.log(name)}"

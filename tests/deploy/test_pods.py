@@ -10,9 +10,9 @@ import pods
 import pytest
 from banking import move_money
 
-from services.chassis import clients, postgres_binaries
+from services.chassis import postgres_binaries
 from services.chassis.embedded_postgres import EmbeddedPostgres
-from services.cli import tokens
+from services.cli import channels, tokens
 
 DEV = Path(__file__).parents[2] / "deploy" / "k8s" / "overlays" / "dev"
 
@@ -64,7 +64,7 @@ async def test_a_bank_opens_from_its_manifests_moves_money_is_audited_and_stops(
     gateway = cluster.pods["gateway-0"]
     port = gateway.container["ports"][0]["containerPort"]
     secret = next(iter(cluster.secret("gateway-tokens").values()))
-    async with clients.channel(f"{gateway.ip}:{port}") as channel:
+    async with channels.channel(f"{gateway.ip}:{port}") as channel:
         await move_money(channel, tokens.mint(secret, subject="test"))
 
     report = json.loads(await cluster.run_to_end("audit"))

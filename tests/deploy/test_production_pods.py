@@ -28,9 +28,8 @@ from banking import move_money
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
-from services.chassis import clients
 from services.chassis.embedded_postgres import EmbeddedPostgres
-from services.cli import tokens
+from services.cli import channels, tokens
 
 ROOT = Path(__file__).parents[2]
 SHARDS = 2
@@ -135,7 +134,7 @@ async def _speak_tls_only(production: Production, services: list[str]) -> None:
     """See that no service answers in plain text, or to who shows no certificate, but for probes."""
     for name in services:
         for credentials in (None, grpc.ssl_channel_credentials(production.trusted)):
-            async with clients.channel(production.address(name), credentials) as channel:
+            async with channels.channel(production.address(name), credentials) as channel:
                 await _is_refused(channel, production.token(), grpc.StatusCode.UNAVAILABLE)
 
 

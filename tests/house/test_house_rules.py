@@ -147,6 +147,14 @@ def sleeps_for_a_guess(tree: ast.Module) -> Iterator[ast.AST]:
                 yield node
 
 
+def grpc_aio(tree: ast.Module) -> Iterator[ast.AST]:
+    """Find uses of grpc's own channels and servers; that `grpc` itself imports them cannot be helped."""
+    for node in ast.walk(tree):
+        names = isinstance(node, ast.Attribute | ast.Import | ast.ImportFrom)
+        if names and "grpc.aio" in ast.unparse(node).replace(" import ", "."):
+            yield node
+
+
 def test_every_module_says_what_lives_there() -> None:
     assert found(everything(), without_sentence) == []
 
@@ -170,6 +178,12 @@ def test_no_float_touches_money() -> None:
 
 def test_nothing_stops_a_whole_thread_to_wait() -> None:
     assert found(modules("services", "tests"), sleeps_of_a_thread) == []
+
+
+def test_only_the_command_line_uses_what_grpc_brings_along() -> None:
+    services = modules("services")
+    assert found({path: tree for path, tree in services.items() if "/cli/" not in path}, grpc_aio) == []
+    assert found({"services/cli/channels.py": services["services/cli/channels.py"]}, grpc_aio)
 
 
 def test_no_test_waits_for_a_guessed_time() -> None:
@@ -219,6 +233,9 @@ def test_modules_are_short() -> None:
         (floating_money, "amount: float = 1"),
         (floating_money, "def f(amount_minor: float): ..."),
         (sleeps_of_a_thread, "import time\ntime.sleep(1)"),
+        (grpc_aio, "import grpc.aio"),
+        (grpc_aio, "from grpc import aio"),
+        (grpc_aio, "grpc.aio.insecure_channel(address)"),
         (sleeps_for_a_guess, "async def f(): await asyncio.sleep(0.1)"),
     ],
 )

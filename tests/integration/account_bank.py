@@ -30,9 +30,10 @@ from services.account.product_store import ProductStore
 from services.account.records import Records
 from services.account.store import ControlStore, ShardPlan
 from services.account.territory import Territory
-from services.chassis import clients, ports, status
+from services.chassis import ports, status
 from services.chassis.clients import LedgerClient
 from services.chassis.embedded_postgres import EmbeddedPostgres
+from services.cli import channels
 from services.domain import chart
 
 CZK, EUR = 203, 978
@@ -153,7 +154,7 @@ class Bank:
         self.account_address = f"127.0.0.1:{taken}"
         self.ledger_address = f"127.0.0.1:{ports.choose_free(frozenset({taken}))}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.channel = clients.channel(self.account_address)
+        self.channel = channels.channel(self.account_address)
         self.accounts = account_pb2_grpc.AccountsStub(self.channel)
         self.ledgers = {shard_id: LedgerClient(shard_id, [self.ledger_address]) for shard_id in shard_dsns}
 

@@ -14,12 +14,12 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
-from services.chassis import bounds, clients
+from services.chassis import bounds
 from services.chassis.bounds import METADATA_BYTES_MAX, STREAMS_PER_CONNECTION_MAX
 from services.chassis.identity import Identity
 from services.chassis.server import Server
 from services.chassis.settings import ServiceSettings
-from services.cli import authority
+from services.cli import authority, channels
 from services.cli.certificates import Certificates
 
 SERVICE = "hivecore.ledger.v1.Ledger"
@@ -66,7 +66,7 @@ async def _serving(
 
 
 async def _is_answered(address: str) -> bool:
-    async with clients.channel(address) as channel:
+    async with channels.channel(address) as channel:
         return bool((await ledger_pb2_grpc.LedgerStub(channel).GetShardStatus(REQUEST, timeout=5)).is_writer)
 
 
@@ -151,7 +151,7 @@ async def test_connections_beyond_the_bound_are_closed_and_those_there_are_answe
                 writer.close()
             return None
 
-        async with asyncio.timeout(40), clients.channel(address, papers.credentials) as channel:
+        async with asyncio.timeout(40), channels.channel(address, papers.credentials) as channel:
             stub = ledger_pb2_grpc.LedgerStub(channel)
             await stub.GetShardStatus(REQUEST, timeout=5)
             held = [writer for _ in range(9) if (writer := await greeted())]
@@ -177,7 +177,7 @@ def test_connections_leave_descriptors_for_everything_else(monkeypatch: pytest.M
 
 
 async def test_an_idle_connection_is_closed() -> None:
-    async with _serving(idle_seconds_max=0.5) as (address, _), clients.channel(address) as channel:
+    async with _serving(idle_seconds_max=0.5) as (address, _), channels.channel(address) as channel:
         stub = ledger_pb2_grpc.LedgerStub(channel)
         assert (await stub.GetShardStatus(REQUEST, timeout=5)).is_writer
         async with asyncio.timeout(20):
@@ -188,7 +188,7 @@ async def test_an_idle_connection_is_closed() -> None:
 
 async def test_calls_that_send_no_request_are_ended_and_give_their_places_back() -> None:
     async with _serving(calls_max=50, request_seconds_max=SILENT_SECONDS) as (address, _):
-        async with clients.channel(address) as channel:
+        async with channels.channel(address) as channel:
             silent = [_silent_call(channel) for _ in range(60)]
             codes = [await _code(call) for call in silent]
         assert codes.count(grpc.StatusCode.DEADLINE_EXCEEDED) == 50
@@ -234,7 +234,7 @@ def _headers(address: str) -> bytes:
 
 
 async def test_calls_beyond_the_places_are_refused_at_once_and_told_why() -> None:
-    async with _serving(calls_max=20) as (address, room), clients.channel(address) as channel:
+    async with _serving(calls_max=20) as (address, room), channels.channel(address) as channel:
         stub = ledger_pb2_grpc.LedgerStub(channel)
         slow = [stub.GetShardStatus(ledger_pb2.GetShardStatusRequest(shard_id=2), timeout=30) for _ in range(20)]
         async with asyncio.timeout(20):
@@ -256,7 +256,7 @@ async def test_calls_beyond_the_places_are_refused_at_once_and_told_why() -> Non
 async def test_callers_who_go_away_before_they_ask_leave_their_places_free() -> None:
     async with _serving(calls_max=10) as (address, _):
         for _ in range(3):
-            async with clients.channel(address) as channel:
+            async with channels.channel(address) as channel:
                 silent = [_silent_call(channel) for _ in range(10)]
                 await asyncio.gather(*(call.wait_for_connection() for call in silent))
         await _becomes_answered(address)
@@ -264,7 +264,7 @@ async def test_callers_who_go_away_before_they_ask_leave_their_places_free() -> 
 
 async def test_while_a_method_is_full_its_calls_are_turned_away_before_their_requests_come_and_no_others() -> None:
     full = True
-    async with _serving(is_full=lambda: full) as (address, _), clients.channel(address) as channel:
+    async with _serving(is_full=lambda: full) as (address, _), channels.channel(address) as channel:
         silent = _silent_call(channel)
         assert await _code(silent) is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert await silent.details() == "too much waits everywhere; the request was not read"
@@ -275,7 +275,7 @@ async def test_while_a_method_is_full_its_calls_are_turned_away_before_their_req
 
 
 async def test_watches_have_a_bound_of_their_own_and_leave_calls_alone() -> None:
-    async with _serving(watches_max=5) as (address, _), clients.channel(address) as channel:
+    async with _serving(watches_max=5) as (address, _), channels.channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         watches = []
         for _ in range(5):
@@ -298,7 +298,7 @@ async def test_watches_have_a_bound_of_their_own_and_leave_calls_alone() -> None
 
 
 async def test_thousands_of_streams_on_one_connection_are_cut_off_and_others_are_answered() -> None:
-    async with _serving() as (address, room), clients.channel(address) as channel:
+    async with _serving() as (address, room), channels.channel(address) as channel:
         stub = ledger_pb2_grpc.LedgerStub(channel)
         asked = ledger_pb2.GetShardStatusRequest(shard_id=2)
         many = [stub.GetShardStatus(asked, timeout=50) for _ in range(STREAMS_PER_CONNECTION_MAX + 500)]
@@ -315,7 +315,7 @@ async def test_thousands_of_streams_on_one_connection_are_cut_off_and_others_are
 
 
 async def test_huge_metadata_is_refused_and_usual_metadata_is_not() -> None:
-    async with _serving() as (address, _), clients.channel(address) as channel:
+    async with _serving() as (address, _), channels.channel(address) as channel:
         stub = ledger_pb2_grpc.LedgerStub(channel)
         usual = (("authorization", "x" * 8_192), ("x-request-id", "x" * 100))
         assert (await stub.GetShardStatus(REQUEST, metadata=usual, timeout=5)).is_writer
@@ -328,7 +328,7 @@ async def test_huge_metadata_is_refused_and_usual_metadata_is_not() -> None:
 
 @pytest.mark.parametrize("sent", [b"\xff\xff", b"\x08", b"\x0a\x05ab"])
 async def test_bytes_that_are_no_message_are_the_callers_mistake(sent: bytes) -> None:
-    async with _serving() as (address, _), clients.channel(address) as channel:
+    async with _serving() as (address, _), channels.channel(address) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await channel.unary_unary(METHOD)(sent, timeout=5)
         assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
@@ -336,6 +336,6 @@ async def test_bytes_that_are_no_message_are_the_callers_mistake(sent: bytes) ->
 
 
 async def test_a_call_without_a_message_is_the_callers_mistake() -> None:
-    async with _serving() as (address, _), clients.channel(address) as channel:
+    async with _serving() as (address, _), channels.channel(address) as channel:
         call: Any = channel.stream_unary(METHOD)(iter(()), timeout=5)
         assert await _code(call) is grpc.StatusCode.INVALID_ARGUMENT

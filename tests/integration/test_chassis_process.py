@@ -15,6 +15,7 @@ import pytest
 from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 
 from services.chassis import children, clients
+from services.cli import channels
 
 TINY_ROOM = str(Path(__file__).with_name("tiny_room.py"))
 
@@ -45,7 +46,7 @@ async def _exit_status(room: Process) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_lets_the_call_under_way_end_and_the_process_end_well(tmp_path: Path, number: int) -> None:
-    async with _tiny_room(tmp_path) as (room, address), clients.channel(address) as channel:
+    async with _tiny_room(tmp_path) as (room, address), channels.channel(address) as channel:
         stub = ledger_pb2_grpc.LedgerStub(channel)
         under_way = asyncio.ensure_future(stub.GetShardStatus(ledger_pb2.GetShardStatusRequest(shard_id=2), timeout=20))
         assert await children.until((tmp_path / "slow").exists, 10)
@@ -78,7 +79,7 @@ async def test_a_frozen_process_is_noticed_by_its_silence_and_another_is_asked(
 
 
 async def test_a_process_not_asked_to_stop_with_its_parent_lives_on(tmp_path: Path) -> None:
-    async with _tiny_room(tmp_path) as (room, address), clients.channel(address) as channel:
+    async with _tiny_room(tmp_path) as (room, address), channels.channel(address) as channel:
         room.stdin.close()
         stub = ledger_pb2_grpc.LedgerStub(channel)
         answer = await stub.GetShardStatus(ledger_pb2.GetShardStatusRequest(shard_id=1), timeout=10)

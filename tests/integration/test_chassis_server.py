@@ -17,6 +17,7 @@ from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from services.chassis import clients
 from services.chassis.server import Server
 from services.chassis.settings import ServiceSettings, SettingsError
+from services.cli import channels
 from services.domain import errors, limits
 
 SERVICE = "hivecore.ledger.v1.Ledger"
@@ -43,7 +44,7 @@ async def _serving(
     serving = asyncio.create_task(server.serve([SERVICE], prepare=prepare))
     async with asyncio.timeout(10):
         await server.wait_started()
-    async with clients.channel(server.address) as channel:
+    async with channels.channel(server.address) as channel:
         yield server, channel
     server.stop()
     await serving

@@ -12,6 +12,7 @@ from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from services.chassis import addresses, bounds, clients
 from services.chassis.clients import LedgerClient
 from services.chassis.interceptors import Observed
+from services.cli import channels
 from services.domain import errors
 from services.domain.errors import BankError
 from services.transport import server as transport
@@ -262,5 +263,5 @@ async def test_our_own_connections_never_go_through_a_proxy(nobody: str, monkeyp
         monkeypatch.setenv(name, f"http://{nobody}")
     async with _ledger() as writer, _client(writer.address) as client:
         assert (await client.call("PostTransfers", WRITE, deadline_seconds=5)).outcomes == [1]
-        async with clients.channel(writer.address) as channel:
+        async with channels.channel(writer.address) as channel:
             assert (await ledger_pb2_grpc.LedgerStub(channel).GetShardStatus(READ, timeout=5)).instance

@@ -11,8 +11,9 @@ from grpc_status import rpc_status
 from hivecore.ledger.v1 import ledger_pb2, ledger_pb2_grpc
 from prometheus_client import REGISTRY
 
-from services.chassis import bounds, clients, status
+from services.chassis import bounds, status
 from services.chassis.interceptors import Observed
+from services.cli import channels
 from services.domain import errors, limits
 from services.domain.errors import BankError
 from services.transport import server as transport
@@ -53,7 +54,7 @@ async def room() -> AsyncIterator[tuple[Room, grpc.aio.Channel]]:
     ledger_pb2_grpc.add_LedgerServicer_to_server(room, observed)
     port = server.bind("127.0.0.1", 0)
     server.start()
-    async with clients.channel(f"127.0.0.1:{port}") as channel:
+    async with channels.channel(f"127.0.0.1:{port}") as channel:
         yield room, channel
     await server.stop(None)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc
 import pytest
+from transport_room import Door, until
 
 from services.chassis import bounds, clients
 from services.transport import channel as transport_channel
@@ -49,32 +50,6 @@ async def channel_to(address: str, **patience: Any) -> AsyncIterator[Channel]:
 async def repeat(request: bytes, _context: Any) -> bytes:
     """Answer with the request."""
     return request
-
-
-class Door:
-    """A behaviour that waits until it is opened."""
-
-    def __init__(self) -> None:
-        self.open = asyncio.Event()
-        self.waiting = 0
-        self.cancelled = 0
-
-    async def answer(self, request: bytes | None, _context: Any) -> bytes:
-        self.waiting += 1
-        try:
-            await self.open.wait()
-        except asyncio.CancelledError:
-            self.cancelled += 1
-            raise
-        finally:
-            self.waiting -= 1
-        return request or b""
-
-    async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until something is so."""
-        async with asyncio.timeout(20):
-            while not condition():
-                await asyncio.sleep(0.005)
 
 
 @asynccontextmanager
@@ -127,11 +102,11 @@ async def test_a_call_given_up_is_cancelled_where_it_is_answered(kind: str) -> N
             with pytest.raises(CallError) as late:
                 await channel.call(PATH, b"", 0.2, ())
             assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-            await door.until(lambda: door.cancelled == 1)
+            await until(lambda: door.cancelled == 1)
             calling = asyncio.ensure_future(channel.call(PATH, b"", 20.0, ()))
-            await door.until(lambda: door.waiting == 1)
+            await until(lambda: door.waiting == 1)
             calling.cancel()
-            await door.until(lambda: door.cancelled == 2)
+            await until(lambda: door.cancelled == 2)
 
 
 async def test_nobody_there_is_told_at_once_and_somebody_who_comes_is_found() -> None:
@@ -166,7 +141,7 @@ async def test_a_lost_connection_leaves_doubt_and_the_next_call_connects_anew() 
         assert not await unused.is_ready(1.0)
     async with ours(door.answer) as (server, address), channel_to(address) as channel:
         calling = asyncio.ensure_future(channel.call(PATH, b"", 20.0, ()))
-        await door.until(lambda: door.waiting == 1)
+        await until(lambda: door.waiting == 1)
         for connection in list(server._connections):
             connection.abort()
         with pytest.raises(CallError) as lost:
@@ -181,7 +156,7 @@ async def test_a_call_that_the_peer_did_not_take_leaves_no_doubt() -> None:
     door = Door()
     async with ours(door.answer, streams_per_connection_max=2) as (_, address), channel_to(address) as channel:
         under_way = [asyncio.ensure_future(channel.call(PATH, b"", 20.0, ())) for _ in range(2)]
-        await door.until(lambda: door.waiting == 2)
+        await until(lambda: door.waiting == 2)
         with pytest.raises(CallError) as refused:
             await channel.call(PATH, b"", 20.0, ())
         assert not refused.value.was_taken
@@ -279,12 +254,12 @@ async def test_a_retired_channel_ends_its_calls_and_begins_no_others() -> None:
     door = Door()
     async with ours(door.answer) as (server, address), channel_to(address) as channel:
         calling = asyncio.ensure_future(channel.call(PATH, b"last", 20.0, ()))
-        await door.until(lambda: door.waiting == 1)
+        await until(lambda: door.waiting == 1)
         channel.retire()
         assert not await channel.is_ready(1.0)
         door.open.set()
         assert await calling == b"last"
-        await door.until(lambda: not server._connections)
+        await until(lambda: not server._connections)
 
 
 BROKEN = {

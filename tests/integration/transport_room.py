@@ -24,14 +24,37 @@ FULL = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "full")
 MESSAGE_BYTES_MAX = bounds.server_limits().message_bytes_max
 
 
-class Room:
+class Door:
+    """A behaviour that waits until it is opened."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.waiting = 0
+        self.cancelled = 0
+
+    async def wait(self) -> None:
+        """Wait, and count those who do and those who were stopped."""
+        self.waiting += 1
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.waiting -= 1
+
+    async def answer(self, request: bytes | None, _call: Any) -> bytes:
+        """Repeat the request once the door is open."""
+        await self.wait()
+        return request or b""
+
+
+class Room(Door):
     """Methods that do what tests ask of them."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.seen: list[tuple[tuple[str, str | bytes], ...]] = []
-        self.cancelled = 0
-        self.waiting = 0
-        self.open = asyncio.Event()
         self.places = Places()
         """Of the calls of `COUNTED`, of which there are two at a time."""
         self.server: Server | None = None
@@ -52,14 +75,7 @@ class Room:
         if request is None:
             return b"nothing"
         if request == b"wait":
-            self.waiting += 1
-            try:
-                await self.open.wait()
-            except asyncio.CancelledError:
-                self.cancelled += 1
-                raise
-            finally:
-                self.waiting -= 1
+            await self.wait()
         if request == b"work":
             self.worked += 1
             enough = time.thread_time() + WORK_SECONDS

@@ -31,3 +31,7 @@ def test_a_shards_own_accounts_lie_on_it_without_being_listed() -> None:
 def test_a_slot_on_two_shards_is_a_bug() -> None:
     with pytest.raises(AssertionError, match="slot 5 is on two shards"):
         directory(SlotRange(0, 5, 1, 1), SlotRange(5, 8999, 2, 1))
+
+
+def test_shards_are_named_in_the_order_in_which_they_are_listed() -> None:
+    assert directory(shards=(1, 2, 7)).shard_ids == (1, 2, 7)

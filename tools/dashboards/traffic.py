@@ -12,7 +12,7 @@ import grpc
 from hivecore.gateway.v1 import bank_pb2 as bank
 from hivecore.gateway.v1 import bank_pb2_grpc
 
-from services.chassis import clients
+from services.cli import channels
 from services.cli.bank import Bank
 
 CUSTOMERS: Final = 16
@@ -94,7 +94,7 @@ class Traffic:
 
 async def run(opened: Bank, seconds: float) -> None:
     """Open customers in a bank and let callers work for some seconds."""
-    async with clients.channel(opened.gateway) as channel:
+    async with channels.channel(opened.gateway) as channel:
         traffic = Traffic(opened, bank_pb2_grpc.BankStub(channel))
         await traffic.open()
         await traffic.run(seconds)

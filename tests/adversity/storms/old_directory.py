@@ -11,7 +11,8 @@ from typing import Any, Self
 import grpc
 from hivecore.account.v1 import account_pb2, account_pb2_grpc
 
-from services.chassis import children, clients
+from services.chassis import children
+from services.cli import channels
 
 SERVICE = account_pb2.DESCRIPTOR.services_by_name["Accounts"].full_name
 DEADLINE_SECONDS = 5.0
@@ -28,7 +29,7 @@ class OldDirectory(grpc.GenericRpcHandler):
         """How often the old directory was given."""
 
     async def __aenter__(self) -> Self:
-        self._channel = clients.channel(self._account)
+        self._channel = channels.channel(self._account)
         self._old = outdated(await self._true())
         self._server = grpc.aio.server()
         self._server.add_generic_rpc_handlers((self,))
