@@ -34,6 +34,8 @@ FIXED: Final[Mapping[str, str]] = {
     # Measured on COPY into a wide index: pglz, all that the wheel has, takes a quarter more time to
     # save a fifth of the log; lz4, where there is one, is a draw.
     "wal_compression": "off",
+    # Books are appended to: what there is to clean can wait, while a cleaner on a core of its own holds up callers.
+    "autovacuum_vacuum_cost_delay": "10ms",
     # Statements are short and always the same: compiling them costs more than it saves.
     "jit": "off",
     # The data is in memory or on a solid-state disk.
