@@ -12,7 +12,6 @@ Never here: what is carried, or which errors are worth another attempt.
 """
 
 import asyncio
-import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -33,9 +32,14 @@ CALL_SECONDS_WANTED: Final = 0.25
 """Longer calls are made fewer at a time."""
 SLOWER_CALLS: Final = 2
 FASTER_CALLS: Final = 8
+ITEM_CALLS: Final = 4
 """So many calls are looked back on: trouble is believed sooner than that it is over."""
 CALLS_IN_FLIGHT_MIN: Final = 2
 """However slow a ledger is: one is under way while the next one waits there."""
+
+READ_PATIENCE: Final = 1.5
+"""Who was let in and read is refused only when the queue has become so much longer than whoever comes may find it:
+the work is done, and thrown away it would be done again."""
 
 Send = Callable[[int, list[Load], float], Awaitable[Sequence[Answer | errors.BankError]]]
 """Carries loads to a shard by a deadline (loop time): one answer or error for each."""
@@ -50,11 +54,11 @@ class Bounds:
     call_items_max: int
     """Items put together into one call; a single larger load still travels, alone."""
     full_call_items: int
-    """Items that are worth a call of their own while others are under way."""
+    """Items that are worth a call of their own while others are under way; so many may always wait."""
     calls_in_flight_max: int
     """Calls of one lane at the same time."""
     wait_seconds_max: float
-    """How long a call's worth of items or more may wait for a call slot, as estimated."""
+    """How long items may wait for a call slot, as estimated when they come."""
 
 
 class _Parcel(Generic[Load, Answer]):
@@ -98,6 +102,9 @@ class _Shard(Generic[Load, Answer]):
         self.lanes: dict[int, _Lane[Load, Answer]] = {}
         self.queued_items = 0
         self.call_seconds = RETRY_AFTER_SECONDS_MIN
+        self.item_seconds = 0.0
+        """What one item takes of a call that has enough of them; 0 until there was such a call."""
+        self.answered_at = 0.0
         self.queued_metric = metrics.QUEUED_ITEMS.labels(*labels)
         self.queued_metric.set_function(lambda: self.queued_items)
         self.items_metric = metrics.SHARED_CALL_ITEMS.labels(*labels)
@@ -170,7 +177,7 @@ class Coalescer(Generic[Load, Answer]):
         coming = coming_items / max(1, len(shards))
         for shard_id in shard_ids:
             shard = shards.get(shard_id)
-            if shard is None or not self._is_full(shard, 1, math.inf, coming):
+            if shard is None or not self._is_full(shard, 1, coming=coming):
                 return False
         return bool(shards)
 
@@ -254,37 +261,49 @@ class Coalescer(Generic[Load, Answer]):
             for parcel, answer in zip(parcels, answers, strict=True):
                 parcel.settle(answer)
             seconds = perf_counter() - began
-            shard.call_seconds += (seconds - shard.call_seconds) / (
-                SLOWER_CALLS if seconds > shard.call_seconds else FASTER_CALLS
-            )
+            size = sum([parcel.size for parcel in parcels])
+            self._learn(shard, size, began, seconds)
             shard.seconds_metric.observe(seconds)
-            shard.items_metric.observe(sum(parcel.size for parcel in parcels))
+            shard.items_metric.observe(size)
             lane.calls_in_flight -= 1
             self._wake(shard, lane)
+
+    def _learn(self, shard: _Shard[Load, Answer], size: int, began: float, seconds: float) -> None:
+        """Note how long a call took, and its items: from when the ledger was done with the call before it."""
+        shard.call_seconds += (seconds - shard.call_seconds) / (
+            SLOWER_CALLS if seconds > shard.call_seconds else FASTER_CALLS
+        )
+        ended = began + seconds
+        item_seconds = (ended - max(began, shard.answered_at)) / size
+        shard.answered_at = ended
+        if size >= self._bounds.full_call_items or item_seconds < shard.item_seconds:
+            shard.item_seconds += (item_seconds - shard.item_seconds) / (ITEM_CALLS if shard.item_seconds else 1)
 
     def _expire(self, parcel: _Parcel[Load, Answer]) -> None:
         parcel.settle(self._late() if parcel.is_sent else _passed())
 
-    def _is_full(self, shard: _Shard[Load, Answer], size: int, seconds: float, coming: float = 0.0) -> bool:
-        """Tell whether a load of so many items has no room, or no hope of an answer within so many seconds."""
+    def _is_full(
+        self, shard: _Shard[Load, Answer], size: int, seconds: float | None = None, coming: float = 0.0
+    ) -> bool:
+        """Tell whether a load of so many items has no room, or no hope of an answer within so many seconds.
+
+        Without `seconds` it is one that comes, and has not been read.
+        """
         bounds = self._bounds
         queued = shard.queued_items + coming
         if queued and queued + size > bounds.queued_items_max:
             return True
-        if queued < bounds.call_items_max:
+        if queued < bounds.full_call_items:
             return False
         # It would wait until nobody wants its answer, in the way of those that can still be answered.
-        wait_seconds = self._wait_seconds(shard, queued)
-        return wait_seconds > bounds.wait_seconds_max or wait_seconds + shard.call_seconds > seconds
-
-    def _wait_seconds(self, shard: _Shard[Load, Answer], queued: float) -> float:
-        """Estimate how long a new load waits for a call slot behind so many items."""
-        calls_ahead = queued / self._bounds.call_items_max / self._calls_in_flight_max(shard)
-        return calls_ahead * shard.call_seconds
+        wait_seconds = queued * shard.item_seconds
+        if seconds is None:
+            return wait_seconds > bounds.wait_seconds_max
+        return wait_seconds > READ_PATIENCE * bounds.wait_seconds_max or wait_seconds + shard.call_seconds > seconds
 
     def _overloaded(self, shard: _Shard[Load, Answer]) -> errors.Overloaded:
         """Refuse, with the time that the calls ahead will roughly take as the retry hint."""
-        seconds = self._wait_seconds(shard, shard.queued_items) + shard.call_seconds
+        seconds = shard.queued_items * shard.item_seconds + shard.call_seconds
         seconds = min(max(seconds, RETRY_AFTER_SECONDS_MIN), RETRY_AFTER_SECONDS_MAX)
         return errors.Overloaded("QUEUE_FULL", "too much waits for this shard; nothing was sent", seconds)
 

@@ -7,6 +7,7 @@ import pytest
 
 from services.domain import errors
 from services.domain.errors import BankError
+from services.gateway import coalescing
 from services.gateway.coalescing import CALL_SECONDS_WANTED, Bounds, Coalescer
 
 LATE = errors.OutcomeUnknown("OUTCOME_UNKNOWN", "no answer came")
@@ -314,10 +315,10 @@ async def test_closing_leaves_the_callers_of_calls_under_way_in_doubt() -> None:
 
 
 async def test_who_would_be_answered_too_late_is_refused_at_once_and_who_can_wait_is_not() -> None:
-    bench = Bench(together=2, full=9)
+    bench = Bench(together=2, full=2)
     callers = [bench.submit("a")]
     await _settled()
-    bench.coalescer._shards[1].call_seconds = 1.0
+    bench.coalescer._shards[1].call_seconds, bench.coalescer._shards[1].item_seconds = 1.0, 0.5
     callers += [bench.submit("b"), bench.submit("c")]
     await _settled()
     hurried = bench.submit("d", seconds=1.5)
@@ -330,13 +331,56 @@ async def test_who_would_be_answered_too_late_is_refused_at_once_and_who_can_wai
     assert "d" not in [load for loads in bench.ledger.loads for load in loads]
 
 
-async def test_a_queue_that_would_be_waited_in_for_too_long_refuses_whoever_comes() -> None:
-    bench = Bench(together=2, full=9, patience=0.9)
+async def test_who_has_been_read_is_refused_later_than_who_has_not() -> None:
+    bench = Bench(together=9, full=2, patience=1.0)
     callers = [bench.submit("a")]
     await _settled()
-    bench.coalescer._shards[1].call_seconds = 1.0
     callers += [bench.submit("b"), bench.submit("c")]
     await _settled()
+    bench.coalescer._shards[1].item_seconds = 0.6
+    assert bench.coalescer.is_full((1,))
+    callers.append(bench.submit("d"))
+    await _settled()
+    for call in range(2):
+        bench.ledger.answer(call)
+        await _settled()
+    assert await asyncio.gather(*callers) == ["A", "B", "C", "D"]
+
+
+async def test_what_an_item_takes_is_learned_from_calls_that_have_enough_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(coalescing, "perf_counter", lambda: now)
+    bench = Bench(full=4, in_flight=2)
+    callers = [bench.submit("a", size=4), bench.submit("b", size=4, lane=2)]
+    await _settled()
+    shard = bench.coalescer._shards[1]
+    for call, (seconds, learned) in enumerate([(2.0, 0.5), (4.0, 0.625)]):
+        now += seconds
+        bench.ledger.answer(call)
+        await _settled()
+        assert shard.item_seconds == learned, "what waited for another call is not counted twice"
+    for call, (size, seconds, learned) in enumerate([(1, 9.0, 0.625), (1, 0.125, 0.5), (8, 8.0, 0.625)], start=2):
+        callers.append(bench.submit("c", size=size))
+        await _settled()
+        now += seconds
+        bench.ledger.answer(call)
+        await _settled()
+        assert shard.item_seconds == learned
+    assert len(await asyncio.gather(*callers)) == 5
+
+
+async def test_a_queue_that_would_be_waited_in_for_too_long_refuses_whoever_comes() -> None:
+    bench = Bench(together=2, full=2, patience=1.0)
+    callers = [bench.submit("a")]
+    await _settled()
+    shard = bench.coalescer._shards[1]
+    callers += [bench.submit("b"), bench.submit("c")]
+    await _settled()
+    for shard.item_seconds, refuses in ((0.45, False), (0.6, True)):
+        assert bench.coalescer.is_full((1,)) is refuses
+    shard.item_seconds = 0.8
     assert await _reason(bench.submit("d", seconds=FAR)) == "QUEUE_FULL"
     for call in range(2):
         bench.ledger.answer(call)
