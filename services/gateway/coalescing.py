@@ -29,7 +29,7 @@ RETRY_AFTER_SECONDS_MIN: Final = 0.05
 RETRY_AFTER_SECONDS_MAX: Final = 5.0
 
 CALL_SECONDS_WANTED: Final = 0.25
-"""Longer calls are made fewer at a time."""
+"""Longer calls are made fewer at a time, and each with as many items as take half of it: what is under way is waited for, too."""
 SLOWER_CALLS: Final = 2
 FASTER_CALLS: Final = 8
 ITEM_CALLS: Final = 4
@@ -208,6 +208,14 @@ class Coalescer(Generic[Load, Answer]):
             return usual
         return min(usual, max(CALLS_IN_FLIGHT_MIN, int(usual * CALL_SECONDS_WANTED / shard.call_seconds)))
 
+    def _call_items_max(self, shard: _Shard[Load, Answer]) -> float:
+        """Tell how many items may share a call: no more than take a part of the time that calls may take together."""
+        bounds = self._bounds
+        if not shard.item_seconds:
+            return bounds.call_items_max
+        in_time = CALL_SECONDS_WANTED / CALLS_IN_FLIGHT_MIN / shard.item_seconds
+        return min(bounds.call_items_max, max(bounds.full_call_items, in_time))
+
     def _depart(self, shard: _Shard[Load, Answer], lane: _Lane[Load, Answer]) -> None:
         """Send what waits, as far as it may leave now."""
         lane.is_woken = False
@@ -224,11 +232,12 @@ class Coalescer(Generic[Load, Answer]):
         """Take the next parcels that travel together, leaving those whose callers no longer wait."""
         parcels: list[_Parcel[Load, Answer]] = []
         size = 0
+        size_max = self._call_items_max(shard)
         now = self._loop.time()
         for parcel in lane.waiting:
             if parcel.waiter.done() or parcel.deadline <= now:
                 continue
-            if parcels and size + parcel.size > self._bounds.call_items_max:
+            if parcels and size + parcel.size > size_max:
                 break
             parcels.append(parcel)
             size += parcel.size

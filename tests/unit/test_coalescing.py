@@ -8,7 +8,7 @@ import pytest
 from services.domain import errors
 from services.domain.errors import BankError
 from services.gateway import coalescing
-from services.gateway.coalescing import CALL_SECONDS_WANTED, Bounds, Coalescer
+from services.gateway.coalescing import CALL_SECONDS_WANTED, CALLS_IN_FLIGHT_MIN, Bounds, Coalescer
 
 LATE = errors.OutcomeUnknown("OUTCOME_UNKNOWN", "no answer came")
 FAR = 60.0
@@ -341,10 +341,25 @@ async def test_who_has_been_read_is_refused_later_than_who_has_not() -> None:
     assert bench.coalescer.is_full((1,))
     callers.append(bench.submit("d"))
     await _settled()
-    for call in range(2):
+    for call in range(3):
         bench.ledger.answer(call)
         await _settled()
     assert await asyncio.gather(*callers) == ["A", "B", "C", "D"]
+
+
+async def test_a_call_carries_as_much_as_a_ledger_does_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Coalescer, "_learn", lambda *_: None)
+    bench = Bench(together=9, full=2)
+    callers = [bench.submit("a")]
+    await _settled()
+    callers += [bench.submit(load) for load in "bcdefg"]
+    callers.append(bench.submit("h", size=9))
+    bench.coalescer._shards[1].item_seconds = CALL_SECONDS_WANTED / CALLS_IN_FLIGHT_MIN / 4
+    for call in range(4):
+        await _settled()
+        bench.ledger.answer(call)
+    await asyncio.gather(*callers)
+    assert bench.ledger.loads == [["a"], ["b", "c", "d", "e"], ["f", "g"], ["h"]], "what is larger travels alone"
 
 
 async def test_what_an_item_takes_is_learned_from_calls_that_have_enough_of_them(
