@@ -1,0 +1,152 @@
+"""How long callers wait for a ledger is bounded in seconds: by what an item takes, for who comes and who was read."""
+
+import asyncio
+
+import pytest
+from coalescing_room import FAR, Bench, reason_of, settled
+
+from services.gateway import coalescing
+from services.gateway.coalescing import CALL_SECONDS_WANTED, CALLS_IN_FLIGHT_MIN, Coalescer
+
+
+async def test_who_would_be_answered_too_late_is_refused_at_once_and_who_can_wait_is_not() -> None:
+    bench = Bench(together=2, full=2)
+    callers = [bench.submit("a")]
+    await settled()
+    bench.coalescer._shards[1].call_seconds, bench.coalescer._shards[1].item_seconds = 1.0, 0.5
+    callers += [bench.submit("b"), bench.submit("c")]
+    await settled()
+    hurried = bench.submit("d", seconds=1.5)
+    patient = bench.submit("e", seconds=FAR)
+    assert await reason_of(hurried) == "QUEUE_FULL"
+    for call in range(3):
+        await settled()
+        bench.ledger.answer(call)
+    assert await asyncio.gather(*callers, patient) == ["A", "B", "C", "E"]
+    assert "d" not in [load for loads in bench.ledger.loads for load in loads]
+
+
+async def test_who_has_been_read_is_refused_later_than_who_has_not() -> None:
+    bench = Bench(together=9, full=2, patience=1.0)
+    callers = [bench.submit("a")]
+    await settled()
+    callers += [bench.submit("b"), bench.submit("c")]
+    await settled()
+    bench.coalescer._shards[1].item_seconds = 0.6
+    assert bench.coalescer.is_full((1,))
+    callers.append(bench.submit("d"))
+    await settled()
+    for call in range(3):
+        bench.ledger.answer(call)
+        await settled()
+    assert await asyncio.gather(*callers) == ["A", "B", "C", "D"]
+
+
+async def test_a_call_carries_as_much_as_a_ledger_does_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Coalescer, "_learn", lambda *_: None)
+    bench = Bench(together=9, full=2)
+    callers = [bench.submit("a")]
+    await settled()
+    callers += [bench.submit(load) for load in "bcdefg"]
+    callers.append(bench.submit("h", size=9))
+    bench.coalescer._shards[1].item_seconds = CALL_SECONDS_WANTED / CALLS_IN_FLIGHT_MIN / 4
+    for call in range(4):
+        await settled()
+        bench.ledger.answer(call)
+    await asyncio.gather(*callers)
+    assert bench.ledger.loads == [["a"], ["b", "c", "d", "e"], ["f", "g"], ["h"]], "what is larger travels alone"
+
+
+async def test_what_an_item_takes_is_learned_from_calls_that_have_enough_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 100.0
+    monkeypatch.setattr(coalescing, "perf_counter", lambda: now)
+    bench = Bench(full=4, in_flight=2)
+    callers = [bench.submit("a", size=4), bench.submit("b", size=4, lane=2)]
+    await settled()
+    shard = bench.coalescer._shards[1]
+    for call, (seconds, learned) in enumerate([(2.0, 0.5), (4.0, 0.625)]):
+        now += seconds
+        bench.ledger.answer(call)
+        await settled()
+        assert shard.item_seconds == learned, "what waited for another call is not counted twice"
+    for call, (size, seconds, learned) in enumerate([(1, 9.0, 0.625), (1, 0.125, 0.5), (8, 8.0, 0.625)], start=2):
+        callers.append(bench.submit("c", size=size))
+        await settled()
+        now += seconds
+        bench.ledger.answer(call)
+        await settled()
+        assert shard.item_seconds == learned
+    assert len(await asyncio.gather(*callers)) == 5
+
+
+async def test_a_queue_that_would_be_waited_in_for_too_long_refuses_whoever_comes() -> None:
+    bench = Bench(together=2, full=2, patience=1.0)
+    callers = [bench.submit("a")]
+    await settled()
+    shard = bench.coalescer._shards[1]
+    callers += [bench.submit("b"), bench.submit("c")]
+    await settled()
+    for shard.item_seconds, refuses in ((0.45, False), (0.6, True)):
+        assert bench.coalescer.is_full((1,)) is refuses
+    shard.item_seconds = 0.8
+    assert await reason_of(bench.submit("d", seconds=FAR)) == "QUEUE_FULL"
+    for call in range(2):
+        bench.ledger.answer(call)
+        await settled()
+    assert await asyncio.gather(*callers) == ["A", "B", "C"]
+
+
+async def test_all_is_full_only_when_every_shard_of_the_bank_is() -> None:
+    bench = Bench(queued=1)
+    assert not bench.coalescer.is_full(())
+    callers = []
+    for shard in (1, 2):
+        assert not bench.coalescer.is_full((1, 2))
+        for load in "ab":
+            callers.append(bench.submit(load, shard=shard))
+            await settled()
+    assert bench.coalescer.is_full((1, 2))
+    assert not bench.coalescer.is_full((1, 2, 3))
+    assert bench.coalescer.is_full((1, 2), 1_000.0)
+    bench.ledger.answer(0)
+    await settled()
+    assert not bench.coalescer.is_full((1, 2))
+    bench.ledger.answer(1)
+    await settled()
+    for call in (2, 3):
+        bench.ledger.answer(call)
+    assert await asyncio.gather(*callers) == ["A", "B", "A", "B"]
+
+
+async def test_what_is_on_its_way_fills_a_queue_before_it_comes() -> None:
+    bench = Bench(queued=100)
+    callers = [bench.submit("x", shard=shard) for shard in (1, 2) for _ in range(2)]
+    await settled()
+    assert not bench.coalescer.is_full((1, 2))
+    assert not bench.coalescer.is_full((1, 2), 100.0), "50 for each shard"
+    assert bench.coalescer.is_full((1, 2), 200.0)
+    assert not bench.coalescer.is_full((1, 2, 3), 200.0), "a shard that nothing was sent to has room"
+    await bench.coalescer.close()
+    for caller in callers:
+        caller.cancel()
+    await asyncio.gather(*callers, return_exceptions=True)
+
+
+async def test_a_slow_ledger_gets_fewer_calls_at_a_time() -> None:
+    bench = Bench(full=1, in_flight=4)
+    callers = [bench.submit("a")]
+    await settled()
+    bench.coalescer._shards[1].call_seconds = 2 * CALL_SECONDS_WANTED
+    for load in "bcd":
+        callers.append(bench.submit(load))
+        await settled()
+    assert bench.ledger.loads == [["a"], ["b"]]
+    bench.coalescer._shards[1].call_seconds = 0.0
+    bench.ledger.answer(0)
+    await settled()
+    assert bench.ledger.loads == [["a"], ["b"], ["c", "d"]]
+    for call in (1, 2):
+        bench.ledger.answer(call)
+    assert await asyncio.gather(*callers) == ["A", "B", "C", "D"]
