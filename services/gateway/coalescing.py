@@ -33,7 +33,9 @@ CALL_SECONDS_WANTED: Final = 0.25
 SLOWER_CALLS: Final = 2
 FASTER_CALLS: Final = 8
 ITEM_CALLS: Final = 4
-"""So many calls are looked back on: trouble is believed sooner than that it is over."""
+STALL_FACTOR: Final = 4
+"""So many calls are looked back on: trouble is believed sooner than that it is over. What an item takes is believed at most
+so many times as much as before: one stall of the machine refuses nobody, a slow shard is known after a few calls."""
 CALLS_IN_FLIGHT_MIN: Final = 2
 """However slow a ledger is: one is under way while the next one waits there."""
 
@@ -285,8 +287,10 @@ class Coalescer(Generic[Load, Answer]):
         ended = began + seconds
         item_seconds = (ended - max(began, shard.answered_at)) / size
         shard.answered_at = ended
-        if size >= self._bounds.full_call_items or item_seconds < shard.item_seconds:
-            shard.item_seconds += (item_seconds - shard.item_seconds) / (ITEM_CALLS if shard.item_seconds else 1)
+        usual = shard.item_seconds
+        if size >= self._bounds.full_call_items or item_seconds < usual:
+            item_seconds = min(item_seconds, STALL_FACTOR * usual) if usual else item_seconds
+            shard.item_seconds += (item_seconds - usual) / (ITEM_CALLS if usual else 1)
 
     def _expire(self, parcel: _Parcel[Load, Answer]) -> None:
         parcel.settle(self._late() if parcel.is_sent else _passed())

@@ -71,14 +71,16 @@ async def test_what_an_item_takes_is_learned_from_calls_that_have_enough_of_them
         bench.ledger.answer(call)
         await settled()
         assert shard.item_seconds == learned, "what waited for another call is not counted twice"
-    for call, (size, seconds, learned) in enumerate([(1, 9.0, 0.625), (1, 0.125, 0.5), (8, 8.0, 0.625)], start=2):
+    for call, (size, seconds, learned) in enumerate(
+        [(1, 9.0, 0.625), (1, 0.125, 0.5), (8, 8.0, 0.625), (8, 80.0, 1.09375)], start=2
+    ):
         callers.append(bench.submit("c", size=size))
         await settled()
         now += seconds
         bench.ledger.answer(call)
         await settled()
         assert shard.item_seconds == learned
-    assert len(await asyncio.gather(*callers)) == 5
+    assert len(await asyncio.gather(*callers)) == 6
 
 
 async def test_a_queue_that_would_be_waited_in_for_too_long_refuses_whoever_comes() -> None:
