@@ -286,7 +286,7 @@ def _acrosses(shard: int, shards: Sequence[int]) -> st.SearchStrategy[Across]:
 def _changes(shard: int) -> st.SearchStrategy[ChangeLimits]:
     most = st.sampled_from([None, None, 40, 120, 200])
     limits = st.builds(Allowance, most, st.sampled_from([None, None, 50]), most, st.sampled_from([None, None, 2, 4]))
-    floor = st.tuples(st.sampled_from([-50, 0, 20]), st.none(), st.none())
+    floor = st.tuples(st.sampled_from([-50, -20, 0]), st.none(), st.none())
     limit = st.tuples(st.none(), limits, st.none())
     cap = st.tuples(st.none(), st.none(), st.sampled_from([-1, 60, CUSTOMERS_DAY_MAX]))
     which = st.sampled_from([1, 1, 2, 2, 3, 6, 0, 7])
