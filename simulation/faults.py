@@ -182,15 +182,22 @@ class Faults:
             self._silence()
 
     def _silence(self) -> None:
-        """Stop writers for good, their sessions open, and set the clocks of their databases: standbys are to take over."""
+        """Stop writers for good, their sessions open, and set the clocks of their databases: standbys are to take over.
+
+        One of each shard: another that has not noticed yet that it lost the books is the standby that is left.
+        """
         chance = Random(f"silence {self._bank.plan.seed}")
+        writers: dict[int, tuple[int, LedgerHost, Process]] = {}
         for ledger in self._bank.ledgers:
-            process = ledger.process
-            if process is not None and ledger.shard is not None and ledger.shard.is_writer:
-                self._tell("SIGSTOP for good", ledger.name)
-                self._silent.add(process)
-                process.is_paused = True
-                database = self._bank.databases[ledger.shard_id]
-                seconds = chance.choice((-1, 1)) * 7_200.0 * chance.random()
-                self._tell(f"the clock jumps by {seconds:.3f} s", database.process.name)
-                database.process.skew_us += round(seconds * 1_000_000)
+            if ledger.process is not None and ledger.shard is not None and ledger.shard.is_writer:
+                epoch = ledger.shard.writer.head.epoch
+                if epoch > writers.get(ledger.shard_id, (-1,))[0]:
+                    writers[ledger.shard_id] = epoch, ledger, ledger.process
+        for shard_id, (_, ledger, process) in writers.items():
+            self._tell("SIGSTOP for good", ledger.name)
+            self._silent.add(process)
+            process.is_paused = True
+            database = self._bank.databases[shard_id]
+            seconds = chance.choice((-1, 1)) * 7_200.0 * chance.random()
+            self._tell(f"the clock jumps by {seconds:.3f} s", database.process.name)
+            database.process.skew_us += round(seconds * 1_000_000)
