@@ -146,6 +146,7 @@ class InsistentClient:
         attempts = _Attempts(self._away, deadline_seconds, writes=method in self._writing_methods)
         while True:
             for peer in self._peers:
+                attempts.begin()
                 if await peer.is_connected(attempts.remaining()):
                     try:
                         answer = await peer.method(method)(
@@ -168,8 +169,8 @@ class InsistentClient:
             await peer.close()
 
     def _ask_later(self, peer: "_Peer", attempts: "_Attempts") -> None:
-        """Let the next call begin elsewhere when this one's time is up: whoever let it pass may be silent for good."""
-        if attempts.remaining() <= 0 and peer in self._peers:
+        """Let the next call begin elsewhere when this one's time went by here: whoever let it pass may be silent for good."""
+        if attempts.has_taken_long() and peer in self._peers:
             self._peers = (*(other for other in self._peers if other is not peer), peer)
 
     def _prefer(self, peer: "_Peer") -> None:
@@ -211,13 +212,23 @@ class _Attempts:
         self._away = away
         self._writes = writes
         self._loop = asyncio.get_running_loop()
-        self._deadline = self._loop.time() + deadline_seconds
+        self._began = self._loop.time()
+        self._deadline = self._began + deadline_seconds
+        self._long_seconds = deadline_seconds / 2
         self._pause_seconds = PAUSE_SECONDS_MIN
         self._in_doubt = False
 
     def remaining(self) -> float:
         """Tell the seconds left."""
         return self._deadline - self._loop.time()
+
+    def begin(self) -> None:
+        """Begin another attempt."""
+        self._began = self._loop.time()
+
+    def has_taken_long(self) -> bool:
+        """Tell whether this attempt has used up half of the call's time: a server may end it a moment before that is up."""
+        return self._loop.time() - self._began >= self._long_seconds
 
     def judge(self, failure: CallError) -> None:
         """Return when another attempt is in order; raise otherwise."""
