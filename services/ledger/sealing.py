@@ -75,19 +75,19 @@ class Sealer:
     async def seal_block(self) -> bool:
         """Seal the next block, if there is anything to seal; tell whether there is more than that.
 
-        Rests between its pieces. Raises what the driver raises when the database cannot be asked.
+        Rests between its pieces, and holds no snapshot meanwhile: what is sealed never changes, and a snapshot would keep
+        the old versions of the writer's head from being cleaned. Raises what the driver raises when the database cannot be asked.
         """
         connection = await self._connected()
-        async with connection.transaction(isolation="repeatable_read"):
-            head = await connection.fetchval(SQL["head"])
-            last = await connection.fetchrow(SQL["last_seal"])
-            sealed_through, previous_hash = last or (0, chain.GENESIS)
-            self._unsealed.set(max(0, head - sealed_through))
-            if head <= sealed_through:
-                return False
-            end = min(head, sealed_through + self._block_sequences_max)
-            seal = await self._block(connection, sealed_through + 1, end, previous_hash)
-            is_new = await connection.fetchval(SQL["put_seal"], *seal)
+        head = await connection.fetchval(SQL["head"])
+        last = await connection.fetchrow(SQL["last_seal"])
+        sealed_through, previous_hash = last or (0, chain.GENESIS)
+        self._unsealed.set(max(0, head - sealed_through))
+        if head <= sealed_through:
+            return False
+        end = min(head, sealed_through + self._block_sequences_max)
+        seal = await self._block(connection, sealed_through + 1, end, previous_hash)
+        is_new = await connection.fetchval(SQL["put_seal"], *seal)
         if is_new:
             self._sealed.inc(end - sealed_through)
             self._unsealed.set(head - end)
