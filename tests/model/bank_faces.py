@@ -116,9 +116,6 @@ class Bank(Protocol):
     def wait(self, hours: int) -> None:
         """Let time pass, on all shards."""
 
-    def restrict(self, shard: int, number: int, restrictions: int) -> None:
-        """Restrict an account in the committed books."""
-
     def cap(self, shard: int, customer: int, number: int, day_max: int) -> None:
         """Cap what a customer may spend, who has the account, in the committed books."""
 

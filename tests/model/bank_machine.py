@@ -17,7 +17,7 @@ from bank_requests import (
     REACHABLE,
     Acknowledge,
     Capture,
-    ChangeLimits,
+    ChangeAccount,
     Command,
     Expire,
     Inquire,
@@ -180,7 +180,7 @@ class BankMachine(RuleBasedStateMachine):
                 holds = list(self.model.holds[shard])
                 chosen_holds = holds if chosen is None else holds[chosen : chosen + 1]
                 return [(Expiring(tuple(chosen_holds)), False)] if chosen_holds else []
-            case ChangeLimits():
+            case ChangeAccount():
                 changing = Changing(change(shard, request))
                 self.asked[shard].append(changing)
                 return [(changing, False)]
@@ -295,14 +295,6 @@ class BankMachine(RuleBasedStateMachine):
         if is_noticed:
             for shard in self.SHARDS:
                 self.batch(shard, [Expire(None)], "committed")
-
-    def restrict(self, shard: int, which: int, restrictions: int) -> None:
-        """Freeze, close or free an account."""
-        number = pool(shard)[which][0]
-        account = self.model.accounts[shard].get(number)
-        if account is not None:
-            account.restrictions = restrictions
-            self.bank.restrict(shard, number, restrictions)
 
     @invariant()
     def accounts_agree(self) -> None:

@@ -6,7 +6,7 @@ Never here: which requests there are (`bank_requests.py`), carrying them out.
 from collections.abc import Mapping, Sequence
 from zlib import crc32
 
-from bank_requests import Capture, ChangeLimits, Command, Reverse, income, pool
+from bank_requests import Capture, ChangeAccount, Command, Reverse, income, pool
 from ledger_model import LedgerModel
 from memory_books import CZK, Ask
 
@@ -88,7 +88,7 @@ def reversal(model: LedgerModel, shard: int, asked: Reverse, posted: Mapping[int
     return [Ask(asked.transfer_id, tuple(legs), peer_id=peer_id, original_id=original.transfer_id, flags=asked.flags)]
 
 
-def change(shard: int, asked: ChangeLimits) -> Change:
+def change(shard: int, asked: ChangeAccount) -> Change:
     """Write a change."""
-    body = (pool(shard)[asked.which][0], None, asked.floor, asked.limits, asked.cap, "asked for")
+    body = (pool(shard)[asked.which][0], asked.state, asked.floor, asked.limits, asked.cap, "asked for")
     return Change(asked.change_id, *body, crc32(repr(body).encode()))

@@ -63,6 +63,10 @@ class Account:
         self.history.append((0, self.balance))
 
     @property
+    def is_frozen(self) -> bool:
+        return bool(self.restrictions & (Restriction.DEBITS_FROZEN | Restriction.CREDITS_FROZEN))
+
+    @property
     def is_counted(self) -> bool:
         """Whether a limit per day counts what is spent."""
         return self.limits.day_minor_max is not None or self.limits.day_count_max is not None
@@ -121,6 +125,7 @@ def pays_nobody(payer: Account | None, leg: Leg) -> Refusal | None:
             Refusal.DEBIT_CURRENCY_MISMATCH: payer.currency != leg.currency,
             Refusal.DEBIT_ACCOUNT_CLOSED: payer.restrictions & Restriction.CLOSED,
             Refusal.DEBITS_FROZEN: payer.restrictions & Restriction.DEBITS_FROZEN,
+            Refusal.DEBIT_ACCOUNT_DORMANT: payer.restrictions & Restriction.DORMANT,
         }
     )
 
@@ -198,13 +203,16 @@ def reversal_refusal(original: Sequence[Leg], outcome: Outcome, given_back: int,
 
 
 def cannot_change(account: Account | None, asked: Change) -> Refusal | None:
-    """Tell what forbids to change an account's limits or its customer's cap."""
+    """Tell what forbids to change an account's state, its limits or its customer's cap."""
     if account is None:
         return Refusal.DEBIT_ACCOUNT_NOT_FOUND
     return _first_of(
         {
             Refusal.DEBIT_ACCOUNT_CLOSED: account.restrictions == Restriction.CLOSED,
             Refusal.CUSTOMER_MISSING: asked.customer_day_minor_max is not None and not account.customer,
+            Refusal.STATE_MAY_NOT_FOLLOW: asked.restrictions == Restriction.CLOSED and account.is_frozen,
+            Refusal.ACCOUNT_NOT_EMPTY: asked.restrictions == Restriction.CLOSED
+            and (account.balance, account.held, account.promised) != (0, 0, 0),
         }
     )
 

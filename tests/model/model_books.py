@@ -1,4 +1,4 @@
-"""What the model keeps of every shard, and what happens on one shard alone: holds, changes of limits, what reversals go by.
+"""What the model keeps of every shard, and what happens on one shard alone: holds, changes of state and limits, what reversals go by.
 
 Never here: transfers (`ledger_model.py`), rules (`leg_rules.py`).
 """
@@ -131,7 +131,7 @@ class ModelBooks:
             account.spend(self.today, -hold.amount, -1)
 
     def change(self, shard: int, asked: Change) -> int | None:
-        """Change an account's limits and its customer's cap; return why not, for ever, or None for an id that is used."""
+        """Change an account's state, its limits and its customer's cap; return why not, for ever, or None for an id that is used."""
         known = self.changes[shard].get(asked.change_id)
         if known is not None:
             return known[1] if known[0] == asked.fingerprint else None
@@ -140,6 +140,7 @@ class ModelBooks:
         self.changes[shard][asked.change_id] = asked.fingerprint, refusal or 0
         if refusal or account is None:
             return refusal
+        account.restrictions = account.restrictions if asked.restrictions is None else asked.restrictions
         account.floor = account.floor if asked.floor_minor is None else asked.floor_minor
         if asked.allowance is not None:
             was_counted, account.limits = account.is_counted, asked.allowance

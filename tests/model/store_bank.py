@@ -274,18 +274,6 @@ class StoreBank:
         for shard in self._shards.values():
             shard.view = None
 
-    def restrict(self, shard: int, number: int, restrictions: int) -> None:
-        """Restrict an account in its table; the writer of the day before would not see it."""
-        self._shards[shard].view = None
-        self._do(self._restrict(self._shards[shard], number, restrictions))
-
-    async def _restrict(self, shard: _Shard, number: int, restrictions: int) -> None:
-        await shard.stop_writing()
-        await shard.test.execute(
-            "UPDATE ledger.account SET restrictions = $2 WHERE account_number = $1", number, restrictions
-        )
-        await shard.begin_writing()
-
     def cap(self, shard: int, customer: int, number: int, day_max: int) -> None:
         """Cap a customer, as the door does."""
         change = Change(an_id(10**6), number, None, None, None, day_max, "a cap", 0)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from bank_faces import Changing, Deciding, Expiring, Holding, Inquiry, Landing, Opening, Promising, Seen, Word, Work
 from bank_machine import BankMachine
-from bank_requests import BALANCE_MAX, Request, batches, restrictions
+from bank_requests import BALANCE_MAX, Request, batches, new_states
 from bank_writing import HOUR
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -48,9 +48,6 @@ class MemoryBank:
 
     def today(self, shard: int) -> int:
         return self.books[shard].time_us // DAY_US
-
-    def restrict(self, shard: int, number: int, restrictions: int) -> None:
-        self.books[shard].accounts[number].restrictions = restrictions
 
     def cap(self, shard: int, customer: int, number: int, day_max: int) -> None:
         self.books[shard].cap(customer, day_max)
@@ -170,9 +167,9 @@ class PureRules(BankMachine):
     def fail_to_commit(self, batch: tuple[int, list[Request]], fate: str) -> None:
         self.batch(*batch, fate)
 
-    @rule(restriction=restrictions(SHARDS), batch=batches(SHARDS))
-    def restrict_and_commit(self, restriction: tuple[int, int, int], batch: tuple[int, list[Request]]) -> None:
-        self.restrict(*restriction)
+    @rule(state=new_states(SHARDS), batch=batches(SHARDS))
+    def change_state_and_commit(self, state: tuple[int, Request], batch: tuple[int, list[Request]]) -> None:
+        self.batch(state[0], [state[1]], "committed")
         self.batch(*batch, "committed")
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from bank_faces import Bank
 from bank_machine import BankMachine
-from bank_requests import BALANCE_MAX, Request, batches, restrictions
+from bank_requests import BALANCE_MAX, Request, batches, new_states
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
@@ -54,9 +54,9 @@ class RealStore(BankMachine):
     def write_after_another_took_the_books(self, batch: tuple[int, list[Request]]) -> None:
         self.batch(*batch, "replaced")
 
-    @rule(restriction=restrictions(SHARDS), batch=batches(SHARDS))
-    def restrict_and_commit(self, restriction: tuple[int, int, int], batch: tuple[int, list[Request]]) -> None:
-        self.restrict(*restriction)
+    @rule(state=new_states(SHARDS), batch=batches(SHARDS))
+    def change_state_and_commit(self, state: tuple[int, Request], batch: tuple[int, list[Request]]) -> None:
+        self.batch(state[0], [state[1]], "committed")
         self.batch(*batch, "committed")
 
 
