@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from loadtest.bench import goals
-from loadtest.bench.scenarios import QUICK, Accounts, Pgbench, Scenario, Sizes, stages
+from loadtest.bench.scenarios import QUICK, Accounts, Pgbench, Sizes, Together, names, stages
 from loadtest.client import DONE, ERROR, IN_TRANSIT, REFUSED, UNKNOWN, Outcome
 from loadtest.journal import Journal
 from loadtest.mix import MIXES
@@ -191,18 +191,27 @@ def test_a_batch_is_compared_at_every_number_in_flight() -> None:
 
 
 def test_the_long_form_has_every_row_twice_and_the_short_form_some_of_them() -> None:
-    def names(sizes: Sizes) -> Counter[str]:
-        return Counter(step.name for stage in stages(sizes) for step in stage.steps if isinstance(step, Scenario))
+    def named(sizes: Sizes) -> Counter[str]:
+        return Counter(name for stage in stages(sizes) for step in stage.steps for name in names(step))
 
-    every = names(Sizes())
-    assert set(every.values()) == {2}
+    every = named(Sizes())
+    assert {name for name, count in every.items() if count != 2} == {"open_loop_half_peak"}
     needed = {"single_1", "single_64", "calls_1000_local", "calls_1000_crossing_100", "hot_account"}
-    assert needed <= set(names(QUICK)) <= set(every)
-    assert names(QUICK)["single_1"] == names(QUICK)["single_64"] == 2
+    assert needed <= set(named(QUICK)) <= set(every)
+    assert named(QUICK)["single_1"] == named(QUICK)["single_64"] == 2
     shards = {stage.shards for stage in stages(Sizes())}
     assert shards == {1, 2, 4}
     counts = [step.count for stage in stages(Sizes()) for step in stage.steps if isinstance(step, Accounts)]
     assert 10_000 in counts and 500_000 in counts and 1_000_000 in counts
+
+
+@pytest.mark.parametrize("sizes", [Sizes(), QUICK])
+def test_batches_and_single_calls_share_a_checkpoint_in_either_order(sizes: Sizes) -> None:
+    together = [names(step) for step in stages(sizes)[0].steps if isinstance(step, Together)]
+    pairs = [(f"single_{count}", f"call_of_{count}") for count in goals.IN_FLIGHT]
+    assert together == pairs + [pair[::-1] for pair in pairs]
+    apart = [name for step in stages(sizes)[0].steps if not isinstance(step, Together) for name in names(step)]
+    assert not any(name in pair for name in apart for pair in pairs), "never after a checkpoint of its own"
 
 
 @pytest.mark.parametrize("sizes", [Sizes(), QUICK])
@@ -215,8 +224,10 @@ def test_pgbench_stands_before_between_and_after_the_rows(sizes: Sizes) -> None:
 
 def test_a_choice_of_rows_brings_along_what_they_need_and_no_more() -> None:
     (stage,) = stages(QUICK, ["single_64"])
-    kinds = ["Pgbench", "Accounts", "Scenario", "Pgbench", "Scenario", "Pgbench"]
+    kinds = ["Pgbench", "Accounts", "Together", "Pgbench", "Together", "Pgbench"]
     assert [type(step).__name__ for step in stage.steps] == kinds
+    assert [name for step in stage.steps for name in names(step)] == ["single_64", "single_64"]
+    assert not stages(QUICK, ["single_65"])
 
 
 def test_the_options_of_a_locust_run_stand_in_its_web_ui_too() -> None:
