@@ -15,8 +15,9 @@ from loadtest.client import DONE, ERROR, IN_TRANSIT, REFUSED, UNKNOWN, Outcome
 from loadtest.journal import Journal
 from loadtest.mix import MIXES
 from loadtest.open_loop.arrivals import CONSTANT, POISSON, arrivals
-from loadtest.operations import Operations, alone
+from loadtest.operations import Operation, Operations, alone
 from loadtest.popularity import Zipf, named, uniform
+from loadtest.stencil import Stencil
 from loadtest.workload import BOTH, IS_PAID, PAYS, Hot, Workload, transfer_id
 
 SHARDS = [[f"{shard}{serial:015d}" for serial in range(50)] for shard in (1, 2)]
@@ -117,6 +118,24 @@ def test_every_mix_draws_what_can_be_asked_for_again(name: str) -> None:
                 method, request = alone(call, each, "CZK")
                 assert method in {"PostTransfer", "CaptureHold"}
                 assert each[0].encode() in request
+
+
+@pytest.mark.parametrize("name", sorted(MIXES))
+def test_what_a_stencil_writes_is_what_the_messages_say(name: str) -> None:
+    def drawn(stencil: Stencil | None) -> list[Operation]:
+        mix = MIXES[name]
+        workload = Workload(SHARDS, crossing_share=0.2, chance=Random(1), hot=mix.hot)
+        milliseconds = 1_790_000_000_000
+        operations = Operations(mix, workload, "CZK", Random(2), lambda: milliseconds, 5, stencil)
+        return [operations.draw() for _ in range(200)]
+
+    for usual, cut in zip(drawn(None), drawn(Stencil("CZK")), strict=True):
+        for call, other in zip(usual.calls, cut.calls, strict=True):
+            assert call.method == other.method and call.sent == other.sent
+            assert call.request == type(call.request).FromString(other.written())
+            assert [alone(call, each, "CZK") for each in call.sent] == [
+                alone(other, each, "CZK") for each in other.sent
+            ]
 
 
 def row(name: str, **changes: Any) -> dict[str, Any]:
