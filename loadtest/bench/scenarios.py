@@ -163,7 +163,7 @@ def _main(sizes: Sizes) -> tuple[Step, ...]:
         *(Scenario(f"calls_1000_crossing_{share:.0%}".rstrip("%"), 1_000, THOUSANDS, share) for share in shares),
         Scenario("calls_8000", 8_000, (2,)),
     )
-    first = (*(Together(pair) for pair in pairs), *rows)
-    again = (*(Together(pair[::-1]) for pair in pairs), *(() if sizes.is_short else rows))
+    first: tuple[Step, ...] = (*(Together(pair) for pair in pairs), *rows)
+    again: tuple[Step, ...] = (*(Together(pair[::-1]) for pair in pairs), *(() if sizes.is_short else rows))
     end = (OpenLoop("open_loop_half_peak", 0.5), Pgbench())
     return (Pgbench(), Accounts(sizes.accounts), *first, Pgbench(), *again, *end)
