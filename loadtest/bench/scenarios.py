@@ -30,6 +30,11 @@ class Scenario:
     bulk: bool = False
     """Whether even one transfer goes by PostTransfers."""
 
+    @property
+    def is_even(self) -> bool:
+        """Whether each transfer is one of two accounts of a shard, all of which are as likely."""
+        return self.crossing_share == 0.0 and self.hot is None and self.popularity == UNIFORM
+
 
 @dataclass(frozen=True, slots=True)
 class Together:

@@ -13,7 +13,7 @@ from typing import Any, Final
 from loadtest import accounts, closed_loop, popularity
 from loadtest.bank import OpenBank
 from loadtest.bench import pgbench
-from loadtest.bench.costs import Costs, Edge, edge
+from loadtest.bench.costs import Costs, Edge, Growth, edge
 from loadtest.bench.rows import Row
 from loadtest.bench.scenarios import UNIFORM, Accounts, OpenLoop, Pgbench, Scenario, Sizes, Step, Together
 from loadtest.client import Access
@@ -53,6 +53,7 @@ class Found:
     pgbench_clients: int
     """The best number of them."""
     ledger_bytes_at_start: int
+    growth: Growth
     postgresql: dict[str, str]
 
 
@@ -70,6 +71,8 @@ class Measuring:
     journal: Journal = field(default_factory=Journal)
     rows: dict[str, Row] = field(default_factory=dict)
     """The better run of each."""
+    growth: Growth = field(default_factory=Growth)
+    """Of all runs of even rows."""
     pgbench_dsn: str = ""
     pgbench_clients: int = 0
     pgbench_per_s: list[float] = field(default_factory=list)
@@ -104,6 +107,7 @@ class Measuring:
             tuple(self.pgbench_per_s),
             self.pgbench_clients,
             ledger_bytes_at_start,
+            self.growth,
             self.server.settings(),
         )
 
@@ -179,10 +183,13 @@ class Measuring:
         )
         self.settings.say(f"{scenario.name}: {calls} in flight")
         edges: list[Edge] = []
+        bytes_before = self.server.table_bytes()
         measured: Measured = closed_loop.generate(
             load, self.settings.generators, lambda: edges.append(edge(self.bank, self.server))
         )
         self.journal.add(measured.journal)
+        if scenario.is_even:
+            self.growth.add(measured.journal.acknowledged_count, self.server.table_bytes() - bytes_before)
         return Row(
             scenario.name,
             measured.posted / sizes.seconds,

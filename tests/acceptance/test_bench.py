@@ -59,6 +59,9 @@ def test_a_run_gives_every_row_and_says_what_was_proved(tmp_path: Path) -> None:
     for name in ROWS:
         assert {"gateway", "ledger", "generator"} <= set(rows[name]["processor_us_per_transfer"])
         assert rows[name]["memory_mb"]["ledger"] > rows[name]["ledger_mb_at_start"] > 0
+        assert 200 < rows[name]["table_bytes_per_even_transfer"] < 1_500
+        even = ("single_64", "calls_1000_local")
+        assert rows[name]["even_transfers"] == sum(rows[each]["outcomes"]["posted"] for each in even)
     for setting in ("fsync", "synchronous_commit", "full_page_writes"):
         assert found["conditions"]["postgresql"][setting] == "on"
     verdicts = {goal["figure"]: goal["verdict"] for goal in found["goals"]}

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from loadtest.bench import goals
-from loadtest.bench.scenarios import QUICK, Accounts, Pgbench, Sizes, Together, names, stages
+from loadtest.bench.costs import Growth
+from loadtest.bench.scenarios import QUICK, Accounts, Pgbench, Scenario, Sizes, Together, names, stages
 from loadtest.client import DONE, ERROR, IN_TRANSIT, REFUSED, UNKNOWN, Outcome
 from loadtest.journal import Journal
 from loadtest.mix import MIXES
@@ -147,7 +148,9 @@ def row(name: str, **changes: Any) -> dict[str, Any]:
         "p50_ms": 1.0,
         "p99_ms": 5.0,
         "processor_us_per_transfer": us,
-        "table_bytes_per_transfer": 400.0,
+        "table_bytes_per_transfer": 600.0,
+        "table_bytes_per_even_transfer": 400.0,
+        "even_transfers": 500_000,
         "memory_mb": {"ledger": 150.0},
         "ledger_mb_at_start": 100.0,
         "accounts": 100_000,
@@ -166,9 +169,10 @@ def test_goals_are_judged_by_floor_and_aim_whichever_way_is_better() -> None:
     assert verdict([row("calls_1000_local", ratio_to_pgbench=4.9)], local) == (4.9, "MISSED")
     assert verdict([], local) == (None, "not measured")
     tables = "table and index bytes"
-    assert verdict([row("calls_1000_local", table_bytes_per_transfer=300.0)], tables)[1] == "aim reached"
-    assert verdict([row("calls_1000_local", table_bytes_per_transfer=450.0)], tables)[1] == "floor reached"
-    assert verdict([row("calls_1000_local", table_bytes_per_transfer=451.0)], tables)[1] == "MISSED"
+    assert verdict([row("calls_1000_local", table_bytes_per_even_transfer=300.0)], tables)[1] == "aim reached"
+    assert verdict([row("calls_1000_local", table_bytes_per_even_transfer=450.0)], tables)[1] == "floor reached"
+    assert verdict([row("calls_1000_local", table_bytes_per_even_transfer=451.0)], tables)[1] == "MISSED"
+    assert verdict([row("calls_1000_local", even_transfers=499_999)], tables) == (None, "not measured")
 
 
 def test_goals_that_compare_rows_take_the_worse_figure() -> None:
@@ -203,6 +207,18 @@ def test_the_long_form_has_every_row_twice_and_the_short_form_some_of_them() -> 
     assert shards == {1, 2, 4}
     counts = [step.count for stage in stages(Sizes()) for step in stage.steps if isinstance(step, Accounts)]
     assert 10_000 in counts and 500_000 in counts and 1_000_000 in counts
+
+
+def test_a_transfers_bytes_are_those_of_all_rows_between_two_accounts_drawn_evenly() -> None:
+    growth = Growth()
+    assert growth.bytes_per_transfer == 0.0
+    growth.add(1_000, 600_000)
+    growth.add(3_000, 1_000_000)
+    assert growth.bytes_per_transfer == 400.0
+    scenarios = [step for step in stages(Sizes())[0].steps if isinstance(step, Scenario)]
+    uneven = {each.name for each in scenarios if not each.is_even}
+    crossing = {f"calls_1000_crossing_{percent}" for percent in (10, 50, 100)}
+    assert uneven == {"hot_account", "calls_1000_zipf"} | crossing
 
 
 @pytest.mark.parametrize("sizes", [Sizes(), QUICK])
