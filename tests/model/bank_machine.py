@@ -45,6 +45,9 @@ from services.ledger.promises import PromiseAsked
 from services.ledger.spanning import Answered, Span, Told
 from services.ledger.traffic import Watermarks
 
+Prepared = tuple[Work, bool]
+"""What a bank is asked to do, and whether what it says of payees elsewhere is believed without asking."""
+
 
 class BankMachine(RuleBasedStateMachine):
     """The bank and its model, side by side."""
@@ -90,15 +93,29 @@ class BankMachine(RuleBasedStateMachine):
 
     def batch(self, shard: int, requests: Sequence[Request], fate: str) -> None:
         """Let both do the same and compare their answers."""
-        prepared = [(work, believed) for request in requests for work, believed in self.prepare(shard, request)]
+        prepared = self.prepare_all(shard, requests)
         before = copy.deepcopy(self.model) if fate != "committed" else None
-        self.model.begin_batch()
-        expected = [self.apply(shard, work, believed=believed) for work, believed in prepared]
+        expected = self.apply_all(shard, prepared)
         answers = self.bank.run(shard, [self.with_checks(work, believed=believed) for work, believed in prepared], fate)
         if answers is None:
             assert before is not None
             self.model = before
             return
+        self.compare_all(shard, prepared, answers, expected)
+
+    def prepare_all(self, shard: int, requests: Sequence[Request]) -> Sequence[Prepared]:
+        """Look at the other shards' committed books for what requests need."""
+        return [prepared for request in requests for prepared in self.prepare(shard, request)]
+
+    def apply_all(self, shard: int, prepared: Sequence[Prepared]) -> list[Any]:
+        """Let the model do a batch."""
+        self.model.begin_batch()
+        return [self.apply(shard, work, believed=believed) for work, believed in prepared]
+
+    def compare_all(
+        self, shard: int, prepared: Sequence[Prepared], answers: Sequence[Any], expected: Sequence[Any]
+    ) -> None:
+        """Compare what a batch was answered with what the model said."""
         for (work, _), answer, told in zip(prepared, answers, expected, strict=True):
             match work:
                 case Opening():
@@ -116,7 +133,7 @@ class BankMachine(RuleBasedStateMachine):
                 case tuple():
                     self.compare(shard, work, answer, told)
 
-    def prepare(self, shard: int, request: Request) -> list[tuple[Work, bool]]:
+    def prepare(self, shard: int, request: Request) -> list[Prepared]:
         """Look at the other shards' committed books for what a request needs."""
         match request:
             case Post(asked, believed):
