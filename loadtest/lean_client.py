@@ -7,14 +7,14 @@ test lets both talk to the same server. Never here: HTTP/2 (`http2.py`).
 import asyncio
 import base64
 from functools import lru_cache
-from typing import Any, Final, Self
+from typing import Any, Final, Self, TypeAlias
 
 import grpc
 from hivecore.gateway.v1 import bank_pb2
 
 from loadtest import client
 from loadtest.client import DETAILS, MESSAGE_BYTES_MAX, Access, Outcome
-from loadtest.http2 import Connection, ConnectionLost, NotInTime
+from loadtest.http2 import Connection, ConnectionLost, Headers, NotInTime
 
 PREFIX_BYTES: Final = 5
 """Before a message: whether it is compressed, and its length."""
@@ -25,6 +25,9 @@ FAILURES_REMEMBERED_MAX: Final = 256
 _BANK: Final = bank_pb2.DESCRIPTOR.services_by_name["Bank"]
 
 CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
+
+Answer: TypeAlias = asyncio.Future[tuple[Headers, bytes]]
+"""Of a call under way; `LeanClient.told` says what it means, failures included."""
 
 
 class LeanClient:
@@ -62,10 +65,25 @@ class LeanClient:
 
     async def send(self, method: str, request: Any, transfers: int) -> list[Outcome]:
         """Call a method by name; give one outcome for each of the transfers in it, or one of a call without."""
-        answer = await self._call(self._headers[method], request.SerializeToString())
+        written = request if isinstance(request, bytes) else request.SerializeToString()
+        answer = await self._call(self._headers[method], written)
         if isinstance(answer, Outcome):
             return [answer] * max(1, transfers)
         return client.outcomes_of_answer(self._readers[method](answer))
+
+    def begin(self, method: str, request: bytes) -> Answer | None:
+        """Call a method by name without a task that waits; None when there is no connection, and one must wait for it."""
+        connection = self._connection
+        if connection is None or not connection.is_open:
+            return None
+        return connection.call(self._headers[method], _prefixed(request))
+
+    def told(self, method: str, answer: Answer, transfers: int) -> list[Outcome]:
+        """Tell what `send` would have returned, of a call begun and now answered, failed or given up."""
+        body = _body_or_failure(answer)
+        if isinstance(body, Outcome):
+            return [body] * max(1, transfers)
+        return client.outcomes_of_answer(self._readers[method](body))
 
     async def post_one(self, request: bytes) -> list[Outcome]:
         """Post one transfer from a PostTransferRequest's bytes."""
@@ -87,22 +105,11 @@ class LeanClient:
         try:
             if connection is None or not connection.is_open:
                 connection = await self._connected()
-            told, body = await connection.call(headers, b"\0" + len(request).to_bytes(4) + request)
+            return _body(*await connection.call(headers, _prefixed(request)))
         except (ConnectionLost, OSError):
             return _outcome_of_failure(grpc.StatusCode.UNAVAILABLE)
         except NotInTime:
             return _outcome_of_failure(grpc.StatusCode.DEADLINE_EXCEEDED)
-        code = details = ""
-        for name, value in told:
-            if name == "grpc-status":
-                code = value
-            elif name == DETAILS:
-                details = value
-        if code != "0":
-            return _outcome_of_failure(CODES.get(int(code or "2"), grpc.StatusCode.UNKNOWN), details)
-        assert body[0] == 0, "nobody was told that messages may be compressed"
-        assert PREFIX_BYTES + int.from_bytes(body[1:PREFIX_BYTES]) == len(body) <= MESSAGE_BYTES_MAX
-        return body[PREFIX_BYTES:]
 
     async def _connected(self) -> Connection:
         """Connect, unless another caller has meanwhile. Raises OSError."""
@@ -113,6 +120,37 @@ class LeanClient:
                     lambda: Connection(self._seconds), self._host, self._port
                 )
             return self._connection
+
+
+def _prefixed(request: bytes) -> bytes:
+    return b"\0" + len(request).to_bytes(4) + request
+
+
+def _body_or_failure(answer: Answer) -> bytes | Outcome:
+    match answer.exception():
+        case None:
+            return _body(*answer.result())
+        case ConnectionLost():
+            return _outcome_of_failure(grpc.StatusCode.UNAVAILABLE)
+        case NotInTime():
+            return _outcome_of_failure(grpc.StatusCode.DEADLINE_EXCEEDED)
+        case error:
+            raise error
+
+
+def _body(told: Headers, body: bytes) -> bytes | Outcome:
+    """Give an answer's message, or what the failure that it tells means."""
+    code = details = ""
+    for name, value in told:
+        if name == "grpc-status":
+            code = value
+        elif name == DETAILS:
+            details = value
+    if code != "0":
+        return _outcome_of_failure(CODES.get(int(code or "2"), grpc.StatusCode.UNKNOWN), details)
+    assert body[0] == 0, "nobody was told that messages may be compressed"
+    assert PREFIX_BYTES + int.from_bytes(body[1:PREFIX_BYTES]) == len(body) <= MESSAGE_BYTES_MAX
+    return body[PREFIX_BYTES:]
 
 
 def _message(described: Any) -> Any:

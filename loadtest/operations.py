@@ -4,14 +4,14 @@ Pure: chance and the time are passed in. Never here: sending them, and what the 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from hivecore.gateway.v1 import bank_pb2
 
 from loadtest.journal import Sent
 from loadtest.mix import BALANCE, BATCH, HOLD_AND_CAPTURE, PAYMENT, STATEMENT, TRANSFER, Mix
+from loadtest.stencil import Stencil
 from loadtest.workload import ID_CHANCE_BITS, Workload, transfer_id
 
 PARTNER_BANK: Final = "LOADTEST"
@@ -20,18 +20,22 @@ BATCH_TRANSFERS: Final = 500
 HOLD_SECONDS: Final = 3_600
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One request to the gateway."""
 
     method: str
     request: Any
+    """A message; where a stencil wrote it, its bytes."""
     sent: tuple[Sent, ...] = ()
     """The transfers that it asks for, in order."""
 
+    def written(self) -> bytes:
+        """Give the bytes of the request."""
+        written: bytes = self.request if isinstance(self.request, bytes) else self.request.SerializeToString()
+        return written
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+
+class Operation(NamedTuple):
     """Calls that belong together: each is sent when the one before has succeeded."""
 
     name: str
@@ -49,8 +53,12 @@ class Operations:
         chance: Random,
         milliseconds: Callable[[], int],
         batch_transfers: int = BATCH_TRANSFERS,
+        stencil: Stencil | None = None,
     ) -> None:
-        """Prepare to draw; `milliseconds` tells the time since 1970, for ids."""
+        """Prepare to draw; `milliseconds` tells the time since 1970, for ids.
+
+        With a stencil, transfers and batches of them are written as bytes, which costs the generator a fifth.
+        """
         self._names = list(mix.weights)
         self._weights = list(mix.weights.values())
         self._workload = workload
@@ -58,6 +66,7 @@ class Operations:
         self._chance = chance
         self._milliseconds = milliseconds
         self._batch_transfers = batch_transfers
+        self._stencil = stencil
         self._builders: dict[str, Callable[[], tuple[Call, ...]]] = {
             BALANCE: self._balance,
             STATEMENT: self._statement,
@@ -88,6 +97,8 @@ class Operations:
 
     def _transfer(self) -> tuple[Call, ...]:
         sent = self._next()
+        if self._stencil is not None:
+            return (Call("PostTransfer", self._stencil.write((sent,)), (sent,)),)
         return (Call("PostTransfer", bank_pb2.PostTransferRequest(transfer=self._write(sent)), (sent,)),)
 
     def _payment(self) -> tuple[Call, ...]:
@@ -117,6 +128,8 @@ class Operations:
 
     def _batch(self) -> tuple[Call, ...]:
         sent = tuple(self._next() for _ in range(self._batch_transfers))
+        if self._stencil is not None:
+            return (Call("PostTransfers", self._stencil.write(sent), sent),)
         request = bank_pb2.PostTransfersRequest(transfers=[self._write(transfer) for transfer in sent])
         return (Call("PostTransfers", request, sent),)
 
@@ -144,4 +157,4 @@ def alone(call: Call, sent: Sent, currency_code: str) -> tuple[str, bytes]:
     if call.method == "PostTransfers":
         request = bank_pb2.PostTransferRequest(transfer=write_transfer(sent, currency_code))
         return "PostTransfer", request.SerializeToString()
-    return call.method, call.request.SerializeToString()
+    return call.method, call.written()

@@ -34,7 +34,7 @@ class Costs:
     wal_bytes: float = 0.0
     """Log per transfer."""
     table_bytes: float = 0.0
-    """Growth of tables and indexes per transfer; 0 for pgbench."""
+    """Growth of tables and indexes per transfer in the measured seconds; 0 for pgbench. See `Growth`."""
     memory_bytes: Mapping[str, int] = field(default_factory=dict)
     """Held by each part at the end."""
     others_share: float = 0.0
@@ -51,6 +51,30 @@ class Costs:
             end.memory_bytes,
             usage.others_share,
         )
+
+
+@dataclass(slots=True)
+class Growth:
+    """What the books grew by in many rows together, warm-ups included.
+
+    A row alone tells little: keys that come in at random fill pages that then split at about the same time, so that
+    the same transfers take 330 bytes in one row and 600 in another. Over several such waves they take what they take.
+    """
+
+    transfers: int = 0
+    """Posted, of two accounts of one shard each, drawn evenly."""
+    table_bytes: int = 0
+    """Of all tables and indexes of the books."""
+
+    def add(self, transfers: int, table_bytes: int) -> None:
+        """Count in one row."""
+        self.transfers += transfers
+        self.table_bytes += table_bytes
+
+    @property
+    def bytes_per_transfer(self) -> float:
+        """Divide, as far as there were any."""
+        return self.table_bytes / self.transfers if self.transfers else 0.0
 
 
 def edge(open_bank: OpenBank, server: Server) -> Edge:

@@ -28,13 +28,13 @@ MB: Final = 1e6
 def to_json(found: Sequence[Found], conditions: Mapping[str, Any]) -> dict[str, Any]:
     """Give the content of the JSON file. There is one only when every stage was proved sound."""
     best = max(rate for stage in found for rate in stage.pgbench_per_s)
-    rows = []
-    for number, stage in enumerate(found):
-        for row in stage.rows:
-            # pgbench runs again in each stage's bank; under its own name only in the first.
-            if number == 0 or row.shards:
-                started = round(stage.ledger_bytes_at_start / MB, 1)
-                rows.append(row.to_json(best) | ({"ledger_mb_at_start": started} if row.shards else {}))
+    rows = [
+        row.to_json(best) | (_of_stage(stage) if row.shards else {})
+        for number, stage in enumerate(found)
+        for row in stage.rows
+        # pgbench runs again in each stage's bank; under its own name only in the first.
+        if number == 0 or row.shards
+    ]
     return {
         "schema": SCHEMA,
         "audit": "clean",
@@ -54,6 +54,15 @@ def to_json(found: Sequence[Found], conditions: Mapping[str, Any]) -> dict[str, 
     }
 
 
+def _of_stage(stage: Found) -> dict[str, Any]:
+    """Give what is the same in all rows of a bank."""
+    return {
+        "ledger_mb_at_start": round(stage.ledger_bytes_at_start / MB, 1),
+        "even_transfers": stage.growth.transfers,
+        "table_bytes_per_even_transfer": round(stage.growth.bytes_per_transfer, 1),
+    }
+
+
 def write(document: Mapping[str, Any], file: Path) -> None:
     """Write the JSON file."""
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -65,6 +74,13 @@ def show(document: Mapping[str, Any], console: Console) -> None:
     rows = document["rows"]
     _show_rates(rows, console)
     _show_costs(rows, console)
+    for shards, transfers, each in sorted(
+        {(row["shards"], row["even_transfers"], row["table_bytes_per_even_transfer"]) for row in rows if row["shards"]}
+    ):
+        console.print(
+            f"bank of {shards} shards: {each:,.0f} bytes of tables and indexes per transfer, of all {transfers:,} within a "
+            "shard between accounts drawn evenly; the column above is of few, and swings with the pages that split"
+        )
     _show_goals(document["goals"], console)
     for row in rows:
         if row["others_share"] > OTHERS_SHARE_MAX:

@@ -1,12 +1,13 @@
 """What the benchmark measures, and in which order: a table, computed from sizes.
 
 A stage is one bank, opened for it and proved sound at its end. Rows of a stage follow each other on the
-same books, each after a checkpoint and a warm-up of its own. A row that stands there twice is measured twice,
+same books, each after a checkpoint and a warm-up of its own; rows that are held against each other share a
+checkpoint. A row that stands there twice is measured twice,
 and the better run counts; pgbench comes before, in between and after: so no noisy minute makes a figure.
 Never here: measuring.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -29,6 +30,23 @@ class Scenario:
     bulk: bool = False
     """Whether even one transfer goes by PostTransfers."""
 
+    @property
+    def is_even(self) -> bool:
+        """Whether each transfer is one of two accounts of a shard, all of which are as likely."""
+        return self.crossing_share == 0.0 and self.hot is None and self.popularity == UNIFORM
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    """Rows that are held against each other: right after each other, with one checkpoint before the first.
+
+    What is touched first after a checkpoint goes to the log in whole pages, which the first row pays more of. Turned
+    round in another step, each row has one run in each place, and the better ones are alike.
+    """
+
+    scenarios: tuple[Scenario, ...]
+    """Of one number of calls in flight each."""
+
 
 @dataclass(frozen=True, slots=True)
 class OpenLoop:
@@ -47,10 +65,13 @@ class Accounts:
 
 @dataclass(frozen=True, slots=True)
 class Pgbench:
-    """Rows `pgbench_best` (the best of several numbers of clients, then that number again and again) and `pgbench_1`."""
+    """Rows `pgbench_best` (the best of several numbers of clients, then that number again and again) and `pgbench_1`.
+
+    They share a checkpoint, as the bank's rows do that are held against them; every second time they are turned round.
+    """
 
 
-Step = Scenario | OpenLoop | Accounts | Pgbench
+Step = Scenario | Together | OpenLoop | Accounts | Pgbench
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +105,6 @@ QUICK: Final = Sizes(accounts=50_000, seconds=2.0, warm_up_seconds=0.8, is_short
 IN_FLIGHT: Final = (1, 16, 64, 256)
 THOUSANDS: Final = (2, 4)
 """Calls of 1,000 in flight."""
-AGAIN_IN_SHORT: Final = frozenset({"single_1", "single_64", "call_of_1", "call_of_64"})
-"""What the short form measures twice: what suffers most from others on the machine, and what is held against it."""
 
 
 def stages(sizes: Sizes, only: Collection[str] | None = None) -> tuple[Stage, ...]:
@@ -93,11 +112,27 @@ def stages(sizes: Sizes, only: Collection[str] | None = None) -> tuple[Stage, ..
     every = _all(sizes)
     if only is None:
         return every
-    chosen = [
-        replace(stage, steps=tuple(step for step in stage.steps if getattr(step, "name", None) in {None, *only}))
-        for stage in every
-    ]
-    return tuple(stage for stage in chosen if any(hasattr(step, "name") for step in stage.steps))
+    chosen = [replace(stage, steps=tuple(_chosen(stage.steps, only))) for stage in every]
+    return tuple(stage for stage in chosen if any(names(step) for step in stage.steps))
+
+
+def names(step: Step) -> tuple[str, ...]:
+    """Name the bank's rows that a step measures."""
+    match step:
+        case Scenario(name) | OpenLoop(name):
+            return (name,)
+        case Together(scenarios):
+            return tuple(scenario.name for scenario in scenarios)
+    return ()
+
+
+def _chosen(steps: Iterable[Step], only: Collection[str]) -> Iterator[Step]:
+    for step in steps:
+        named = names(step)
+        if isinstance(step, Together) and not set(named).isdisjoint(only):
+            yield Together(tuple(scenario for scenario in step.scenarios if scenario.name in only))
+        elif not named or not set(named).isdisjoint(only):
+            yield step
 
 
 def _all(sizes: Sizes) -> tuple[Stage, ...]:
@@ -121,9 +156,11 @@ def _twice(scenario: Scenario) -> tuple[Scenario, Scenario]:
 
 def _main(sizes: Sizes) -> tuple[Step, ...]:
     shares = (1.0,) if sizes.is_short else (0.1, 0.5, 1.0)
+    pairs = tuple(
+        (Scenario(f"single_{count}", in_flight=(count,)), Scenario(f"call_of_{count}", count, bulk=True))
+        for count in IN_FLIGHT
+    )
     rows: tuple[Scenario, ...] = (
-        *(Scenario(f"single_{count}", in_flight=(count,)) for count in IN_FLIGHT),
-        *(Scenario(f"call_of_{count}", count, bulk=True) for count in IN_FLIGHT),
         Scenario("calls_100", 100, (8,)),
         Scenario("calls_1000_local", 1_000, THOUSANDS),
         Scenario("hot_account", 1_000, THOUSANDS, hot=Hot(1.0)),
@@ -131,6 +168,7 @@ def _main(sizes: Sizes) -> tuple[Step, ...]:
         *(Scenario(f"calls_1000_crossing_{share:.0%}".rstrip("%"), 1_000, THOUSANDS, share) for share in shares),
         Scenario("calls_8000", 8_000, (2,)),
     )
-    again = tuple(row for row in rows if row.name in AGAIN_IN_SHORT) if sizes.is_short else rows
+    first: tuple[Step, ...] = (*(Together(pair) for pair in pairs), *rows)
+    again: tuple[Step, ...] = (*(Together(pair[::-1]) for pair in pairs), *(() if sizes.is_short else rows))
     end = (OpenLoop("open_loop_half_peak", 0.5), Pgbench())
-    return (Pgbench(), Accounts(sizes.accounts), *rows, Pgbench(), *again, *end)
+    return (Pgbench(), Accounts(sizes.accounts), *first, Pgbench(), *again, *end)

@@ -13,9 +13,9 @@ from typing import Any, Final
 from loadtest import accounts, closed_loop, popularity
 from loadtest.bank import OpenBank
 from loadtest.bench import pgbench
-from loadtest.bench.costs import Costs, Edge, edge
+from loadtest.bench.costs import Costs, Edge, Growth, edge
 from loadtest.bench.rows import Row
-from loadtest.bench.scenarios import UNIFORM, Accounts, OpenLoop, Pgbench, Scenario, Sizes, Step
+from loadtest.bench.scenarios import UNIFORM, Accounts, OpenLoop, Pgbench, Scenario, Sizes, Step, Together
 from loadtest.client import Access
 from loadtest.closed_loop import Load, Measured
 from loadtest.journal import Journal
@@ -53,6 +53,7 @@ class Found:
     pgbench_clients: int
     """The best number of them."""
     ledger_bytes_at_start: int
+    growth: Growth
     postgresql: dict[str, str]
 
 
@@ -70,6 +71,8 @@ class Measuring:
     journal: Journal = field(default_factory=Journal)
     rows: dict[str, Row] = field(default_factory=dict)
     """The better run of each."""
+    growth: Growth = field(default_factory=Growth)
+    """Of all runs of even rows."""
     pgbench_dsn: str = ""
     pgbench_clients: int = 0
     pgbench_per_s: list[float] = field(default_factory=list)
@@ -84,7 +87,13 @@ class Measuring:
             case Scenario():
                 before = self.rows.get(step.name)
                 for calls in step.in_flight if before is None else (before.in_flight,):
+                    self.server.checkpoint()
                     self._keep(self._scenario(step, calls))
+            case Together(scenarios):
+                self.server.checkpoint()
+                for scenario in scenarios:
+                    (calls,) = scenario.in_flight
+                    self._keep(self._scenario(scenario, calls))
             case OpenLoop():
                 self._keep(self._open_loop(step))
 
@@ -98,6 +107,7 @@ class Measuring:
             tuple(self.pgbench_per_s),
             self.pgbench_clients,
             ledger_bytes_at_start,
+            self.growth,
             self.server.settings(),
         )
 
@@ -124,19 +134,26 @@ class Measuring:
         if not self.pgbench_dsn:
             self.settings.say(f"filling pgbench at scale {sizes.pgbench_scale}")
             self.pgbench_dsn = self.stack.enter_context(pgbench.database(self.server, sizes.pgbench_scale))
-            runs = [self._run_pgbench("pgbench_best", clients) for clients in sizes.pgbench_clients]
+            runs = []
+            for clients in sizes.pgbench_clients:
+                self.server.checkpoint()
+                runs.append(self._run_pgbench("pgbench_best", clients))
             best = max(runs, key=lambda row: row.transfers_per_s)
             self.pgbench_clients = best.in_flight
+            alone = self._run_pgbench("pgbench_1", 1)
         else:
-            best = self._run_pgbench("pgbench_best", self.pgbench_clients)
+            both = [("pgbench_best", self.pgbench_clients), ("pgbench_1", 1)]
+            self.server.checkpoint()
+            # Turned round every second time, like `Together`.
+            ran = {name: self._run_pgbench(name, count) for name, count in both[:: (-1) ** len(self.pgbench_per_s)]}
+            best, alone = ran["pgbench_best"], ran["pgbench_1"]
         self.pgbench_per_s.append(best.transfers_per_s)
         self._keep(best)
-        self._keep(self._run_pgbench("pgbench_1", 1))
+        self._keep(alone)
 
     def _run_pgbench(self, name: str, clients: int) -> Row:
         seconds = max(1, round(self.settings.sizes.seconds))
         self.settings.say(f"{name}: {clients} clients")
-        self.server.checkpoint()
         # pgbench counts what it does in its first second, too: it gets a warm-up that does not count.
         pgbench.run(self.server, self.pgbench_dsn, clients, max(1, round(self.settings.sizes.warm_up_seconds)))
         begin = edge(self.bank, self.server)
@@ -166,11 +183,13 @@ class Measuring:
         )
         self.settings.say(f"{scenario.name}: {calls} in flight")
         edges: list[Edge] = []
-        self.server.checkpoint()
+        bytes_before = self.server.table_bytes()
         measured: Measured = closed_loop.generate(
             load, self.settings.generators, lambda: edges.append(edge(self.bank, self.server))
         )
         self.journal.add(measured.journal)
+        if scenario.is_even:
+            self.growth.add(measured.journal.acknowledged_count, self.server.table_bytes() - bytes_before)
         return Row(
             scenario.name,
             measured.posted / sizes.seconds,

@@ -10,18 +10,19 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from random import Random, SystemRandom
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from hivecore.gateway.v1 import bank_pb2
 
 from loadtest.client import POSTED, Access, Client, Outcome
 from loadtest.crew import Crew
-from loadtest.lean_client import LeanClient
+from loadtest.lean_client import Answer, LeanClient
 from loadtest.mix import Mix
 from loadtest.open_loop.arrivals import POISSON, arrivals
 from loadtest.open_loop.record import Seen
-from loadtest.operations import BATCH_TRANSFERS, Operation, Operations, alone
+from loadtest.operations import BATCH_TRANSFERS, Call, Operation, Operations, alone
 from loadtest.popularity import Popularity, uniform
+from loadtest.stencil import Stencil
 from loadtest.workload import Workload
 
 LEAN: Final = "lean"
@@ -37,6 +38,25 @@ TIMER_SECONDS: Final = 0.001
 
 BREATH: Final = 16
 """Operations after which a generator that is behind looks after the answers before it sends on."""
+
+
+class Begun(NamedTuple):
+    """An operation that has been sent."""
+
+    operation: Operation
+    due: float
+    sent_at: float
+    """Like `due`, in seconds from the start."""
+    is_measured: bool
+
+
+class Answered(NamedTuple):
+    """An operation of one call, when its answer has come or will not come any more."""
+
+    begun: Begun
+    answer: Answer
+    at: float
+    """Seconds from the start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +115,24 @@ class OpenCallers:
         )
         # Seeded from the machine: ids must be new in every run, who pays whom need not be.
         ids = Random(SystemRandom().getrandbits(128))  # noqa: S311
+        self._is_lean = load.client == LEAN and load.access.authority is None
         self._operations = Operations(
-            load.mix, workload, load.currency_code, ids, lambda: time.time_ns() // 1_000_000, load.batch_transfers
+            load.mix,
+            workload,
+            load.currency_code,
+            ids,
+            lambda: time.time_ns() // 1_000_000,
+            load.batch_transfers,
+            Stencil(load.currency_code) if self._is_lean else None,
         )
         self._arrivals = arrivals(load.arrival, load.per_second, load.number, load.processes, chance)
         self._stack = AsyncExitStack()
         self._send: Send | None = None
+        self._lean: LeanClient | None = None
         self._seen = Seen()
-        self._in_flight = 0
+        self._in_flight: set[asyncio.Future[Any]] = set()
+        self._answered: list[Answered] = []
+        """Not looked at yet."""
 
     async def connect(self) -> None:
         """Connect, and see that the token is good. Raises grpc.aio.AioRpcError."""
@@ -111,54 +141,92 @@ class OpenCallers:
         request = bank_pb2.GetBalanceRequest(name=f"accounts/{number}/balance")
         client = await self._stack.enter_async_context(Client(load.access))
         await client.call(client.stub.GetBalance, request)
-        if load.client == GRPC or load.access.authority is not None:
+        if not self._is_lean:
             self._send = partial(client.send, seconds=load.deadline_seconds)
             return
         await client.close()
-        self._send = (await self._stack.enter_async_context(LeanClient(load.access, load.deadline_seconds))).send
+        self._lean = await self._stack.enter_async_context(LeanClient(load.access, load.deadline_seconds))
+        self._send = self._lean.send
 
     async def run(self, begin: float) -> None:
         """Send what is due from `begin` (of the monotonic clock) on until the time is over, then await all answers."""
-        load, seen, send = self._load, self._seen, self._send
-        assert send is not None
+        load, seen, in_flight, monotonic = self._load, self._seen, self._in_flight, time.monotonic
         async with self._stack, asyncio.TaskGroup() as tasks:
             for count, due in enumerate(self._arrivals):
                 if due >= load.warm_up_seconds + load.seconds:
                     break
-                wait = begin + due - time.monotonic()
+                wait = begin + due - monotonic()
                 if wait > TIMER_SECONDS / 2 or count % BREATH == 0:
                     await asyncio.sleep(max(0.0, wait))
+                    self._look_at_answers()
                 is_measured = due >= load.warm_up_seconds
                 seen.due += is_measured
-                if self._in_flight >= load.in_flight_max:
+                if len(in_flight) >= load.in_flight_max:
                     seen.dropped += is_measured
                     continue
-                self._in_flight += 1
-                seen.in_flight_max = max(seen.in_flight_max, self._in_flight)
-                tasks.create_task(self._carry_out(send, self._operations.draw(), begin, due, is_measured))
+                operation = self._operations.draw()
+                self._begin(Begun(operation, due, monotonic() - begin, is_measured), begin, tasks)
+                seen.in_flight_max = max(seen.in_flight_max, len(in_flight))
+            while in_flight:
+                await asyncio.wait(in_flight)
+        self._look_at_answers()
 
     def seen(self) -> Seen:
         """Give what was seen, when all is over."""
         self._seen.sort_out()
         return self._seen
 
-    async def _carry_out(self, send: Send, operation: Operation, begin: float, due: float, is_measured: bool) -> None:
-        seen = self._seen
-        sent_at = time.monotonic() - begin
-        begun_at = min(sent_at, due)
+    def _begin(self, begun: Begun, begin: float, tasks: asyncio.TaskGroup) -> None:
+        """Send an operation. Of one call, by a client that can, without a task, which costs as much as the call."""
+        if self._lean is not None and len(begun.operation.calls) == 1:
+            (call,) = begun.operation.calls
+            answer = self._lean.begin(call.method, call.written())
+            if answer is not None:
+                self._in_flight.add(answer)
+                answer.add_done_callback(partial(self._has_come, begun, begin))
+                return
+        assert self._send is not None
+        task = tasks.create_task(self._carry_out(self._send, begun, begin))
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
+
+    def _has_come(self, begun: Begun, begin: float, answer: Answer) -> None:
+        self._in_flight.discard(answer)
+        self._answered.append(Answered(begun, answer, time.monotonic() - begin))
+
+    def _look_at_answers(self) -> None:
+        """Note what has come since; not where it comes in, where an error would go to the loop and not end the run."""
+        if self._answered:
+            assert self._lean is not None
+            for begun, answer, at in self._answered:
+                (call,) = begun.operation.calls
+                told = self._lean.told(call.method, answer, len(call.sent))
+                self._enter(call, told)
+                self._note(begun, at, told, call)
+            self._answered.clear()
+
+    async def _carry_out(self, send: Send, begun: Begun, begin: float) -> None:
         told: list[Outcome] = []
-        for call in operation.calls:
+        for call in begun.operation.calls:
             outcomes = await send(call.method, call.request, len(call.sent))
             told += outcomes
-            for sent, outcome in zip(call.sent, outcomes, strict=False):
-                seen.journal.told(sent, outcome, partial(alone, call, sent, self._load.currency_code))
+            self._enter(call, outcomes)
             if any(outcome.kind != POSTED for outcome in outcomes):
                 break
-        self._in_flight -= 1
-        if is_measured:
-            seconds = time.monotonic() - begin - begun_at
-            seen.note(operation.name, due - self._load.warm_up_seconds, sent_at - begun_at, seconds)
+        self._note(begun, time.monotonic() - begin, told, call)
+
+    def _enter(self, call: Call, outcomes: Sequence[Outcome]) -> None:
+        for sent, outcome in zip(call.sent, outcomes, strict=False):
+            self._seen.journal.told(sent, outcome, partial(alone, call, sent, self._load.currency_code))
+
+    def _note(self, begun: Begun, at: float, told: Sequence[Outcome], last: Call) -> None:
+        if begun.is_measured:
+            seen, name = self._seen, begun.operation.name
+            # What was sent a trifle too early is not late, and waited from then on.
+            begun_at = min(begun.sent_at, begun.due)
+            seen.note(name, begun.due - self._load.warm_up_seconds, begun.sent_at - begun_at, at - begun_at)
             seen.done += all(outcome.kind == POSTED for outcome in told)
-            seen.outcomes.update((operation.name, outcome) for outcome in told)
+            for outcome in told:
+                seen.outcomes[name, outcome] += 1
             # What the last call asked for; the calls before it moved nothing.
-            seen.posted += sum(outcome.kind == POSTED for outcome in told[-len(call.sent) :]) if call.sent else 0
+            seen.posted += sum(outcome.kind == POSTED for outcome in told[-len(last.sent) :]) if last.sent else 0

@@ -153,7 +153,8 @@ def measurement_of(bench: Mapping[str, Any]) -> Measurement:
         single_us=_us(single),
         bulk_us=bulk_us,
         crossing_factor={part: crossing_us[part] / bulk_us[part] for part in PARTS},
-        table_bytes=local["table_bytes_per_transfer"],
+        # Of many rows together, where the run tells: those of one swing with the pages that split in it.
+        table_bytes=local.get("table_bytes_per_even_transfer") or local["table_bytes_per_transfer"],
         table_bytes_crossing=crossing["table_bytes_per_transfer"],
         wal_bytes=local["wal_bytes_per_transfer"],
         wal_bytes_crossing=crossing["wal_bytes_per_transfer"],

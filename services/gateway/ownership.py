@@ -69,8 +69,8 @@ class Ownership:
     async def _learned(self, numbers: list[int], deadline: float) -> dict[int, int]:
         request = account_pb2.GetAccountsRequest(account_numbers=numbers)
         answer = await self._account_service.call("GetAccounts", request, deadline)
+        # Accounts that there are not come back as number 0 and are not remembered: they may be opened later.
         learned = {account.account_number: account.customer_number for account in answer.accounts}
-        learned.pop(0, None)  # Of accounts that there are not: they may be opened later.
         self._owners.update(learned)
         return learned
 

@@ -17,7 +17,7 @@ from services.ledger.promises import PromiseAsked
 from services.ledger.spanning import Span, Told
 from services.ledger.traffic import Crossings, RoutedLeg, Verdict
 
-_PROMISE_FLAGS_MAX: Final = int(Flag.LIMITS_OVERRIDDEN | Flag.OVERDRAW | Flag.GIVES_BACK)
+_PROMISE_FLAGS_MAX: Final = int(Flag.LIMITS_OVERRIDDEN | Flag.OVERDRAW | Flag.FEES_WAIVED | Flag.GIVES_BACK)
 
 
 def crossings(request: ledger_pb2.LandCrossingsRequest) -> Crossings:
@@ -96,8 +96,10 @@ def promise_asked(request: ledger_pb2.PromiseTransferRequest) -> PromiseAsked:
     columns = ("debit_account", "credit_account", "amount_minor", "currency")
     wire.check_legs(*([getattr(leg, name) for leg in legs] for name in columns))
     wire.check_texts_and_dates((request.reference,), ())
-    if not all(leg.pays_here or leg.is_paid_here for leg in legs) or not 0 <= request.flags <= _PROMISE_FLAGS_MAX:
+    if not all(leg.pays_here or leg.is_paid_here for leg in legs):
         raise errors.Malformed("PROMISE_INVALID", "legs", "a leg has a side here")
+    if not 0 <= request.flags <= _PROMISE_FLAGS_MAX:
+        raise errors.Malformed("PROMISE_INVALID", "flags", f"from 0 to {_PROMISE_FLAGS_MAX}")
     routed = tuple(
         RoutedLeg(
             leg.place,

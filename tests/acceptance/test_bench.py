@@ -11,6 +11,8 @@ import pytest
 
 from loadtest import accounts, bank, closed_loop, proof
 from loadtest.bank import OpenBank
+from loadtest.bench.scenarios import Pgbench, Scenario, Sizes, Together
+from loadtest.bench.stage import Settings, measuring
 from loadtest.closed_loop import Load
 from loadtest.journal import Journal, Undecided
 from loadtest.postgres import Server, find_programs
@@ -57,6 +59,9 @@ def test_a_run_gives_every_row_and_says_what_was_proved(tmp_path: Path) -> None:
     for name in ROWS:
         assert {"gateway", "ledger", "generator"} <= set(rows[name]["processor_us_per_transfer"])
         assert rows[name]["memory_mb"]["ledger"] > rows[name]["ledger_mb_at_start"] > 0
+        assert 200 < rows[name]["table_bytes_per_even_transfer"] < 1_500
+        even = ("single_64", "calls_1000_local")
+        assert rows[name]["even_transfers"] == sum(rows[each]["outcomes"]["posted"] for each in even)
     for setting in ("fsync", "synchronous_commit", "full_page_writes"):
         assert found["conditions"]["postgresql"][setting] == "on"
     verdicts = {goal["figure"]: goal["verdict"] for goal in found["goals"]}
@@ -79,6 +84,12 @@ def loaded(open_bank: OpenBank) -> tuple[list[list[str]], Journal]:
     by_shard = asyncio.run(accounts.by_shard(open_bank.account, numbers))
     load = Load(access, by_shard, "CZK", 0.5, 10, 4, 0.0, 0.5, seed=1)
     return by_shard, closed_loop.generate(load, 2).journal
+
+
+def requested_checkpoints(open_bank: OpenBank) -> int:
+    question = "SELECT num_requested FROM pg_stat_checkpointer"
+    psql = [find_programs() / "psql", "--no-psqlrc", "--tuples-only", f"--command={question}", open_bank.dsn]
+    return int(subprocess.run(psql, check=True, capture_output=True).stdout)
 
 
 def prove(open_bank: OpenBank, by_shard: list[list[str]], journal: Journal) -> proof.Proved:
@@ -104,6 +115,26 @@ def test_a_transfer_without_an_outcome_is_asked_for_until_it_has_one(
     before = journal.acknowledged_count
     assert prove(open_bank, by_shard, journal).asked_again == 1
     assert journal.acknowledged_count == before + 1
+
+
+def test_rows_that_are_held_against_each_other_share_a_checkpoint(
+    open_bank: OpenBank, loaded: tuple[list[list[str]], Journal]
+) -> None:
+    by_shard, journal = loaded
+    server = Server(find_programs(), open_bank.dsn, open_bank.shard_dsns)
+    sizes = Sizes(seconds=0.2, warm_up_seconds=0.1, pgbench_scale=1, pgbench_clients=(2,))
+    settings = Settings(sizes, generators=1, seed=1, say=lambda _: None)
+    pair = (Scenario("single_4", in_flight=(4,)), Scenario("call_of_4", 4, bulk=True))
+
+    with measuring(settings, open_bank, server, bank.access(open_bank.data)) as stage:
+        stage.accounts_by_shard, stage.journal = by_shard, journal
+        for step in (Together(pair), Together(pair[::-1]), pair[0], Pgbench(), Pgbench()):
+            before = requested_checkpoints(open_bank)
+            stage.take(step)
+            assert requested_checkpoints(open_bank) - before == 1, step
+
+    runs = {name: len(row.runs_per_s) for name, row in stage.rows.items()}
+    assert runs == {"single_4": 3, "call_of_4": 2, "pgbench_best": 2, "pgbench_1": 2}
 
 
 def test_an_acknowledged_id_that_is_not_in_the_books_forbids_figures(

@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+import pytest
+from google.protobuf.message import DecodeError
 from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
 
 from loadtest.client import DONE, Access, Client, Outcome
@@ -138,6 +140,26 @@ async def test_any_method_comes_to_what_the_other_client_says() -> None:
     ]
 
 
+async def test_a_call_begun_without_a_task_is_told_the_same() -> None:
+    async with served() as (access, _):
+        lean = LeanClient(access, seconds=1.0)
+        assert lean.begin("PostTransfer", request(6)) is None, "not connected"
+        async with lean:
+            for amount in (6, *FAILURES, PLAIN_FAILURE, SLOW):
+                answer = lean.begin("PostTransfer", request(amount))
+                assert answer is not None
+                await asyncio.wait([answer])
+                assert lean.told("PostTransfer", answer, 1) == await lean.post_one(request(amount)), amount
+            answer = lean.begin("PostTransfers", request(6, 4))
+            assert answer is not None
+            await asyncio.wait([answer])
+            assert lean.told("PostTransfers", answer, 4) == [DONE, Outcome("refused", REASON)] * 2
+            under_way = lean.begin("PostTransfer", request(SLOW))
+            assert under_way is not None
+        await asyncio.wait([under_way])
+        assert lean.told("PostTransfer", under_way, 1) == [Outcome("unknown", "UNAVAILABLE")]
+
+
 async def test_an_open_loop_offers_and_sees_the_same_by_either_client() -> None:
     """In this process: the same arrivals and payments by seed, and lateness is part of what callers wait."""
     by_client = {}
@@ -169,6 +191,43 @@ async def test_an_open_loop_offers_and_sees_the_same_by_either_client() -> None:
         assert counts == [600] * 3
         assert seen.late.get_max_value() > 150_000, "the first was due before it could be sent"
         assert seen.all_latencies().get_max_value() > 3_000_000, "who was never answered waited until the deadline"
+
+
+async def test_an_open_loop_loses_nothing_to_a_server_that_renews_its_connections() -> None:
+    async with served(max_connection_age_ms=150) as (access, _):
+        mix, accounts = MIXES["look_ups"], [PAYMENT]
+        callers = OpenCallers(OpenLoad(access, accounts, "CZK", mix, 400.0, 1.0, warm_up_seconds=0.0, arrival=CONSTANT))
+        await callers.connect()
+        first = callers._lean and callers._lean._connection
+        await callers.run(time.monotonic())
+        assert callers._lean and callers._lean._connection is not first
+    seen = callers.seen()
+    assert seen.due == seen.all_latencies().get_total_count() == 400
+    assert {outcome for _, outcome in seen.outcomes} == {DONE}
+
+
+async def test_an_answer_that_nobody_can_read_ends_an_open_loop_with_its_error() -> None:
+    async def answer(_: bytes, __: Any) -> bytes:
+        return b"\xff"
+
+    async with served() as (access, _):
+        callers = OpenCallers(OpenLoad(access, [PAYMENT], "CZK", MIXES["transfers"], 200.0, 1.0, warm_up_seconds=0.0))
+        await callers.connect()
+        assert callers._lean is not None
+        server = grpc.aio.server()
+        handler = grpc.unary_unary_rpc_method_handler(answer)
+        server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("hivecore.gateway.v1.Bank", {"PostTransfer": handler}),)
+        )
+        callers._lean._port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            callers._lean._connection = None
+            with pytest.raises(ExceptionGroup) as raised:
+                await callers.run(time.monotonic())
+        finally:
+            await server.stop(None)
+    assert raised.group_contains(DecodeError)
 
 
 async def test_what_is_larger_than_every_window_arrives_whole_while_others_call() -> None:

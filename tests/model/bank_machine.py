@@ -28,10 +28,11 @@ from bank_requests import (
     Repeat,
     Request,
     Reverse,
+    SpendUp,
     limits_of,
     pool,
 )
-from bank_writing import capture, change, command, known_holds, reversal
+from bank_writing import capture, change, command, known_holds, reversal, spending
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from ledger_model import LedgerModel
@@ -40,7 +41,7 @@ from model_words import Across
 
 from services.domain import chart
 from services.domain.outcomes import Outcome
-from services.ledger.books import NO_LEG, Answers, HoldCommand, Kind, Leg, PlaceError
+from services.ledger.books import NO_LEG, Allowance, Answers, HoldCommand, Kind, Leg, PlaceError
 from services.ledger.promises import PromiseAsked
 from services.ledger.spanning import Answered, Span, Told
 from services.ledger.traffic import Watermarks
@@ -193,6 +194,10 @@ class BankMachine(RuleBasedStateMachine):
                 reversing = reversal(self.model, shard, request, posted)
                 self.asked[shard] += [(one, False) for one in reversing]
                 return [((one,), False) for one in reversing]
+            case SpendUp():
+                asks = tuple(spending(self.model, shard, request, 10_000 * shard + 10 * len(self.asked[shard])))
+                self.asked[shard] += [(ask, False) for ask in asks]
+                return [(asks, False)] if asks else []
             case Expire(chosen):
                 holds = list(self.model.holds[shard])
                 chosen_holds = holds if chosen is None else holds[chosen : chosen + 1]
@@ -312,6 +317,17 @@ class BankMachine(RuleBasedStateMachine):
         if is_noticed:
             for shard in self.SHARDS:
                 self.batch(shard, [Expire(None)], "committed")
+
+    @rule(shard=st.integers(1, 2), which=st.integers(0, 9), hours=st.sampled_from([0, 24]))
+    def count_anew(self, shard: int, which: int, hours: int) -> None:
+        """Lift the limits of an account that has money set aside and set some again, perhaps when it was so on the day before."""
+        there = self.model.accounts[shard]
+        aside = [at for at, (name, _, _) in enumerate(pool(shard)) if name in there and there[name].held] or [1]
+        self.model.hour += hours
+        self.bank.wait(hours)
+        number = 50_000 * shard + len(self.model.changes[shard])
+        for change_id, limits in ((an_id(number), Allowance()), (an_id(number + 1), Allowance(day_minor_max=200))):
+            self.batch(shard, [ChangeAccount(change_id, aside[which % len(aside)], None, limits, None)], "committed")
 
     @invariant()
     def accounts_agree(self) -> None:

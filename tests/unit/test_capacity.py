@@ -128,6 +128,10 @@ def bench(**changes: Any) -> dict[str, Any]:
 
 def test_costs_are_read_from_a_bench_run() -> None:
     found = capacity.measurement_of(bench())
+    assert found.table_bytes == found.table_bytes_crossing == 400.0
+    over_many = bench()
+    over_many["rows"][1] |= {"even_transfers": 900_000, "table_bytes_per_even_transfer": 390.0}
+    assert capacity.measurement_of(over_many).table_bytes == 390.0
     assert found.single_us == US
     assert found.crossing_factor == {"gateway": 1.0, "ledger": 1.0, "postgres": 1.0}
     assert found.ledger_bytes_per_account == pytest.approx(200e6 / 50_000)

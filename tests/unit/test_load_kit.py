@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from loadtest.bench import goals
-from loadtest.bench.scenarios import QUICK, Accounts, Pgbench, Scenario, Sizes, stages
+from loadtest.bench.costs import Growth
+from loadtest.bench.scenarios import QUICK, Accounts, Pgbench, Scenario, Sizes, Together, names, stages
 from loadtest.client import DONE, ERROR, IN_TRANSIT, REFUSED, UNKNOWN, Outcome
 from loadtest.journal import Journal
 from loadtest.mix import MIXES
 from loadtest.open_loop.arrivals import CONSTANT, POISSON, arrivals
-from loadtest.operations import Operations, alone
+from loadtest.operations import Operation, Operations, alone
 from loadtest.popularity import Zipf, named, uniform
+from loadtest.stencil import Stencil
 from loadtest.workload import BOTH, IS_PAID, PAYS, Hot, Workload, transfer_id
 
 SHARDS = [[f"{shard}{serial:015d}" for serial in range(50)] for shard in (1, 2)]
@@ -119,6 +121,24 @@ def test_every_mix_draws_what_can_be_asked_for_again(name: str) -> None:
                 assert each[0].encode() in request
 
 
+@pytest.mark.parametrize("name", sorted(MIXES))
+def test_what_a_stencil_writes_is_what_the_messages_say(name: str) -> None:
+    def drawn(stencil: Stencil | None) -> list[Operation]:
+        mix = MIXES[name]
+        workload = Workload(SHARDS, crossing_share=0.2, chance=Random(1), hot=mix.hot)
+        milliseconds = 1_790_000_000_000
+        operations = Operations(mix, workload, "CZK", Random(2), lambda: milliseconds, 5, stencil)
+        return [operations.draw() for _ in range(200)]
+
+    for usual, cut in zip(drawn(None), drawn(Stencil("CZK")), strict=True):
+        for call, other in zip(usual.calls, cut.calls, strict=True):
+            assert call.method == other.method and call.sent == other.sent
+            assert call.request == type(call.request).FromString(other.written())
+            assert [alone(call, each, "CZK") for each in call.sent] == [
+                alone(other, each, "CZK") for each in other.sent
+            ]
+
+
 def row(name: str, **changes: Any) -> dict[str, Any]:
     us = {"gateway": 1.0, "ledger": 2.0, "postgres": 3.0, "generator": 9.0}
     return {
@@ -128,7 +148,9 @@ def row(name: str, **changes: Any) -> dict[str, Any]:
         "p50_ms": 1.0,
         "p99_ms": 5.0,
         "processor_us_per_transfer": us,
-        "table_bytes_per_transfer": 400.0,
+        "table_bytes_per_transfer": 600.0,
+        "table_bytes_per_even_transfer": 400.0,
+        "even_transfers": 500_000,
         "memory_mb": {"ledger": 150.0},
         "ledger_mb_at_start": 100.0,
         "accounts": 100_000,
@@ -147,9 +169,10 @@ def test_goals_are_judged_by_floor_and_aim_whichever_way_is_better() -> None:
     assert verdict([row("calls_1000_local", ratio_to_pgbench=4.9)], local) == (4.9, "MISSED")
     assert verdict([], local) == (None, "not measured")
     tables = "table and index bytes"
-    assert verdict([row("calls_1000_local", table_bytes_per_transfer=300.0)], tables)[1] == "aim reached"
-    assert verdict([row("calls_1000_local", table_bytes_per_transfer=450.0)], tables)[1] == "floor reached"
-    assert verdict([row("calls_1000_local", table_bytes_per_transfer=451.0)], tables)[1] == "MISSED"
+    assert verdict([row("calls_1000_local", table_bytes_per_even_transfer=300.0)], tables)[1] == "aim reached"
+    assert verdict([row("calls_1000_local", table_bytes_per_even_transfer=450.0)], tables)[1] == "floor reached"
+    assert verdict([row("calls_1000_local", table_bytes_per_even_transfer=451.0)], tables)[1] == "MISSED"
+    assert verdict([row("calls_1000_local", even_transfers=499_999)], tables) == (None, "not measured")
 
 
 def test_goals_that_compare_rows_take_the_worse_figure() -> None:
@@ -172,18 +195,39 @@ def test_a_batch_is_compared_at_every_number_in_flight() -> None:
 
 
 def test_the_long_form_has_every_row_twice_and_the_short_form_some_of_them() -> None:
-    def names(sizes: Sizes) -> Counter[str]:
-        return Counter(step.name for stage in stages(sizes) for step in stage.steps if isinstance(step, Scenario))
+    def named(sizes: Sizes) -> Counter[str]:
+        return Counter(name for stage in stages(sizes) for step in stage.steps for name in names(step))
 
-    every = names(Sizes())
-    assert set(every.values()) == {2}
+    every = named(Sizes())
+    assert {name for name, count in every.items() if count != 2} == {"open_loop_half_peak"}
     needed = {"single_1", "single_64", "calls_1000_local", "calls_1000_crossing_100", "hot_account"}
-    assert needed <= set(names(QUICK)) <= set(every)
-    assert names(QUICK)["single_1"] == names(QUICK)["single_64"] == 2
+    assert needed <= set(named(QUICK)) <= set(every)
+    assert named(QUICK)["single_1"] == named(QUICK)["single_64"] == 2
     shards = {stage.shards for stage in stages(Sizes())}
     assert shards == {1, 2, 4}
     counts = [step.count for stage in stages(Sizes()) for step in stage.steps if isinstance(step, Accounts)]
     assert 10_000 in counts and 500_000 in counts and 1_000_000 in counts
+
+
+def test_a_transfers_bytes_are_those_of_all_rows_between_two_accounts_drawn_evenly() -> None:
+    growth = Growth()
+    assert growth.bytes_per_transfer == 0.0
+    growth.add(1_000, 600_000)
+    growth.add(3_000, 1_000_000)
+    assert growth.bytes_per_transfer == 400.0
+    scenarios = [step for step in stages(Sizes())[0].steps if isinstance(step, Scenario)]
+    uneven = {each.name for each in scenarios if not each.is_even}
+    crossing = {f"calls_1000_crossing_{percent}" for percent in (10, 50, 100)}
+    assert uneven == {"hot_account", "calls_1000_zipf"} | crossing
+
+
+@pytest.mark.parametrize("sizes", [Sizes(), QUICK])
+def test_batches_and_single_calls_share_a_checkpoint_in_either_order(sizes: Sizes) -> None:
+    together = [names(step) for step in stages(sizes)[0].steps if isinstance(step, Together)]
+    pairs = [(f"single_{count}", f"call_of_{count}") for count in goals.IN_FLIGHT]
+    assert together == pairs + [pair[::-1] for pair in pairs]
+    apart = [name for step in stages(sizes)[0].steps if not isinstance(step, Together) for name in names(step)]
+    assert not any(name in pair for name in apart for pair in pairs), "never after a checkpoint of its own"
 
 
 @pytest.mark.parametrize("sizes", [Sizes(), QUICK])
@@ -196,8 +240,10 @@ def test_pgbench_stands_before_between_and_after_the_rows(sizes: Sizes) -> None:
 
 def test_a_choice_of_rows_brings_along_what_they_need_and_no_more() -> None:
     (stage,) = stages(QUICK, ["single_64"])
-    kinds = ["Pgbench", "Accounts", "Scenario", "Pgbench", "Scenario", "Pgbench"]
+    kinds = ["Pgbench", "Accounts", "Together", "Pgbench", "Together", "Pgbench"]
     assert [type(step).__name__ for step in stage.steps] == kinds
+    assert [name for step in stage.steps for name in names(step)] == ["single_64", "single_64"]
+    assert not stages(QUICK, ["single_65"])
 
 
 def test_the_options_of_a_locust_run_stand_in_its_web_ui_too() -> None:

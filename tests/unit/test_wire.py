@@ -12,7 +12,7 @@ from memory_books import CZK, customer_account
 from services.domain import chart, errors, limits
 from services.domain.directory import Directory, ShardFacts, SlotRange
 from services.domain.outcomes import Outcome, Refusal
-from services.ledger import wire, wire_traffic
+from services.ledger import wire
 from services.ledger.books import AccountState, Answers, Creditor, Leg, PlaceError, Transfers
 from services.ledger.reader import TransferRecord
 
@@ -282,52 +282,6 @@ def test_the_largest_shapes_are_read() -> None:
         read(of(count + 1))
     legs = read(asked(further_legs=[further_leg()] * (LEGS_MAX - 1))).further_legs[0]
     assert len(legs) == LEGS_MAX - 1
-
-
-def landing(**columns: Any) -> ledger_pb2.LandCrossingsRequest:
-    usual: dict[str, Any] = {
-        "shard_id": 2,
-        "from_shard_id": 1,
-        "first_number": 7,
-        "transfer_ids": b"1" * 32,
-        "debit_accounts": [A, A],
-        "credit_accounts": [FAR, FAR],
-        "amounts_minor": [1, 2],
-        "currencies": [CZK, CZK],
-        "references": ["", "x"],
-        "value_dates": [20_000, 20_001],
-    }
-    return ledger_pb2.LandCrossingsRequest(**{**usual, **columns})
-
-
-def test_crossings_are_read_with_their_numbers() -> None:
-    crossings = wire_traffic.crossings(landing())
-    assert (crossings.peer_id, crossings.first_number, crossings.amounts_minor) == (1, 7, [1, 2])
-    assert (crossings.references, crossings.value_dates) == (["", "x"], [20_000, 20_001])
-
-
-@pytest.mark.parametrize(
-    ("reason", "columns"),
-    [
-        ("TRANSFER_IDS_INVALID", {"transfer_ids": b"1"}),
-        ("COLUMNS_INVALID", {"references": []}),
-        ("COLUMNS_INVALID", {"value_dates": [20_000]}),
-        ("AMOUNT_INVALID", {"amounts_minor": [1, 0]}),
-        ("CURRENCY_UNKNOWN", {"currencies": [CZK, 1_000]}),
-        ("SAME_ACCOUNT", {"debit_accounts": [A, FAR]}),
-        ("TEXT_INVALID", {"references": ["", "\0"]}),
-        ("DATE_INVALID", {"value_dates": [20_000, 3_000_000]}),
-        ("CROSSINGS_INVALID", {"first_number": 0}),
-        ("CROSSINGS_INVALID", {"from_shard_id": 2}),
-        ("CROSSINGS_INVALID", {"from_shard_id": 0}),
-        ("CROSSINGS_INVALID", {"from_shard_id": 1_000}),
-    ],
-    ids=lambda value: str(value)[:60],
-)
-def test_broken_crossings_are_refused_as_a_whole(reason: str, columns: dict[str, Any]) -> None:
-    with pytest.raises(errors.Malformed) as caught:
-        wire_traffic.crossings(landing(**columns))
-    assert caught.value.reason == reason
 
 
 # Writing
