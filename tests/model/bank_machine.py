@@ -32,7 +32,7 @@ from bank_requests import (
     limits_of,
     pool,
 )
-from bank_writing import capture, change, command, known_holds, reversal, spending
+from bank_writing import Prepared, capture, change, command, known_holds, reversal, spending
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from ledger_model import LedgerModel
@@ -45,9 +45,6 @@ from services.ledger.books import NO_LEG, Allowance, Answers, HoldCommand, Kind,
 from services.ledger.promises import PromiseAsked
 from services.ledger.spanning import Answered, Span, Told
 from services.ledger.traffic import Watermarks
-
-Prepared = tuple[Work, bool]
-"""What a bank is asked to do, and whether what it says of payees elsewhere is believed without asking."""
 
 
 class BankMachine(RuleBasedStateMachine):
@@ -113,9 +110,7 @@ class BankMachine(RuleBasedStateMachine):
         self.model.begin_batch()
         return [self.apply(shard, work, believed=believed) for work, believed in prepared]
 
-    def compare_all(
-        self, shard: int, prepared: Sequence[Prepared], answers: Sequence[Any], expected: Sequence[Any]
-    ) -> None:
+    def compare_all(self, shard: int, prepared: Sequence[Prepared], answers: list[Any], expected: list[Any]) -> None:
         """Compare what a batch was answered with what the model said."""
         for (work, _), answer, told in zip(prepared, answers, expected, strict=True):
             match work:
