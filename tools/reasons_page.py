@@ -63,6 +63,7 @@ CALLS: Final[dict[str, str]] = {
     "TRANSFER_NOT_FOUND": "GetTransfer",
     "WRONG_SHARD": "none: between the services only",
     "TRANSFER_UNDECIDED": "PostTransfer, PostTransfers, ReverseTransfer",
+    "ORIGINAL_NOT_NOTED": "ReverseTransfer",
     "PROMISES_FULL": "between ledgers",
 }
 """Where neither the kind nor a field of the request tells."""

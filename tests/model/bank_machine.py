@@ -28,10 +28,11 @@ from bank_requests import (
     Repeat,
     Request,
     Reverse,
+    SpendUp,
     limits_of,
     pool,
 )
-from bank_writing import capture, change, command, known_holds, reversal
+from bank_writing import Prepared, capture, change, command, known_holds, reversal, spending
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from ledger_model import LedgerModel
@@ -40,7 +41,7 @@ from model_words import Across
 
 from services.domain import chart
 from services.domain.outcomes import Outcome
-from services.ledger.books import NO_LEG, Answers, HoldCommand, Kind, Leg, PlaceError
+from services.ledger.books import NO_LEG, Allowance, Answers, HoldCommand, Kind, Leg, PlaceError
 from services.ledger.promises import PromiseAsked
 from services.ledger.spanning import Answered, Span, Told
 from services.ledger.traffic import Watermarks
@@ -90,15 +91,27 @@ class BankMachine(RuleBasedStateMachine):
 
     def batch(self, shard: int, requests: Sequence[Request], fate: str) -> None:
         """Let both do the same and compare their answers."""
-        prepared = [(work, believed) for request in requests for work, believed in self.prepare(shard, request)]
+        prepared = self.prepare_all(shard, requests)
         before = copy.deepcopy(self.model) if fate != "committed" else None
-        self.model.begin_batch()
-        expected = [self.apply(shard, work, believed=believed) for work, believed in prepared]
+        expected = self.apply_all(shard, prepared)
         answers = self.bank.run(shard, [self.with_checks(work, believed=believed) for work, believed in prepared], fate)
         if answers is None:
             assert before is not None
             self.model = before
             return
+        self.compare_all(shard, prepared, answers, expected)
+
+    def prepare_all(self, shard: int, requests: Sequence[Request]) -> Sequence[Prepared]:
+        """Look at the other shards' committed books for what requests need."""
+        return [prepared for request in requests for prepared in self.prepare(shard, request)]
+
+    def apply_all(self, shard: int, prepared: Sequence[Prepared]) -> list[Any]:
+        """Let the model do a batch."""
+        self.model.begin_batch()
+        return [self.apply(shard, work, believed=believed) for work, believed in prepared]
+
+    def compare_all(self, shard: int, prepared: Sequence[Prepared], answers: list[Any], expected: list[Any]) -> None:
+        """Compare what a batch was answered with what the model said."""
         for (work, _), answer, told in zip(prepared, answers, expected, strict=True):
             match work:
                 case Opening():
@@ -116,7 +129,7 @@ class BankMachine(RuleBasedStateMachine):
                 case tuple():
                     self.compare(shard, work, answer, told)
 
-    def prepare(self, shard: int, request: Request) -> list[tuple[Work, bool]]:
+    def prepare(self, shard: int, request: Request) -> list[Prepared]:
         """Look at the other shards' committed books for what a request needs."""
         match request:
             case Post(asked, believed):
@@ -176,6 +189,10 @@ class BankMachine(RuleBasedStateMachine):
                 reversing = reversal(self.model, shard, request, posted)
                 self.asked[shard] += [(one, False) for one in reversing]
                 return [((one,), False) for one in reversing]
+            case SpendUp():
+                asks = tuple(spending(self.model, shard, request, 10_000 * shard + 10 * len(self.asked[shard])))
+                self.asked[shard] += [(ask, False) for ask in asks]
+                return [(asks, False)] if asks else []
             case Expire(chosen):
                 holds = list(self.model.holds[shard])
                 chosen_holds = holds if chosen is None else holds[chosen : chosen + 1]
@@ -295,6 +312,17 @@ class BankMachine(RuleBasedStateMachine):
         if is_noticed:
             for shard in self.SHARDS:
                 self.batch(shard, [Expire(None)], "committed")
+
+    @rule(shard=st.integers(1, 2), which=st.integers(0, 9), hours=st.sampled_from([0, 24]))
+    def count_anew(self, shard: int, which: int, hours: int) -> None:
+        """Lift the limits of an account that has money set aside and set some again, perhaps when it was so on the day before."""
+        there = self.model.accounts[shard]
+        aside = [at for at, (name, _, _) in enumerate(pool(shard)) if name in there and there[name].held] or [1]
+        self.model.hour += hours
+        self.bank.wait(hours)
+        number = 50_000 * shard + len(self.model.changes[shard])
+        for change_id, limits in ((an_id(number), Allowance()), (an_id(number + 1), Allowance(day_minor_max=200))):
+            self.batch(shard, [ChangeAccount(change_id, aside[which % len(aside)], None, limits, None)], "committed")
 
     @invariant()
     def accounts_agree(self) -> None:

@@ -150,6 +150,15 @@ class Reverse:
 
 
 @dataclass(frozen=True)
+class SpendUp:
+    """Asks for so many transfers which together use up what an account of the pool may still spend today, or one more than that."""
+
+    which: int
+    times: int
+    beyond: int
+
+
+@dataclass(frozen=True)
 class Expire:
     """Frees what all holds have set aside whose time has come, or does so for one that may not be due."""
 
@@ -179,6 +188,7 @@ Request = (
     | Command
     | Capture
     | Reverse
+    | SpendUp
     | Expire
     | ChangeAccount
 )
@@ -337,11 +347,12 @@ def _requests(shard: int, shards: Sequence[int]) -> st.SearchStrategy[Request]:
         st.sampled_from([True, True, True, False]),
         st.sampled_from([0, 0, 0, int(Flag.OVERDRAW)]),
     )
+    spend_up = st.builds(SpendUp, st.sampled_from([1, 2, 3, 6]), st.integers(1, 5), st.sampled_from([0, 0, 1]))
     expire = st.builds(Expire, st.sampled_from([None, None, 0, 1, 2]))
     return st.one_of(
         *(reverse, reverse, expire, _changes(shard), _changes(shard)),
         *(post, post, post, across, across, inquire, repeat, land, land, land, acknowledge, acknowledge, opening),
-        *(command, command, command, command, capture),
+        *(command, command, command, command, capture, spend_up),
     )
 
 
@@ -351,6 +362,20 @@ def batches(shards: Sequence[int]) -> st.SearchStrategy[tuple[int, list[Request]
     return st.sampled_from(list(shards)).flatmap(
         lambda shard: st.tuples(st.just(shard), st.lists(_requests(shard, shards), min_size=1, max_size=4))
     )
+
+
+@cache
+def batches_in_a_row(shards: Sequence[int]) -> st.SearchStrategy[tuple[int, list[list[Request]]]]:
+    """Draw a shard and several batches that arrive there, each while the one before it commits; most are plain posts."""
+
+    def several(shard: int) -> st.SearchStrategy[list[list[Request]]]:
+        plain: st.SearchStrategy[Request] = st.builds(
+            Post, st.lists(_asks(shard, shards), min_size=1, max_size=2).map(tuple)
+        )
+        anything, posts = (st.lists(each, min_size=1, max_size=2) for each in (_requests(shard, shards), plain))
+        return st.lists(st.one_of(anything, *[posts] * 4), min_size=3, max_size=6)
+
+    return st.sampled_from(list(shards)).flatmap(lambda shard: st.tuples(st.just(shard), several(shard)))
 
 
 @cache

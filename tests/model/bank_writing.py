@@ -6,14 +6,18 @@ Never here: which requests there are (`bank_requests.py`), carrying them out.
 from collections.abc import Mapping, Sequence
 from zlib import crc32
 
-from bank_requests import Capture, ChangeAccount, Command, Reverse, income, pool
+from bank_faces import Work
+from bank_requests import Capture, ChangeAccount, Command, Reverse, SpendUp, income, pool
 from ledger_model import LedgerModel
-from memory_books import CZK, Ask
+from memory_books import CZK, Ask, an_id, cash
 
 from services.ledger.books import ENGINE, HoldCommand, Kind, Leg
 from services.ledger.change_rows import Change
 
 HOUR = 3_600
+
+Prepared = tuple[Work, bool]
+"""What a bank is asked to do, and whether what it says of payees elsewhere is believed without asking."""
 
 
 def known_holds(model: LedgerModel, shard: int, placed: Sequence[HoldCommand]) -> Sequence[HoldCommand]:
@@ -86,6 +90,22 @@ def reversal(model: LedgerModel, shard: int, asked: Reverse, posted: Mapping[int
         legs = [leg._replace(amount_minor=asked.amount) for leg in legs]
     peer_id = payer if payer != shard else 0
     return [Ask(asked.transfer_id, tuple(legs), peer_id=peer_id, original_id=original.transfer_id, flags=asked.flags)]
+
+
+def spending(model: LedgerModel, shard: int, asked: SpendUp, number: int) -> list[Ask]:
+    """Write transfers that use up a day's limits, all of 1 but the last, after one that brings what is missing; ids from `number` on."""
+    name, currency, _ = pool(shard)[asked.which]
+    account = model.accounts[shard].get(name)
+    if account is None:
+        return []
+    spent, spent_by_customer = (purse.of(model.today)[0] for purse in (account.own, account.customers))
+    bounds = ((account.limits.day_minor_max, spent), (account.customers.day_max, spent_by_customer))
+    left = min([most - used for most, used in bounds if most is not None], default=20)
+    amounts = [1] * (asked.times - 1) + [max(left - asked.times + 1 + asked.beyond, 1)]
+    missing = sum(amounts) - (account.balance - account.held)
+    legs = [Leg(cash(shard, currency), name, missing, currency)] if missing > 0 else []
+    legs += [Leg(name, cash(shard, currency), amount, currency) for amount in amounts]
+    return [Ask(an_id(number + i), (leg,)) for i, leg in enumerate(legs)]
 
 
 def change(shard: int, asked: ChangeAccount) -> Change:

@@ -98,6 +98,22 @@ async def test_a_crossing_that_has_landed_is_posted_though_the_payers_shard_has_
     assert shards.calls == ["GetTransfer on 1", "GetTransfer on 2", "PostTransfers on 2"]
 
 
+async def test_a_crossing_with_further_legs_waits_for_the_payers_shard_which_decides_about_it() -> None:
+    def crossing(outcome: Any) -> ledger_pb2.TransferRecord:
+        known = _record(PAYER, PAYEE, outcome=outcome)
+        known.legs.append(_record(PAYER, OTHER).legs[0])
+        return known
+
+    shards = Shards(crossing(IN_TRANSIT), landed=_record(PAYER, PAYEE, LANDED))
+    with pytest.raises(errors.Unavailable) as raised:
+        await _reverse(shards)
+    assert raised.value.reason == "ORIGINAL_NOT_NOTED"
+    assert not shards.posted, "an id that is refused for ever"
+    shards = Shards(crossing(POSTED))
+    assert (await _reverse(shards)).state == bank_pb2.Transfer.POSTED
+    assert shards.calls == ["GetTransfer on 1", "PostTransfers on 1"]
+
+
 @pytest.mark.parametrize("there", [None, _record(OTHER, PAYEE, LANDED), _record(PAYER, PAYEE)])
 async def test_a_crossing_that_has_not_landed_is_not_given_back(there: ledger_pb2.TransferRecord | None) -> None:
     shards = Shards(_record(PAYER, PAYEE, outcome=IN_TRANSIT), landed=there)
