@@ -79,6 +79,10 @@ class Server:
         """Tell how large the tables and indexes of all books are."""
         return sum(int(self.ask("table_bytes", dsn)[0][0]) for dsn in self.shard_dsns)
 
+    def unsealed(self) -> int:
+        """Tell how many sequences of all journals are not sealed yet."""
+        return sum(int(self.ask("unsealed", dsn)[0][0]) for dsn in self.shard_dsns)
+
     def balances(self) -> dict[str, int]:
         """Tell what every account holds, in minor units, by account number."""
         return {number: int(minor) for dsn in self.shard_dsns for number, minor in self.ask("balances", dsn)}

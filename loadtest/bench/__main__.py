@@ -57,7 +57,7 @@ def conditions(asked: argparse.Namespace, sizes: Sizes, began: float) -> dict[st
         "on": "authentication, validation, limits, audit trail, metrics",
         "mix": {"legs": 1, "currency": CURRENCY, "accounts_per_customer": 1},
         "accounts": sizes.accounts,
-        "seconds": {"measured": sizes.seconds, "warm_up": sizes.warm_up_seconds},
+        "seconds": {"measured": sizes.seconds, "warm_up": sizes.warm_up_seconds, "steady": sizes.steady_seconds},
         "pgbench": {"script": "TPC-B", "protocol": "prepared", "scale": sizes.pgbench_scale},
         "generators": asked.generators,
         "seed": asked.seed,
@@ -77,6 +77,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--accounts-many", type=int, help="of the row calls_1000_accounts_many")
     parser.add_argument("--seconds", type=float, help="measured, for each row")
     parser.add_argument("--warm-up-seconds", type=float, help="before them")
+    parser.add_argument("--steady-seconds", type=float, help="of the steady open loop, warm-up and measured")
+    parser.add_argument("--rest-seconds-max", type=float, help="how long it waits before, at most, until all is sealed")
     parser.add_argument("--pgbench-scale", type=int, help="50 when not given")
     parser.add_argument("--pgbench-clients", type=_numbers, help="comma separated; the best counts")
     parser.add_argument("--postgres-programs", type=Path, help="directory of pgbench; the wheel's when not given")
@@ -96,6 +98,8 @@ def _sizes(asked: argparse.Namespace) -> Sizes:
         "accounts_many",
         "seconds",
         "warm_up_seconds",
+        "steady_seconds",
+        "rest_seconds_max",
         "pgbench_scale",
         "pgbench_clients",
     )

@@ -82,6 +82,11 @@ def show(document: Mapping[str, Any], console: Console) -> None:
             "shard between accounts drawn evenly; the column above is of few, and swings with the pages that split"
         )
     _show_goals(document["goals"], console)
+    for row in (row for row in rows if row["offered_per_s"]):
+        console.print(
+            f"{row['name']}: began after {row['waited_seconds']:,.0f} s of rest with {row['unsealed_at_start']:,} sequences to "
+            f"seal; the generator itself was up to {row['generator_late_p99_ms']:.1f} ms late (p99)"
+        )
     for row in rows:
         if row["others_share"] > OTHERS_SHARE_MAX:
             share = f"{row['others_share']:.0%}"

@@ -42,6 +42,12 @@ class Row:
     """Of an open loop: what came in; 0 for a closed one."""
     dropped: int = 0
     """Of an open loop: calls that were due and not sent, since too many were unanswered."""
+    generator_late_p99_ms: float = 0.0
+    """Of an open loop: how late the generator was itself, which is part of the latencies."""
+    waited_seconds: float = 0.0
+    """Of a steady open loop: how long the bank was left to seal and to clean before it."""
+    unsealed_at_start: int = 0
+    """Of an open loop: sequences that were not sealed when it began."""
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     """Of all transfers sent in all runs, warm-up included."""
 
@@ -70,6 +76,9 @@ class Row:
             "accounts": self.accounts,
             "offered_per_s": round(self.offered_per_s, 1),
             "dropped": self.dropped,
+            "generator_late_p99_ms": self.generator_late_p99_ms,
+            "waited_seconds": round(self.waited_seconds, 1),
+            "unsealed_at_start": self.unsealed_at_start,
             "processor_us_per_transfer": {part: round(us, 2) for part, us in costs.processor_us.items()},
             "wal_bytes_per_transfer": round(costs.wal_bytes, 1),
             "table_bytes_per_transfer": round(costs.table_bytes, 1),

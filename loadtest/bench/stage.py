@@ -4,6 +4,7 @@ Never here: what to measure (`scenarios.py`), and whether a figure is shown (`__
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -18,6 +19,7 @@ from loadtest.bench.rows import Row
 from loadtest.bench.scenarios import UNIFORM, Accounts, OpenLoop, Pgbench, Scenario, Sizes, Step, Together
 from loadtest.client import Access
 from loadtest.closed_loop import Load, Measured
+from loadtest.histograms import percentile_ms
 from loadtest.journal import Journal
 from loadtest.mix import MIXES
 from loadtest.open_loop import callers as open_loop
@@ -26,6 +28,7 @@ from loadtest.postgres import Server
 from loadtest.proof import Proved, require_sound
 
 CURRENCY: Final = "CZK"
+REST_POLL_SECONDS: Final = 0.5
 DRIFT_SHARE_MAX: Final = 0.15
 """How far pgbench's figures may lie apart before the report says so."""
 
@@ -95,7 +98,7 @@ class Measuring:
                     (calls,) = scenario.in_flight
                     self._keep(self._scenario(scenario, calls))
             case OpenLoop():
-                self._keep(self._open_loop(step))
+                self._keep(self._open_loop(step, self._rest() if step.is_steady else 0.0))
 
     def found(self, ledger_bytes_at_start: int) -> Found:
         """Prove the bank sound and give the rows. Raises NotSound."""
@@ -205,8 +208,18 @@ class Measuring:
             **self._books(),
         )
 
-    def _open_loop(self, step: OpenLoop) -> Row:
+    def _rest(self) -> float:
+        """Let the bank do what is left of earlier rows, for so long at most; tell how many seconds it took."""
+        began, longest = time.monotonic(), self.settings.sizes.rest_seconds_max
+        self.settings.say(f"cleaning, then waiting up to {longest:g} s until all is sealed")
+        self.server.settle()
+        while self.server.unsealed() and time.monotonic() < began + longest:
+            time.sleep(REST_POLL_SECONDS)
+        return time.monotonic() - began
+
+    def _open_loop(self, step: OpenLoop, waited_seconds: float) -> Row:
         sizes = self.settings.sizes
+        seconds, warm_up = (sizes.steady_seconds,) * 2 if step.is_steady else (sizes.seconds, sizes.warm_up_seconds)
         peak = max((row.transfers_per_s for row in self.rows.values() if row.shards and not row.is_bulk), default=0.0)
         load = OpenLoad(
             access=self.access,
@@ -214,25 +227,30 @@ class Measuring:
             currency_code=CURRENCY,
             mix=MIXES["transfers"],
             per_second=max(1.0, peak * step.share_of_peak),
-            seconds=sizes.seconds,
-            warm_up_seconds=sizes.warm_up_seconds,
+            seconds=seconds,
+            warm_up_seconds=warm_up,
             seed=self.settings.seed,
         )
         self.settings.say(f"{step.name}: what comes in is {step.share_of_peak:.0%} of the highest rate of single calls")
         edges: list[Edge] = []
+        unsealed, bytes_before = self.server.unsealed(), self.server.table_bytes()
         self.server.checkpoint()
         seen = open_loop.generate(load, self.settings.generators, lambda: edges.append(edge(self.bank, self.server)))
         self.journal.add(seen.journal)
+        self.growth.add(seen.journal.acknowledged_count, self.server.table_bytes() - bytes_before)
         return Row(
             step.name,
-            seen.posted / sizes.seconds,
+            seen.posted / seconds,
             seen.all_latencies(),
             seen.in_flight_max,
             Costs.between(edges[0], edges[1], seen.posted),
-            runs_per_s=(seen.posted / sizes.seconds,),
+            runs_per_s=(seen.posted / seconds,),
             popularity=UNIFORM,
-            offered_per_s=seen.due / sizes.seconds,
+            offered_per_s=seen.due / seconds,
             dropped=seen.dropped,
+            generator_late_p99_ms=percentile_ms(seen.late, 99),
+            waited_seconds=waited_seconds,
+            unsealed_at_start=unsealed,
             outcomes=Counter({outcome: count for (_, outcome), count in seen.outcomes.items()}),
             **self._books(),
         )

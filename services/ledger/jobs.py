@@ -45,6 +45,11 @@ class Job(ABC, Generic[T]):
         return False
 
     @property
+    def is_plain(self) -> bool:
+        """Whether deciding needs accounts, their caps and what the job names by itself, and nothing else."""
+        return False
+
+    @property
     def opens_accounts(self) -> bool:
         """Whether accounts may be in the books after this that were not before."""
         return False
@@ -144,6 +149,11 @@ class PostJob(Job[Answers]):
         """Whether any is a capture or a reversal."""
         return bool(self.transfers.specials)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether none is a capture or a reversal, and all get an outcome."""
+        return not self.transfers.specials and not self.transfers.errors
+
     def hold_ids(self) -> Iterable[bytes]:
         """Return the holds to be captured."""
         return [special.hold_id for special in self.transfers.specials.values() if special.hold_id is not None]
@@ -234,6 +244,11 @@ class LandJob(Job[Landed]):
         """Whether decisions on promises are among the crossings."""
         return bool(self.crossings.decisions)
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether there are only crossings."""
+        return not self.crossings.decisions
+
     def promise_ids(self) -> Iterable[bytes]:
         """Return the promises that are decided."""
         return [verdict.transfer_id for verdict in self.crossings.decisions]
@@ -290,6 +305,11 @@ class AcknowledgeJob(Job[None]):
         self.peer_id = peer_id
         self.landed_through = landed_through
         self.refused = refused
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is to be given back."""
+        return not self.refused
 
     def accounts(self) -> Sequence[Sequence[int]]:
         """Return the payers who get money back, and both sides of further legs."""

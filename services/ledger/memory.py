@@ -4,10 +4,11 @@ Since nobody else may write, memory and tables agree after every commit; what is
 loaded before a batch is decided. Never here: deciding, committing.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import ChainMap
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from services.chassis.bounded import Bounded
 from services.domain import chart
@@ -33,6 +34,10 @@ ACTORS_MAX: Final = 100_000
 MICROSECONDS_PER_DAY: Final = 86_400_000_000
 
 
+K = TypeVar("K")
+V = TypeVar("V")
+
+
 class _States(dict[int, AccountState]):
     """The accounts that a batch needs, found once; for any other its memory is asked."""
 
@@ -44,6 +49,10 @@ class _States(dict[int, AccountState]):
 
     def __missing__(self, number: int) -> AccountState | None:
         return self._remembered(number)
+
+
+def _first_of(above: Mapping[K, V], below: Callable[[K], V | None]) -> Callable[[K], V | None]:
+    return lambda key: above.get(key) or below(key)
 
 
 @dataclass(slots=True)
@@ -186,6 +195,28 @@ class Memory:
         await self._recall(jobs, store, facts)
         await self._name_actors(jobs, store)
 
+    def recalls(self, job: Job[Any], facts: Facts, below: Draft) -> bool:
+        """Bring in what deciding a plain job on top of a draft needs; tell whether memory and the draft had it all."""
+        states = facts.states
+        if states is None:
+            states = facts.states = _States((), _first_of(below.touched, self._accounts.get))
+        wanted = {number for column in job.accounts() for number in column}
+        wanted.update(chart.transit_account(self.shard_id, *pair) for pair in job.transits())
+        numbers = list(wanted - states.keys())
+        for number, remembered in zip(numbers, self._accounts.pick(numbers), strict=True):
+            state = below.touched.get(number) or remembered
+            if state is None or (state.is_capped and not self._has_cap(state, below)):
+                return False
+            states[number] = state
+        if not all(map(self._is_named, job.actors())):
+            return False
+        job.name_actors(self._actor_id)
+        return True
+
+    def _has_cap(self, account: AccountState, below: Draft) -> bool:
+        key = CapKey(account.customer_number, account.currency)
+        return key in below.caps or self._caps.get(key) is not None
+
     async def _recall(self, jobs: Sequence[Job[Any]], store: Store, facts: Facts) -> None:
         """Ask what forgotten ids mean that no index will object to, because they are passed over this time."""
         ids = [each for job in jobs for each in job.passed_over_ids() if self._decisions.get(each) is None]
@@ -229,13 +260,16 @@ class Memory:
     async def _name_actors(self, jobs: Sequence[Job[Any]], store: Store) -> None:
         """Give everybody who asks a number in the books."""
         actors = {actor for job in jobs for actor in job.actors()} - {ENGINE}
-        missing = [actor for actor in actors if self._actor_by_id.get(self._actors.get(actor) or 0) is None]
+        missing = [actor for actor in actors if not self._is_named(actor)]
         if missing:
             named = await store.name_actors(missing)
             self._actors.update(named)
             self._actor_by_id.update({number: actor for actor, number in named.items()})
         for job in jobs:
             job.name_actors(self._actor_id)
+
+    def _is_named(self, actor: Actor) -> bool:
+        return actor == ENGINE or self._actor_by_id.get(self._actors.get(actor) or 0) is not None
 
     def actor(self, number: int) -> Actor:
         """Tell who has a number in the books, of those who asked in the batch at hand or lately."""
@@ -248,11 +282,18 @@ class Memory:
         assert number is not None
         return number
 
-    def draft(self, head: Head, now_us: int, facts: Facts) -> Draft:
-        """Begin a draft on top of what is remembered; booking times grow with every draft."""
+    def draft(self, head: Head, now_us: int, facts: Facts, below: Draft | None = None) -> Draft:
+        """Begin a draft on top of what is remembered, and of a draft that is being committed; booking times grow."""
         booking_time_us = max(now_us, head.booking_time_us + 1)
         business_date = booking_time_us // MICROSECONDS_PER_DAY
         known, remembered = facts.known, self._decisions.get
+        hold: Callable[[bytes], Hold | None] = self._holds.get
+        cap: Callable[[CapKey], Cap | None] = self._caps.get
+        peers: MutableMapping[int, Watermarks] = self.peers
+        if below is not None:
+            # Its parts, never itself: each draft would hold the one before it, and so on.
+            known, peers = below.decisions, ChainMap(below.peers, peers)
+            hold, cap = _first_of(below.holds, hold), _first_of(below.caps, cap)
         draft = Draft(
             self.shard_id,
             head.sequence,
@@ -260,9 +301,9 @@ class Memory:
             business_date,
             self._accounts.get if facts.states is None else facts.states.__getitem__,
             (lambda transfer_id: known.get(transfer_id) or remembered(transfer_id)) if known else remembered,
-            self.peers,
-            hold=self._holds.get,
-            cap=self._caps.get,
+            peers,
+            hold=hold,
+            cap=cap,
             original=facts.originals.get,
             change=facts.changes.get,
             spans=SpanFacts(self.promises.get, facts.told.__contains__, self.promises.all),

@@ -38,6 +38,11 @@ BATCH_TRANSFERS = Histogram(
 DECIDE_SECONDS = Histogram(
     "hivecore_ledger_decide_seconds", "How long does deciding one batch take?", ["shard"], buckets=_SECONDS
 )
+BATCHES_AHEAD = Counter(
+    "hivecore_ledger_batches_ahead_total",
+    "How many batches had been decided, but for the last arrivals, while the one before them was being written?",
+    ["shard"],
+)
 LOAD_SECONDS = Histogram(
     "hivecore_ledger_load_seconds", "How long does loading a batch's accounts take?", ["shard"], buckets=_SECONDS
 )

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 from unittest.mock import patch
 
-from services.ledger import shard
+from services.ledger import batching, shard
+from services.ledger.ahead import Ahead
 from services.ledger.batching import Writer
 from services.ledger.draft import Draft
 from services.ledger.memory import Memory
@@ -114,6 +115,27 @@ def cache_of_failed_commit() -> Patches:
         return draft, answers
 
     yield patch.object(Writer, "_decide", hasty)
+
+
+@bug("disk full")
+def keep_what_stood_on_it() -> Patches:
+    """What was decided on top of a batch is written although that batch was not."""
+    commit = Writer._commit
+
+    async def stubborn(self: Writer, draft: Draft) -> Head:
+        made: list[Ahead] = []
+
+        def note(*arguments: Any) -> Ahead:
+            made.append(Ahead(*arguments))
+            return made[-1]
+
+        with patch.object(batching, "Ahead", note):
+            try:
+                return await commit(self, draft)
+            finally:
+                self._ahead = made[-1]
+
+    yield patch.object(Writer, "_commit", stubborn)
 
 
 @latent(

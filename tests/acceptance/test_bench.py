@@ -11,7 +11,7 @@ import pytest
 
 from loadtest import accounts, bank, closed_loop, proof
 from loadtest.bank import OpenBank
-from loadtest.bench.scenarios import Pgbench, Scenario, Sizes, Together
+from loadtest.bench.scenarios import OpenLoop, Pgbench, Scenario, Sizes, Together
 from loadtest.bench.stage import Settings, measuring
 from loadtest.closed_loop import Load
 from loadtest.journal import Journal, Undecided
@@ -135,6 +135,46 @@ def test_rows_that_are_held_against_each_other_share_a_checkpoint(
 
     runs = {name: len(row.runs_per_s) for name, row in stage.rows.items()}
     assert runs == {"single_4": 3, "call_of_4": 2, "pgbench_best": 2, "pgbench_1": 2}
+
+
+def test_a_steady_open_loop_begins_when_all_is_sealed_and_says_how_long_that_took(
+    open_bank: OpenBank, loaded: tuple[list[list[str]], Journal]
+) -> None:
+    by_shard, journal = loaded
+    server = Server(find_programs(), open_bank.dsn, open_bank.shard_dsns)
+    sizes = Sizes(seconds=0.2, warm_up_seconds=0.1, steady_seconds=0.4, rest_seconds_max=60.0)
+    before = journal.acknowledged_count
+    settings = Settings(sizes, generators=1, seed=1, say=lambda _: None)
+
+    with measuring(settings, open_bank, server, bank.access(open_bank.data)) as stage:
+        stage.accounts_by_shard, stage.journal = by_shard, journal
+        stage.take(Scenario("single_4", in_flight=(4,)))
+        stage.take(OpenLoop("hard", 0.5))
+        assert server.unsealed() > 0
+        stage.take(OpenLoop("steady", 0.5, is_steady=True))
+    assert stage.growth.transfers == journal.acknowledged_count - before
+    assert stage.growth.table_bytes > 0
+    hard, steady = (stage.rows[name].to_json(1.0) for name in ("hard", "steady"))
+    assert steady["unsealed_at_start"] == 0 < hard["unsealed_at_start"]
+    assert 60.0 > steady["waited_seconds"] > hard["waited_seconds"] == 0.0
+    for row, seconds in ((hard, 0.2), (steady, 0.4)):
+        assert row["offered_per_s"] == pytest.approx(stage.rows["single_4"].transfers_per_s / 2, rel=0.5)
+        assert row["generator_late_p99_ms"] > 0
+        assert row["transfers_per_s"] * seconds == pytest.approx(row["offered_per_s"] * seconds)
+
+
+def test_a_rest_that_takes_too_long_ends_and_the_row_says_what_was_left(
+    open_bank: OpenBank, loaded: tuple[list[list[str]], Journal]
+) -> None:
+    by_shard, journal = loaded
+    server = Server(find_programs(), open_bank.dsn, open_bank.shard_dsns)
+    sizes = Sizes(seconds=0.2, warm_up_seconds=0.1, steady_seconds=0.2, rest_seconds_max=0.0)
+    settings = Settings(sizes, generators=1, seed=1, say=lambda _: None)
+    with measuring(settings, open_bank, server, bank.access(open_bank.data)) as stage:
+        stage.accounts_by_shard, stage.journal = by_shard, journal
+        stage.take(Scenario("calls_100", 100, in_flight=(4,)))
+        stage.take(OpenLoop("steady", 0.5, is_steady=True))
+    assert stage.rows["steady"].unsealed_at_start > 0
 
 
 def test_an_acknowledged_id_that_is_not_in_the_books_forbids_figures(

@@ -32,7 +32,7 @@ from bank_requests import (
     limits_of,
     pool,
 )
-from bank_writing import capture, change, command, known_holds, reversal, spending
+from bank_writing import Prepared, capture, change, command, known_holds, reversal, spending
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from ledger_model import LedgerModel
@@ -91,15 +91,27 @@ class BankMachine(RuleBasedStateMachine):
 
     def batch(self, shard: int, requests: Sequence[Request], fate: str) -> None:
         """Let both do the same and compare their answers."""
-        prepared = [(work, believed) for request in requests for work, believed in self.prepare(shard, request)]
+        prepared = self.prepare_all(shard, requests)
         before = copy.deepcopy(self.model) if fate != "committed" else None
-        self.model.begin_batch()
-        expected = [self.apply(shard, work, believed=believed) for work, believed in prepared]
+        expected = self.apply_all(shard, prepared)
         answers = self.bank.run(shard, [self.with_checks(work, believed=believed) for work, believed in prepared], fate)
         if answers is None:
             assert before is not None
             self.model = before
             return
+        self.compare_all(shard, prepared, answers, expected)
+
+    def prepare_all(self, shard: int, requests: Sequence[Request]) -> Sequence[Prepared]:
+        """Look at the other shards' committed books for what requests need."""
+        return [prepared for request in requests for prepared in self.prepare(shard, request)]
+
+    def apply_all(self, shard: int, prepared: Sequence[Prepared]) -> list[Any]:
+        """Let the model do a batch."""
+        self.model.begin_batch()
+        return [self.apply(shard, work, believed=believed) for work, believed in prepared]
+
+    def compare_all(self, shard: int, prepared: Sequence[Prepared], answers: list[Any], expected: list[Any]) -> None:
+        """Compare what a batch was answered with what the model said."""
         for (work, _), answer, told in zip(prepared, answers, expected, strict=True):
             match work:
                 case Opening():
@@ -117,7 +129,7 @@ class BankMachine(RuleBasedStateMachine):
                 case tuple():
                     self.compare(shard, work, answer, told)
 
-    def prepare(self, shard: int, request: Request) -> list[tuple[Work, bool]]:
+    def prepare(self, shard: int, request: Request) -> list[Prepared]:
         """Look at the other shards' committed books for what a request needs."""
         match request:
             case Post(asked, believed):

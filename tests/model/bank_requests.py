@@ -365,6 +365,20 @@ def batches(shards: Sequence[int]) -> st.SearchStrategy[tuple[int, list[Request]
 
 
 @cache
+def batches_in_a_row(shards: Sequence[int]) -> st.SearchStrategy[tuple[int, list[list[Request]]]]:
+    """Draw a shard and several batches that arrive there, each while the one before it commits; most are plain posts."""
+
+    def several(shard: int) -> st.SearchStrategy[list[list[Request]]]:
+        plain: st.SearchStrategy[Request] = st.builds(
+            Post, st.lists(_asks(shard, shards), min_size=1, max_size=2).map(tuple)
+        )
+        anything, posts = (st.lists(each, min_size=1, max_size=2) for each in (_requests(shard, shards), plain))
+        return st.lists(st.one_of(anything, *[posts] * 4), min_size=3, max_size=6)
+
+    return st.sampled_from(list(shards)).flatmap(lambda shard: st.tuples(st.just(shard), several(shard)))
+
+
+@cache
 def new_states(shards: Sequence[int]) -> st.SearchStrategy[tuple[int, ChangeAccount]]:
     """Draw a shard and a state for an account of its pool; closing is asked for here alone, in a batch of its own.
 

@@ -6,6 +6,7 @@ Never here: which requests there are (`bank_requests.py`), carrying them out.
 from collections.abc import Mapping, Sequence
 from zlib import crc32
 
+from bank_faces import Work
 from bank_requests import Capture, ChangeAccount, Command, Reverse, SpendUp, income, pool
 from ledger_model import LedgerModel
 from memory_books import CZK, Ask, an_id, cash
@@ -14,6 +15,9 @@ from services.ledger.books import ENGINE, HoldCommand, Kind, Leg
 from services.ledger.change_rows import Change
 
 HOUR = 3_600
+
+Prepared = tuple[Work, bool]
+"""What a bank is asked to do, and whether what it says of payees elsewhere is believed without asking."""
 
 
 def known_holds(model: LedgerModel, shard: int, placed: Sequence[HoldCommand]) -> Sequence[HoldCommand]:

@@ -11,7 +11,7 @@ import pytest
 
 from loadtest.bench import goals
 from loadtest.bench.costs import Growth
-from loadtest.bench.scenarios import QUICK, Accounts, Pgbench, Scenario, Sizes, Together, names, stages
+from loadtest.bench.scenarios import QUICK, Accounts, OpenLoop, Pgbench, Scenario, Sizes, Together, names, stages
 from loadtest.client import DONE, ERROR, IN_TRANSIT, REFUSED, UNKNOWN, Outcome
 from loadtest.journal import Journal
 from loadtest.mix import MIXES
@@ -199,7 +199,10 @@ def test_the_long_form_has_every_row_twice_and_the_short_form_some_of_them() -> 
         return Counter(name for stage in stages(sizes) for step in stage.steps for name in names(step))
 
     every = named(Sizes())
-    assert {name for name, count in every.items() if count != 2} == {"open_loop_half_peak"}
+    assert {name for name, count in every.items() if count != 2} == {
+        "open_loop_half_peak",
+        "open_loop_after_checkpoint",
+    }
     needed = {"single_1", "single_64", "calls_1000_local", "calls_1000_crossing_100", "hot_account"}
     assert needed <= set(named(QUICK)) <= set(every)
     assert named(QUICK)["single_1"] == named(QUICK)["single_64"] == 2
@@ -228,6 +231,19 @@ def test_batches_and_single_calls_share_a_checkpoint_in_either_order(sizes: Size
     assert together == pairs + [pair[::-1] for pair in pairs]
     apart = [name for step in stages(sizes)[0].steps if not isinstance(step, Together) for name in names(step)]
     assert not any(name in pair for name in apart for pair in pairs), "never after a checkpoint of its own"
+
+
+@pytest.mark.parametrize("sizes", [Sizes(), QUICK])
+def test_an_open_loop_is_steady_and_another_meets_what_a_checkpoint_and_earlier_rows_leave(sizes: Sizes) -> None:
+    steps = stages(sizes)[0].steps
+    steady, hard = (step for step in steps if isinstance(step, OpenLoop))
+    assert (steady.name, steady.is_steady) == ("open_loop_half_peak", True)
+    assert (hard.name, hard.is_steady) == ("open_loop_after_checkpoint", False)
+    assert steady.share_of_peak == hard.share_of_peak
+    before, between = steps[: steps.index(steady)], steps[steps.index(steady) : steps.index(hard)]
+    assert sum("single_256" in names(step) for step in before) == 2, "the peak of both is the same"
+    assert any("calls_1000_local" in names(step) for step in between)
+    assert not any("calls_1000_local" in names(step) for step in before), "the steady one comes before what leaves much"
 
 
 @pytest.mark.parametrize("sizes", [Sizes(), QUICK])
