@@ -290,7 +290,8 @@ class Couriers:
             while after < marks.sent_through:
                 page = await load(peer_id, after, limits.CROSSINGS_PER_CALL_MAX)
                 assert page and page[0].number == after + 1, "the numbers of crossings have a gap"
-                self.of(peer_id).take(page)
+                # Beyond its own marks lies what a later writer has sent: this one must not know of it.
+                self.of(peer_id).take([crossing for crossing in page if crossing.number <= marks.sent_through])
                 after = page[-1].number
 
     async def complete(self, answers: Answers, until: float) -> None:
