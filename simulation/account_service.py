@@ -1,10 +1,11 @@
 """The account service: its own rooms over the simulated PostgreSQL.
 
-It knows accounts by their records, publishes the directory and the catalogue, moves accounts between products, and its sweeper finishes what
-nobody asks for again. Never here: opening customers and accounts (`run.py` puts their records where the service would).
+It opens customers and accounts, publishes the directory and the catalogue, moves accounts between products, and its sweeper finishes what
+nobody asks for again. Never here: what a bank begins with (`run.py` puts records where the service would).
 """
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from hivecore.account.v1 import account_pb2_grpc
@@ -32,7 +33,9 @@ from simulation.hosts import Host
 from simulation.loop import Process
 from simulation.network import SimulatedServer
 
-ACCOUNT_SERVICE = "account:1"
+ACCOUNT_SERVICES = ("account:1", "account-2:1")
+"""The second is there where callers open accounts."""
+ACCOUNT_SERVICE = ACCOUNT_SERVICES[0]
 SWEEP_SECONDS = 1.0
 SWEEP_AGE_SECONDS = 3.0
 RESTART_SECONDS = 0.2
@@ -41,13 +44,14 @@ RESTART_SECONDS = 0.2
 class AccountHost(Host):
     """`python -m services.account`."""
 
-    def __init__(self, bank: Any) -> None:
-        super().__init__(bank, "account")
+    def __init__(self, bank: Any, address: str) -> None:
+        super().__init__(bank, address.split(":", maxsplit=1)[0])
+        self._address = address
 
     async def main(self, process: Process) -> None:
         bank = self.bank
         service = AccountService()
-        server = SimulatedServer(bank.network, process, ACCOUNT_SERVICE)
+        server = SimulatedServer(bank.network, process, self._address)
         account_pb2_grpc.add_AccountsServicer_to_server(service, server.door)
         control = Database("simulated 0", "the control database", store.MIGRATIONS)
         shards = {each: Database(f"simulated {each}", f"shard {each}", records.MIGRATIONS) for each in bank.shard_ids}
@@ -56,10 +60,23 @@ class AccountHost(Host):
             for shard in shards.values():
                 group.create_task(_open(shard))
             ledgers = {each: LedgerClient(each, bank.addresses(each), None) for each in bank.shard_ids}
-            office = _office(ControlStore(control), control, shards, await _directory(control), ledgers)
+            office = _office(ControlStore(control), control, shards, await _directory(control), ledgers, self._before)
             service.begin(office)
-            if bank.plan.has_products:
+            if bank.plan.has_products or bank.plan.has_openings:
                 group.create_task(_sweeper(office).run())
+
+    def _before(self, step: str) -> None:
+        """Die before a step of an opening: nothing of it is sent, and nothing that came before is taken back."""
+        network, loop = self.bank.network, self.bank.loop
+        if network.happens(self.bank.crash_midway):
+            network.story.fault("a crash in the middle of an opening", self.name, step)
+            self.kill()
+            loop.root.call(network.chance.uniform(0.01, 2.0), self._start_again)
+            raise asyncio.CancelledError
+
+    def _start_again(self) -> None:
+        if not self.is_up:
+            self.start()
 
 
 async def _open(database: Database) -> None:
@@ -86,6 +103,7 @@ def _office(
     shards: dict[int, Database],
     directory: Directory,
     ledgers: dict[int, LedgerClient],
+    before_part: Callable[[str], None],
 ) -> Office:
     territory = Territory(register, {each: Records(shard) for each, shard in shards.items()}, directory)
     books = Books(ledgers)
@@ -94,7 +112,7 @@ def _office(
         control=register,
         territory=territory,
         lookups=Lookups(territory),
-        lifecycle=Lifecycle(register, territory, books, products),
+        lifecycle=Lifecycle(register, territory, books, products, before_part=before_part),
         partners=Partners(register, territory, books),
         payment_files=PaymentFiles(territory),
         products=products,

@@ -20,10 +20,12 @@ import structlog
 from hivecore.gateway.v1 import bank_pb2_grpc
 from hivecore.ledger.v1 import ledger_pb2_grpc
 
+from services.account import placing
 from services.chassis import clients, interceptors, migrations, postgres
 from services.chassis.directory_cache import DirectoryCache
 from services.chassis.watched import Unwatched
 from services.domain import errors
+from services.domain.identifiers import CUSTOMER_SERIAL_MAX
 from services.gateway import coalescing, scopes
 from services.gateway.allowances import Allowances
 from services.gateway.authentication import Caller
@@ -44,19 +46,22 @@ from services.gateway.transfers import Posting
 from services.ledger import batching, crossings, memory, pacing, sealing, shard, small_batches, store
 from services.ledger.service import LedgerService
 from services.ledger.shard import Shard
-from simulation.account_service import ACCOUNT_SERVICE, AccountHost
+from simulation.account_service import ACCOUNT_SERVICE, ACCOUNT_SERVICES, AccountHost
 from simulation.connections import Connection, Pool
 from simulation.database import CONTROL, Database
 from simulation.hosts import Host
 from simulation.loop import EPOCH_US, PROCESS, Process, SimulationLoop
 from simulation.network import Network, SimulatedServer
 from simulation.plan import Plan
+from simulation.prices import CZK, EUR
 from simulation.story import Story
 
 BOUNDS = Bounds(
     queued_items_max=8_000, call_items_max=2_000, full_call_items=250, calls_in_flight_max=4, wait_seconds_max=0.5
 )
 SLOTS_PER_SHARD = 50
+HOME_SLOTS = 5
+"""Slots of each shard, before all others, that keep names; customers who are opened by callers are placed there first."""
 
 
 class LedgerHost(Host):
@@ -113,6 +118,7 @@ class GatewayHost(Host):
     def __init__(self, bank: "Bank", number: int) -> None:
         super().__init__(bank, f"gateway-{number}")
         self.address = f"{self.name}:1"
+        self.account_service = ACCOUNT_SERVICES[(number - 1) % len(bank.account_services)]
         self.directory: DirectoryCache | None = None
 
     async def main(self, process: Process) -> None:
@@ -121,7 +127,7 @@ class GatewayHost(Host):
             "authenticator": Authenticator(),
             "metering": Metering(Unwatched(Allowances()), lambda: 0.0),
             "directory": directory,
-            "account_service": AccountService(ACCOUNT_SERVICE),
+            "account_service": AccountService(self.account_service),
             "page_tokens": PageTokens(bytes(32)),
             "accounts_max": 1_000,
             "bounds": BOUNDS,
@@ -173,14 +179,20 @@ class Bank:
         self.control = Database(self.network, CONTROL)
         letters = "abc"[: 1 + plan.standbys]
         self.ledgers = [LedgerHost(self, shard_id, letter) for shard_id in self.shard_ids for letter in letters]
+        self.account_services = [AccountHost(self, each) for each in ACCOUNT_SERVICES[: 1 + plan.has_openings]]
+        self.crash_midway = 0.0
+        """How often an account service dies before a step of an opening."""
         self.gateways = [GatewayHost(self, number) for number in range(1, plan.gateways + 1)]
-        self.account_service = AccountHost(self)
         shards, slots = (self.control.tables[f"control.{name}"] for name in ("shard", "slot"))
         for shard_id in self.shard_ids:
-            row = {"shard_id": shard_id, "ledger_addresses": self.addresses(shard_id), "customer_quota": 100}
-            shards.insert(shards.complete(row | {"slot_count": SLOTS_PER_SHARD}))
-            for slot in range(shard_id * 100, shard_id * 100 + SLOTS_PER_SHARD):
+            own = [*range((shard_id - 1) * HOME_SLOTS, shard_id * HOME_SLOTS)]
+            own += range(shard_id * 100, shard_id * 100 + SLOTS_PER_SHARD)
+            row = {"shard_id": shard_id, "ledger_addresses": self.addresses(shard_id), "slot_count": len(own)}
+            shards.insert(shards.complete(row | {"customer_quota": plan.customer_quota}))
+            for slot in own:
                 slots.insert(slots.complete({"slot": slot, "shard_id": shard_id}))
+        if plan.has_openings:
+            self.control.tables["control.bank"].rows[0]["currencies"] = [CZK, EUR]
 
     def addresses(self, shard_id: int) -> list[str]:
         """Tell where a shard's ledgers are."""
@@ -195,7 +207,7 @@ class Bank:
     @property
     def hosts(self) -> list[Host]:
         """All hosts that run services."""
-        return [*self.ledgers, *self.gateways, self.account_service]
+        return [*self.ledgers, *self.gateways, *self.account_services]
 
     def assign(self, slot: int, shard_id: int) -> None:
         """Give a slot to a shard: a new version of the directory."""
@@ -206,7 +218,8 @@ class Bank:
         if before is not None:
             shards.keys[0][(before["shard_id"],)]["slot_count"] -= 1
             slots.delete(before)
-        slots.insert(slots.complete({"slot": slot, "shard_id": shard_id, "epoch": version}))
+        full = {"last_serial": CUSTOMER_SERIAL_MAX}  # Callers' customers are placed where no slot moves.
+        slots.insert(slots.complete({"slot": slot, "shard_id": shard_id, "epoch": version} | full))
         shards.keys[0][(shard_id,)]["slot_count"] += 1
         self.story.tell("directory", version=version, slot=slot, shard=shard_id)
 
@@ -230,6 +243,7 @@ class Bank:
         seams = [
             (clients, "Channel", self.network.channel),
             (clients, "_chance", chance),
+            (placing, "CUSTOMER_SLOTS", range(len(self.shard_ids) * HOME_SLOTS)),
             (crossings, "random", chance),
             (postgres, "connect", connect),
             (postgres, "create_pool", create_pool),

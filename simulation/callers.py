@@ -10,6 +10,7 @@ from random import Random
 from google.rpc import status_pb2
 from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
 
+from services.account.opening import Refusal
 from services.chassis import clients, status
 from services.domain import errors
 from services.domain.outcomes import Outcome
@@ -18,13 +19,14 @@ from simulation.bank import Bank
 from simulation.hosts import Host
 from simulation.journal import claim
 from simulation.loop import Process
+from simulation.openings import KINDS, number_told
 from simulation.oracle import REUSED, Answer, Intention, Oracle
 from simulation.wishes import Wishes
 
 PAUSE_SECONDS_MAX = 1.0
 
 OPERATOR_SECONDS = 1.0
-"""By how much whoever moves accounts is more patient than a payer: it takes six commits and calls, one account after the other."""
+"""By how much whoever moves or opens accounts is more patient than a payer: it takes six commits and calls, one after the other."""
 
 
 class CallerHost(Host):
@@ -115,12 +117,13 @@ class Desk:
             intention.declined = result.reason
         if says_nothing_written and getattr(result, "was_described", True):
             intention.is_in_doubt = was_in_doubt
-            if not self._bank.network.weather.doubled and "doubles" not in self._bank.plan.faults:
+            says_so = result.reason != Refusal.BANK_FULL  # An earlier attempt may have had the last place.
+            if says_so and not self._bank.network.weather.doubled and "doubles" not in self._bank.plan.faults:
                 self._oracle.nothing_written(intention)
 
     async def _send_one(self, intention: Intention) -> Answer | errors.BankError:
         seconds = self._chance.uniform(*self._bank.plan.call_seconds)
-        if intention.kind == "move":
+        if intention.kind == "move" or (intention.kind in KINDS and self._chance.random() < 0.7):
             seconds += OPERATOR_SECONDS
         try:
             stub = self._chance.choice(self._stubs)
@@ -128,7 +131,11 @@ class Desk:
         except CallError as failure:
             error = status.from_rpc_error(failure)
             error.was_described = status.is_described(failure)  # type: ignore[attr-defined]
+            if intention.kind in KINDS and error.reason in {*Refusal} - {Refusal.BANK_FULL}:
+                return Answer(Outcome.REFUSED, error.reason)
             return _for_ever(error)
+        if intention.kind in KINDS:
+            return Answer(Outcome.POSTED, number_told(answer, intention.kind))
         if isinstance(answer, bank_pb2.Transfer):
             self._oracle.told_fee(intention, answer.fee_minor)
             return Answer(Outcome(answer.state))

@@ -45,7 +45,10 @@ class Faults:
             "slow network": self._slow,
             "cuts": lambda: self._trouble(self._database(), "cut", value=self._chance.choice(CUTS)),
             "slow disk": lambda: self._trouble(self._database(), "slow_flush", value=0.3),
-            "account service away": lambda: self._kill(bank.account_service),
+            "account service away": lambda: self._kill(bank.account_services[0]),
+            "second account service away": lambda: self._kill(bank.account_services[1]),
+            "pause account service": lambda: self._pause(self._chance.choice(bank.account_services)),
+            "crash midway": self._crash_midway,
             "move slots": lambda: None,
             "crash control": lambda: self._crash(bank.control),
             "pause control": lambda: self._pause_database(bank.control),
@@ -152,6 +155,11 @@ class Faults:
         setattr(self._bank.network.weather, what, value)
         self._later(self._chance.uniform(0.2, 4.0), lambda: setattr(self._bank.network.weather, what, 0.0))
 
+    def _crash_midway(self) -> None:
+        self._bank.crash_midway = self._chance.choice((0.05, 0.3))
+        self._tell(f"openings are cut short: {self._bank.crash_midway}")
+        self._later(self._chance.uniform(0.2, 3.0), lambda: setattr(self._bank, "crash_midway", 0.0))
+
     def _slow(self) -> None:
         self._bank.network.weather.slow_seconds = self._chance.choice((0.2, 0.2, 2.0))
         self._weather("slow", 0.3)
@@ -167,6 +175,7 @@ class Faults:
         bank = self._bank
         bank.story.tell("everything heals")
         bank.network.blocked.clear()
+        bank.crash_midway = 0.0
         weather = bank.network.weather
         weather.lost = weather.reset = weather.doubled = weather.slow = 0.0
         for database in (*bank.databases.values(), bank.control):

@@ -7,6 +7,7 @@ jumps to the next timer. There is no I/O. Never here: what the processes do.
 
 import asyncio
 import heapq
+import inspect
 from collections import deque
 from collections.abc import Callable, Coroutine
 from contextvars import Context, ContextVar
@@ -221,6 +222,11 @@ class SimulationLoop(asyncio.AbstractEventLoop):
                 for _ in range(20):
                     if not self._run_some():
                         break
+            for process in self.processes:
+                for task in process.tasks:
+                    coroutine = task.get_coro()
+                    if inspect.iscoroutine(coroutine) and inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+                        coroutine.close()  # Its process died before it began.
         finally:
             asyncio._set_running_loop(None)
 

@@ -16,6 +16,7 @@ from services.ledger.books import Kind, Relation
 from simulation.charges import Charges, change_id_of
 from simulation.database import Database
 from simulation.journal import claim
+from simulation.openings import KINDS, Openings
 from simulation.story import Story
 from simulation.tables import Row
 
@@ -87,6 +88,7 @@ class Oracle:
     by_id: dict[bytes, list[Intention]] = field(default_factory=dict)
     """Intentions by id: more than one where somebody reuses an id."""
     told: Counter[str] = field(default_factory=Counter)
+    openings: Openings = field(init=False)
     opened: dict[int, float] = field(default_factory=dict)
     """When accounts were known to be open."""
 
@@ -161,6 +163,9 @@ class Oracle:
             intention.was_in_transit = True
         elif intention.final is None:
             intention.final = answer
+        if intention.kind in KINDS:
+            self.openings.told(intention, answer)
+            return
         claim(
             answer.outcome == Outcome.IN_TRANSIT or intention.final == answer,
             "two answers to one id", intention.short, intention.final, answer,
@@ -247,9 +252,12 @@ class Oracle:
             return
         if len(self.by_id[intention.id]) > 1:
             return
-        if intention.kind in {"limits", "state", "move"}:
-            done = self._moves(intention) if intention.kind == "move" else self._changes(intention)
+        if intention.kind in {"limits", "state", "move", *KINDS}:
+            of = {"move": self._moves} | dict.fromkeys(KINDS, self.openings.records)
+            done = of.get(intention.kind, self._changes)(intention)
             claim(not done, "a caller is told that nothing was done, and it was", intention.short, done)
+            if intention.kind in KINDS:
+                intention.denied = intention.attempts
             return
         truth = self.truth(intention.id)
         claim(

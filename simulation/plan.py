@@ -14,6 +14,8 @@ PRODUCT_OPERATIONS = ("move",)
 """Those of a bank that has products."""
 SPAN_OPERATIONS = ("undo",)
 """Those of a bank in which transfers have legs on several shards."""
+OPENING_OPERATIONS = ("customer", "account")
+"""Those of a bank whose callers open customers and accounts."""
 
 FAULTS = ("kill ledger", "pause ledger", "stop ledger", "kill gateway", "kill caller", "crash postgres",
           "pause postgres", "partition", "half partition", "clock jump", "disk full", "lossy", "resets", "doubles",
@@ -21,6 +23,9 @@ FAULTS = ("kill ledger", "pause ledger", "stop ledger", "kill gateway", "kill ca
 
 CONTROL_FAULTS = ("crash control", "pause control", "cut control", "slow control disk")
 """Those of the control database, which strike the directory, the catalogue and what needs them."""
+
+OPENING_FAULTS = ("crash midway", "pause account service", "second account service away")
+"""Those of the account services of a bank whose callers open customers and accounts."""
 
 
 @dataclass
@@ -56,6 +61,13 @@ class Plan:
     """Sequences of one block."""
     writers_stay_silent: bool = False
     """Whether the writers that have standbys stand still for good, and PostgreSQL's clocks jump, when all else heals."""
+    customer_quota: int = 100
+    """How many customers a shard takes from callers."""
+
+    @property
+    def has_openings(self) -> bool:
+        """Whether callers open customers and accounts; there are two account services then."""
+        return not self.weights.keys().isdisjoint(OPENING_OPERATIONS)
 
     def __str__(self) -> str:
         return (
@@ -90,6 +102,13 @@ def draw(seed: int) -> Plan:
         weights |= {name: later.uniform(0.5, 1.5) for name in SPAN_OPERATIONS if later.random() < 0.7}
     if faults:
         faults += tuple(name for name in CONTROL_FAULTS if later.random() < 0.3)
+    writers_stay_silent = later.random() < 0.3
+    customer_quota = 100
+    if later.random() < 0.4:
+        weights |= {"customer": later.uniform(0.3, 1.0), "account": later.uniform(0.5, 2.0)}
+        customer_quota = later.choice((3, 100, 100, 100))
+        if faults:
+            faults += tuple(name for name in OPENING_FAULTS if later.random() < 0.5)
     return Plan(
         seed,
         shards=shards,
@@ -110,5 +129,6 @@ def draw(seed: int) -> Plan:
         is_tight=chance.random() < 0.5,
         has_products=has_products,
         **seals,
-        writers_stay_silent=later.random() < 0.3,
+        writers_stay_silent=writers_stay_silent,
+        customer_quota=customer_quota,
     )

@@ -14,7 +14,7 @@ from typing import Any
 from hivecore.ledger.v1 import ledger_pb2
 
 from services.chassis.directory_cache import DirectoryCache
-from services.domain import chart, errors
+from services.domain import chart, errors, limits
 from services.domain.identifiers import account_number, customer_number
 from services.domain.products import NONE, Reference, Standard
 from simulation import records
@@ -26,6 +26,7 @@ from simulation.checker import Checker
 from simulation.faults import Faults
 from simulation.journal import claim
 from simulation.loop import Process
+from simulation.openings import Openings
 from simulation.oracle import Oracle
 from simulation.plan import Plan, draw
 from simulation.prices import draw_products
@@ -44,7 +45,10 @@ SEEDS_PER_COLLECTION = 8
 UNFUNDED = 0.15
 """How many accounts have nothing when they are opened, and may be closed at once."""
 
-FLOOR_OF_CASH = -9 * 10**18
+FLOOR_OF_CASH = -limits.BALANCE_MINOR_MAX
+
+CLERK_SERIALS = 50_000_000
+"""Where callers open accounts, the numbers of those that the clerk opens lie beyond those that the service gives."""
 
 
 @dataclass
@@ -103,6 +107,9 @@ class Simulation:
         self.bank = Bank(plan)
         self.charges = Charges(plan, draw_products(plan.seed) if plan.has_products else {})
         self.oracle = Oracle(self.bank.databases, self.bank.story, self.charges)
+        self.openings = self.oracle.openings = Openings(
+            self.bank.databases, self.bank.control, self.charges, self.oracle.by_id, self._welcome
+        )
         self.checker = Checker(self.bank.databases, self.oracle.asked, self.oracle.changed)
         self.seals = Seals(self.bank.databases)
         self.wishes = Wishes(plan, self.oracle)
@@ -115,7 +122,11 @@ class Simulation:
             records.publish(self.bank.control, self.charges.products.values())
             for database in self.bank.databases.values():
                 database.on_commit.append(self.charges.watch)
-        self.serial = 0
+        if plan.has_openings:
+            for database in self.bank.databases.values():
+                database.on_commit.append(self.openings.watch)
+        self.serial = CLERK_SERIALS if plan.has_openings else 0
+        self.is_healed = False
 
     def run(self) -> Result:
         bank = self.bank
@@ -156,6 +167,7 @@ class Simulation:
         suffering.cancel()
         self.wishes.end()
         self.faults.heal()
+        self.is_healed = True
         healed = bank.loop.time()
         desk = bank.loop.process("final desk")
         try:
@@ -172,22 +184,21 @@ class Simulation:
             async with asyncio.timeout(RECOVERY_SECONDS_MAX):
                 await self._rest()
         except TimeoutError:
-            left = [*self.checker.unsettled(), *Charges.under_way(self.bank.databases), *self.seals.unsealed()]
+            left = [*self.checker.unsettled(), *self._half_done(), *self.seals.unsealed()]
             claim(False, "not everything comes to rest in time", left)
         self.checker.finish()
         self.charges.finish(self.bank.databases)
+        self.openings.finish()
         self.seals.finish()
 
     async def _settle(self, process: Process) -> None:
         """Ask about everything that has no outcome yet, then wait until nothing is on its way.
 
-        Half of the time nobody asks before every promise and every move has ended: no caller is needed for that.
+        Half of the time nobody asks before every promise, move and opening has ended: no caller is needed for that.
         """
         desk = Desk(self.bank, self.oracle, self.chance)
         is_patient = self.chance.random() < 0.5
-        while is_patient and (
-            any(books.promises for books in self.checker.books.values()) or Charges.under_way(self.bank.databases)
-        ):
+        while is_patient and (any(books.promises for books in self.checker.books.values()) or self._half_done()):
             await asyncio.sleep(0.1)
         await asyncio.gather(*(desk.settle_all([one]) for one in self.oracle.unresolved()))
         await self._rest()
@@ -197,10 +208,14 @@ class Simulation:
         while (
             self.checker.unsettled()
             or self._holds_are_due()
-            or Charges.under_way(self.bank.databases)
+            or self._half_done()
             or (self.bank.plan.seal_seconds and self.seals.unsealed())
         ):
             await asyncio.sleep(0.1)
+
+    def _half_done(self) -> list[str]:
+        """Name moves and openings that somebody has to finish."""
+        return [*Charges.under_way(self.bank.databases), *self.openings.under_way()]
 
     def _holds_are_due(self) -> bool:
         """Tell whether holds wait to be freed that are over by every clock of their shard."""
@@ -253,6 +268,17 @@ class Simulation:
             self.oracle.opened[account.number] = self.bank.loop.time()
         self.wishes.accounts += opened
         return opened
+
+    def _welcome(self, number: int, shard_id: int, currency: int) -> None:
+        """Let everybody use an account whose opening a caller was told of."""
+        if number in self.oracle.opened:
+            return
+        account = Account(number, shard_id, currency)
+        self.oracle.opened[number] = self.bank.loop.time()
+        self.wishes.accounts.append(account)
+        if not self.is_healed:
+            uses = (self.wishes.fund(account), self.wishes.use(account))
+            self.wishes.soon += [one for one in uses if one is not None]
 
     def _product(self, currency: int) -> Reference:
         """Draw the product of an account to be opened."""

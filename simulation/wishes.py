@@ -14,6 +14,7 @@ from services.domain.identifiers import account_text, uuid_text
 from services.domain.outcomes import Outcome
 from services.gateway import wire
 from services.ledger import changes
+from simulation.applicants import Applicants
 from simulation.oracle import Intention, Leg, Oracle
 from simulation.plan import Plan
 
@@ -43,7 +44,7 @@ class Wishes:
         self._numbers = 0
         self._transfers: list[Intention] = []
         self._holds: list[Intention] = []
-        self._soon: list[Intention] = []
+        self.soon: list[Intention] = []
         self._draws: dict[str, Callable[[], list[Intention] | None]] = {
             "transfer": lambda: self._transfer(crosses=False),
             "crossing": lambda: self._transfer(crosses=True),
@@ -63,12 +64,13 @@ class Wishes:
             "span": self._span,
             "move": self._move,
             "undo": self._undo,
+            **Applicants(plan.seed, oracle, self.new_id, self.soon).draws,
         }
 
     def next(self) -> list[Intention] | None:
         """Draw what is wanted next: one thing, or transfers for one call. None when that is all."""
-        if self._soon:
-            return [self._soon.pop(0)]
+        if self.soon:
+            return [self.soon.pop(0)]
         while self._left > 0:
             kinds = list(self._plan.weights)
             kind = self._chance.choices(kinds, list(self._plan.weights.values()))[0]
@@ -81,7 +83,7 @@ class Wishes:
     def end(self) -> None:
         """Want nothing more."""
         self._left = 0
-        self._soon.clear()
+        self.soon.clear()
 
     def fund(self, account: Account) -> Intention:
         """Want money on an account that was just opened."""
@@ -174,7 +176,7 @@ class Wishes:
         if "state" in self._plan.weights and self._chance.random() < 0.3:
             closed = self._state_of(payee, changes.CLOSED)
             closed.pause_seconds = self._chance.uniform(0, 0.02)  # It is about to be paid.
-            self._soon.append(closed)
+            self.soon.append(closed)
         return [self._ask(legs)]
 
     def _batch(self) -> list[Intention] | None:
@@ -355,7 +357,7 @@ class Wishes:
         if emptied is None:
             return [changed]
         changed.pause_seconds = self._chance.choice((0, self._chance.uniform(0, 0.05)))
-        self._soon.append(changed)
+        self.soon.append(changed)
         return [emptied]
 
     def _state_of(self, account: Account, restrictions: int) -> Intention:

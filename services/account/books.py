@@ -43,8 +43,7 @@ class Books:
     ) -> set[int]:
         """Open customers' accounts on their shard with their products' limits; return the numbers that are open.
 
-        The others are in the books with other facts: a bug or a damage, logged. Raises `BankError`
-        when the ledger does not answer.
+        The others are in the books with other facts. Raises `BankError` when the ledger does not answer.
         """
         if self._furnished.get(shard_id) != directory.version:
             await self.open_internal_accounts(
@@ -105,14 +104,19 @@ class Books:
         missing = [account for account in needed if account.account_number not in self._opened[shard_id]]
         for start in range(0, len(missing), limits.OPENINGS_PER_CALL_MAX):
             part = missing[start : start + limits.OPENINGS_PER_CALL_MAX]
-            self._opened[shard_id] |= await self._open(
+            numbers = [account.account_number for account in part]
+            opened = await self._open(
                 shard_id,
-                [account.account_number for account in part],
+                numbers,
                 [account.currency for account in part],
                 [0] * len(part),
                 [_OWN] * len(part),
                 deadline_seconds,
             )
+            self._opened[shard_id] |= opened
+            if len(opened) < len(numbers):  # In the books with other facts: a bug or a damage.
+                conflicts = sorted(set(numbers) - opened)
+                _log.error("books_conflict", shard=shard_id, accounts=conflicts[:10], account_count=len(conflicts))
 
     async def close(self) -> None:
         """Close all channels."""
@@ -140,11 +144,7 @@ class Books:
         )
         answer = await self._ledgers[shard_id].call("OpenAccounts", request, deadline_seconds=deadline_seconds)
         is_open = ledger_pb2.OpenAccountsResponse.RESULT_OPEN
-        opened = {number for number, result in zip(numbers, answer.results, strict=True) if result == is_open}
-        if len(opened) < len(numbers):
-            conflicts = sorted(set(numbers) - opened)
-            _log.error("books_conflict", shard=shard_id, accounts=conflicts[:10], account_count=len(conflicts))
-        return opened
+        return {number for number, result in zip(numbers, answer.results, strict=True) if result == is_open}
 
 
 def _ceilings(standard: Standard) -> list[bool]:

@@ -145,7 +145,8 @@ class Lifecycle:
     async def finish_accounts(self, half_open: Sequence[Account], *, deadline_seconds: float) -> dict[int, Account]:
         """Put half-opened accounts into the books, make them active, and return them as above.
 
-        An account that is in the books with other facts stays half-opened.
+        An account that is in the books with other facts stays half-opened, a bug or a damage, unless somebody else
+        has opened it meanwhile: then it is as it was changed since.
         """
         until = _now() + deadline_seconds
         winners = await self._claim_references(_ACCOUNTS, half_open)
@@ -162,10 +163,26 @@ class Lifecycle:
             *await self._each_shard("account", "enter_books", self._by_shard(_ACCOUNTS, winners), enter)
         )
         await self._each_record(_ACCOUNTS, "activate", entered, _ACCOUNTS.activate)
+        if len(entered) < len(winners):
+            entered |= await self._opened_meanwhile(winners.keys() - entered)
         return {
             number: account._replace(state=State.ACTIVE) if number in entered else account
             for number, account in winners.items()
         }
+
+    async def _opened_meanwhile(self, numbers: Iterable[int]) -> set[int]:
+        """Tell which of the accounts are active that the books have with other facts; log the rest."""
+
+        async def read(shard_id: int, numbers: list[int]) -> set[int]:
+            records = await self._territory.records(shard_id).accounts(numbers)
+            active = {number for number, account in records.items() if account.state == State.ACTIVE}
+            if len(active) < len(numbers):
+                conflicts = sorted(set(numbers) - active)
+                _log.error("books_conflict", shard=shard_id, accounts=conflicts[:10], account_count=len(conflicts))
+            return active
+
+        parts = self._by_shard(_ACCOUNTS, numbers)
+        return set[int]().union(*await self._each_shard("account", "read_conflicts", parts, read))
 
     async def _look_up(self, trade: _Trade[W, R], sheet: Sheet[W]) -> dict[str, int]:
         """Read what the request ids stand for; return the owners of the external references."""

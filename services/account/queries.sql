@@ -155,16 +155,17 @@ DELETE FROM account.customer WHERE customer_number = ANY ($1::bigint[]) AND stat
 DELETE FROM account.account WHERE account_number = ANY ($1::bigint[]) AND state = 1;
 
 -- stale_customers --
--- Customers left half-opened for longer than $1 seconds, oldest first.
+-- Customers left half-opened for longer than $1 seconds, oldest first. Whatever lies in the future was left before the
+-- clock was set back: to finish it early does no harm, to wait until its time comes again may take hours.
 SELECT customer_number, external_reference, display_name, state, create_time, request_id, channel, subject
-  FROM account.customer WHERE state = 1 AND create_time < now() - make_interval(secs => $1)
+  FROM account.customer WHERE state = 1 AND (create_time < now() - make_interval(secs => $1) OR create_time > now())
  ORDER BY create_time LIMIT $2;
 
 -- stale_accounts --
--- Accounts left half-opened for longer than $1 seconds, oldest first.
+-- Accounts left half-opened for longer than $1 seconds, oldest first; by whatever clock, as above.
 SELECT account_number, customer_number, currency, external_reference, state, create_time, product_code, product_version,
        request_id, channel, subject
-  FROM account.account WHERE state = 1 AND create_time < now() - make_interval(secs => $1)
+  FROM account.account WHERE state = 1 AND (create_time < now() - make_interval(secs => $1) OR create_time > now())
  ORDER BY create_time LIMIT $2;
 
 -- put_payment_file --
@@ -235,9 +236,10 @@ UPDATE account.account a SET product_code = done.to_code, product_version = done
 UPDATE account.product_move SET state = 3, refusal = $2 WHERE request_id = $1 AND state = 1;
 
 -- stale_moves --
+-- Moves begun longer than $1 seconds ago, oldest first; by whatever clock, as above.
 SELECT request_id, account_number, fingerprint, from_code, from_version, to_code, to_version, state, refusal, reason,
        channel, subject
-  FROM account.product_move WHERE state = 1 AND create_time < now() - make_interval(secs => $1)
+  FROM account.product_move WHERE state = 1 AND (create_time < now() - make_interval(secs => $1) OR create_time > now())
  ORDER BY create_time LIMIT $2;
 
 -- moves_through --

@@ -4,7 +4,7 @@ Each replaces something at a seam of the services; the services themselves have 
 (`docs/reliability.md` lists those that were found).
 """
 
-from simulation.planted import charging, crossing, meaning, mending, ruling, sealing, spanning, writing
+from simulation.planted import charging, crossing, meaning, mending, opening, ruling, sealing, spanning, writing
 from simulation.planted.bug import BUGS, LATENT, Bug
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "crossing",
     "meaning",
     "mending",
+    "opening",
     "ruling",
     "sealing",
     "spanning",

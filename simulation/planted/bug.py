@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from simulation.plan import Plan, draw
+from simulation.plan import OPENING_FAULTS, OPENING_OPERATIONS, Plan, draw
 
 Patches = Iterator[Any]
 
@@ -25,8 +25,12 @@ class Bug:
     """What a plan must be like where what the bug needs is rare; everything else is the seed's."""
 
     def plan(self, seed: int) -> Plan:
-        """Draw a seed's plan, with the focus."""
-        return replace(draw(seed), **self.focus)
+        """Draw a seed's plan, with the focus. Openings take turns of all else, and are left out where they are not needed."""
+        plan = replace(draw(seed), **self.focus)
+        if set(OPENING_OPERATIONS) & set(self.needs):
+            return plan
+        weights = {name: weight for name, weight in plan.weights.items() if name not in OPENING_OPERATIONS}
+        return replace(plan, weights=weights, faults=tuple(name for name in plan.faults if name not in OPENING_FAULTS))
 
     def may_show(self, seed: int) -> bool:
         """Tell whether a seed's plan has what it takes."""

@@ -2,12 +2,12 @@
 
 One short function per query, of the same name: `lease.py` has those about who writes, `loading.py` what a batch
 needs, `writing.py` what it changes besides COPY, `promising.py` what transfers over several shards need and
-change, `reading.py` what readers ask, `accounts.py` what the account service asks and changes, `control.py` what it asks of the directory, `sealing.py` what seals. A query that is not here is an
+change, `reading.py` what readers ask, `accounts.py` what the account service asks and changes, `opening.py` what it opens with, `control.py` what it asks of the directory, `sealing.py` what seals. A query that is not here is an
 error that says so, and tests compare every one with the real one. Never here: when a statement runs, or what
 becomes of it (`simulation/database.py`).
 """
 
-from simulation.statements import accounts, control, lease, loading, promising, reading, sealing, writing
+from simulation.statements import accounts, control, lease, loading, opening, promising, reading, sealing, writing
 from simulation.statements.registry import CONDITIONS, LOCKS, RUN, known, name_of, one, records, run
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "loading",
     "name_of",
     "one",
+    "opening",
     "promising",
     "reading",
     "records",

@@ -1,6 +1,6 @@
 """What the account service asks and changes: records of accounts, moves between products, the catalogue.
 
-Never here: the books.
+Never here: the books, opening (`opening.py`).
 """
 
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from simulation.tables import Record, Row
 if TYPE_CHECKING:
     from simulation.database import Session
 
-_CUSTOMER = ("customer_number", "external_reference", "display_name", "state", "create_time", "request_id", "channel",
+CUSTOMER = ("customer_number", "external_reference", "display_name", "state", "create_time", "request_id", "channel",
              "subject")  # fmt: skip
-_ACCOUNT = ("account_number", "customer_number", "currency", "external_reference", "state", "create_time", "product_code",
+ACCOUNT = ("account_number", "customer_number", "currency", "external_reference", "state", "create_time", "product_code",
             "product_version", "request_id", "channel", "subject")  # fmt: skip
 _MOVE = ("request_id", "account_number", "fingerprint", "from_code", "from_version", "to_code", "to_version", "state",
          "refusal", "reason", "channel", "subject")  # fmt: skip
@@ -30,25 +30,27 @@ def time_of(time_us: int) -> datetime:
 
 
 def _stale(session: "Session", table: str, state: int, seconds: float, limit: int) -> list[Row]:
-    until = time_of(session.now_us()) - timedelta(seconds=seconds)
-    rows = [row for row in session.table(table).rows if row["state"] == state and row["create_time"] < until]
-    return sorted(rows, key=lambda row: row["create_time"])[:limit]
+    now = time_of(session.now_us())
+    until = now - timedelta(seconds=seconds)
+    rows = [row for row in session.table(table).rows if row["state"] == state]
+    stale = [row for row in rows if row["create_time"] < until or row["create_time"] > now]
+    return sorted(stale, key=lambda row: row["create_time"])[:limit]
 
 
 @statement
 def get_accounts(session: "Session", numbers: Sequence[int]) -> list[Record]:
     rows = [row for row in map(session.table("account.account").get, dict.fromkeys(numbers)) if row is not None]
-    return records(_ACCOUNT, rows)
+    return records(ACCOUNT, rows)
 
 
 @statement
 def stale_customers(session: "Session", seconds: float, limit: int) -> list[Record]:
-    return records(_CUSTOMER, _stale(session, "account.customer", State.OPENING, seconds, limit))
+    return records(CUSTOMER, _stale(session, "account.customer", State.OPENING, seconds, limit))
 
 
 @statement
 def stale_accounts(session: "Session", seconds: float, limit: int) -> list[Record]:
-    return records(_ACCOUNT, _stale(session, "account.account", State.OPENING, seconds, limit))
+    return records(ACCOUNT, _stale(session, "account.account", State.OPENING, seconds, limit))
 
 
 @statement

@@ -41,6 +41,15 @@ LOCKS = {
     "lock_moves": "moves",
     "refuse_move": "moves",
     "put_seal": "seal",
+    "put_claims": "claims",
+    "take_account_serials": "serials",
+    "put_customers": "records",
+    "put_accounts": "records",
+    "activate_customers": "records",
+    "activate_accounts": "records",
+    "discard_customers": "records",
+    "discard_accounts": "records",
+    "lock_fills": "fills",
 }
 """Row locks that statements take, until their transaction ends."""
 

@@ -5,7 +5,7 @@ Each scenario takes a DSN and says what it was told; `write_everything` leaves r
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import asyncpg
@@ -34,13 +34,41 @@ from services.ledger.promise_jobs import DecideJob, PromiseJob, TellJob
 from services.ledger.spanning import Told
 from services.ledger.store import FenceLost, Head, IdTaken, Store
 from services.ledger.traffic import Crossing, Crossings, Verdict
+from simulation import records as simulated_records
+from simulation.bank import Bank
+from simulation.plan import Plan
+from simulation.prices import draw_products
 from simulation.tables import Row, definitions
 
 FOREVER = float("inf")
+PRODUCTS = draw_products(1)
+Scenario = Callable[[str], Awaitable[Any]]
+"""Something to be done to a database, and what was said of it."""
 A, B, C, FAR = customer_account(1, 1), customer_account(1, 2), customer_account(1, 3), customer_account(2, 1)
 TELLER = Actor("desk", "teller")
 CREDITOR = Creditor("0100", "19-1", "Žofie", "rent")
 TOO_MUCH = legs(19, (A, B, 1), (A, C, 100_000))
+
+
+def in_simulation(scenario: Scenario) -> Any:
+    """Play a scenario on the simulated databases of a new bank; return what it said, or the rows it left."""
+    bank = Bank(Plan(1, shards=1))
+    simulated_records.publish(bank.control, PRODUCTS.values())
+    simulated_records.put(bank.databases[1], MOVED_CUSTOMER, MOVED_ACCOUNT, 203, NONE)
+    process = bank.loop.process("test")
+
+    async def play() -> Any:
+        return await process.start(scenario("simulated 1"))
+
+    with bank.installed():
+        try:
+            said = bank.loop.run(play(), until=1_000)
+        finally:
+            bank.network.is_over = True
+            bank.loop.bury()
+    if said is None:
+        return {name: table.rows for name, table in bank.databases[1].tables.items()}
+    return said
 
 
 async def rows_of(connection: asyncpg.Connection) -> dict[str, list[Row]]:

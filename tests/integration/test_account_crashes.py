@@ -31,12 +31,14 @@ from account_bank import (
     running_bank,
 )
 from hivecore.account.v1 import account_pb2 as pb
+from hivecore.ledger.v1 import ledger_pb2
 
 from services.account.books import Books
 from services.account.opening import AccountWanted, CustomerWanted, Refusal, State
 from services.account.partners import Partners
 from services.account.sweeper import Sweeper
 from services.chassis.embedded_postgres import EmbeddedPostgres
+from services.domain.identifiers import slot_of_account
 
 
 @pytest.fixture(scope="module")
@@ -167,6 +169,26 @@ async def test_without_the_ledger_an_account_is_in_doubt_until_the_sweeper_finis
     assert "UV" in {partner.bank_code for partner in directory.partner_banks}
     made = await open_accounts(bank, wanted)
     assert await books_of(bank, [account.account_number for account in made]) == [(True, CZK, 0)] * 6
+
+
+async def test_who_comes_late_to_an_opening_finds_the_account_open_although_it_was_changed_since(
+    bank: Bank, stores: Stores
+) -> None:
+    (account,) = await opens_accounts(bank, stores, accounts(await new_customers(bank, 1)))
+    (shard_id,) = (await stores.territory()).by_shard([account.account_number], slot_of_account)
+    change = ledger_pb2.ChangeAccountRequest(
+        shard_id=shard_id,
+        change_id=os.urandom(16),
+        account_number=account.account_number,
+        floor_minor=-100,
+        reason="an overdraft",
+        actor=ledger_pb2.Actor(channel="desk", subject="teller"),
+    )
+    answer = await bank.ledgers[shard_id].call("ChangeAccount", change, deadline_seconds=SECONDS)
+    assert answer.refusal == 0
+    late = [account._replace(state=State.OPENING)]
+    finished = await (await bank.lifecycle(stores)).finish_accounts(late, deadline_seconds=SECONDS)
+    assert finished == {account.account_number: account}
 
 
 async def test_an_account_process_killed_amid_openings_loses_nothing(bank: Bank, stores: Stores) -> None:

@@ -6,8 +6,6 @@ every query alike; and the same writers do the same work on both.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from contextvars import copy_context
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
@@ -19,9 +17,12 @@ from ledger_databases import MakeDatabase
 from store_scenarios import (
     MOVED_ACCOUNT,
     MOVED_CUSTOMER,
+    PRODUCTS,
+    Scenario,
     block,
     dispute,
     doubt,
+    in_simulation,
     move_accounts,
     speaking,
     write_everything,
@@ -29,19 +30,16 @@ from store_scenarios import (
 
 from services.account import database as account_database
 from services.account.product_store import ProductStore
-from services.account.store import ControlStore
 from services.chassis import migrations
 from services.domain import chart
-from services.domain.products import NONE, Catalogue
+from services.domain.products import Catalogue
 from services.ledger import history, reader, sealing, store
 from services.ledger.audit import audit
 from services.ledger.audit_chain import prove_chains
-from simulation import records, statements
+from simulation import statements
 from simulation.bank import Bank
 from simulation.database import Database, Session
-from simulation.loop import PROCESS
 from simulation.plan import Plan, draw
-from simulation.prices import draw_products
 from simulation.run import Simulation
 from simulation.tables import Row, Table, definitions
 
@@ -52,11 +50,13 @@ WRITES = {
     "write_small_mixed_batch",
     "begin_day", "put_actors", "write_holds", "write_account_facts", "write_caps", "lift_caps", "write_change",
     "write_peers", "add_value_sums", "write_promises", "begin_move", "lock_moves", "finish_move", "refuse_move", "put_seal",
+    "put_claims", "take_account_serials", "put_customers", "put_accounts", "activate_customers", "activate_accounts",
+    "discard_customers", "discard_accounts", "lock_fills", "take_serials",
 }  # fmt: skip
 """Queries that change something: what they leave behind is compared."""
 
 OF_CONTROL = {"catalogue_version", "read_products", "read_default_products"} | {
-    *("read_bank", "read_shards", "read_slot_ranges", "read_partners"),
+    *("read_bank", "read_shards", "read_slot_ranges", "read_partners", "slots_with_room"),
 }
 """Queries of the control database, which tests of their own compare."""
 
@@ -111,7 +111,12 @@ def questions(tables: dict[str, list[Row]]) -> dict[str, list[tuple[Any, ...]]]:
 def questions_about_accounts(tables: dict[str, list[Row]]) -> dict[str, list[tuple[Any, ...]]]:
     """Make arguments for every query of the account service."""
     moves = [row["request_id"] for row in tables["account.product_move"]]
+    customers = [row["customer_number"] for row in tables["account.customer"]] + [1]
+    names = [(row["kind"], row["key"]) for row in tables["account.claim"]] + [(1, b"nobody's")]
     return {
+        "find_claims": [tuple(map(list, zip(*names, strict=True)))],
+        "get_customers": [(customers,)],
+        "active_customers": [(customers,)],
         "get_accounts": [([row["account_number"] for row in tables["account.account"]] + [1],)],
         "stale_customers": [(-100.0, 5)],
         "stale_accounts": [(-100.0, 5)],
@@ -145,7 +150,7 @@ async def put(connection: asyncpg.Connection, database: Database) -> None:
 
 async def put_accounts(connection: asyncpg.Connection, database: Database) -> None:
     """Put what the account service recorded into a real database."""
-    for name in ("customer", "account", "product_move"):
+    for name in ("customer", "account", "product_move", "claim", "slot_serial"):
         await _put(connection, "account", database.tables[f"account.{name}"])
 
 
@@ -188,9 +193,8 @@ async def test_the_tables_have_the_columns_that_the_migrations_make(
         await connection.close()
 
 
-PRODUCTS = draw_products(1)
-MOVING = (13, 40)
-"""Seeds in which accounts are moved between products."""
+RECORDED = (4, 13, 20, 40)
+"""Seeds in which customers and accounts are opened, or accounts are moved between products, or both."""
 
 
 @pytest.mark.parametrize("seed", [2, 8, 13, 20])
@@ -222,7 +226,7 @@ def _simulated(seed: int) -> Simulation:
     return simulation
 
 
-@pytest.mark.parametrize("seed", MOVING)
+@pytest.mark.parametrize("seed", RECORDED)
 async def test_records_of_accounts_are_sound_in_a_real_database_too(seed: int, make_database: MakeDatabase) -> None:
     simulation = await asyncio.to_thread(_simulated, seed)
     for database in simulation.bank.databases.values():
@@ -258,33 +262,11 @@ async def _compare_answers(
 
 # The same on both
 
-Scenario = Callable[[str], Awaitable[Any]]
-
 
 async def on_both(scenario: Scenario, database: str) -> tuple[Any, Any]:
     """Play a scenario on both and return what it says of each."""
     await ledger_databases.migrate(database)
-    return await scenario(database), await asyncio.to_thread(_in_simulation, scenario)
-
-
-def _in_simulation(scenario: Scenario) -> Any:
-    bank = Bank(Plan(1, shards=1))
-    records.publish(bank.control, PRODUCTS.values())
-    records.put(bank.databases[1], MOVED_CUSTOMER, MOVED_ACCOUNT, 203, NONE)
-    process = bank.loop.process("test")
-
-    async def play() -> Any:
-        return await process.start(scenario("simulated 1"))
-
-    with bank.installed():
-        try:
-            said = bank.loop.run(play(), until=1_000)
-        finally:
-            bank.network.is_over = True
-            bank.loop.bury()
-    if said is None:
-        return {name: table.rows for name, table in bank.databases[1].tables.items()}
-    return said
+    return await scenario(database), await asyncio.to_thread(in_simulation, scenario)
 
 
 async def test_the_same_work_leaves_the_same_rows(database: str) -> None:
@@ -322,7 +304,7 @@ async def test_accounts_move_the_same_way(database: str) -> None:
         )
     finally:
         await connection.close()
-    assert await move_accounts(database) == await asyncio.to_thread(_in_simulation, move_accounts)
+    assert await move_accounts(database) == await asyncio.to_thread(in_simulation, move_accounts)
 
 
 async def test_the_same_catalogue_is_read(database: str) -> None:
@@ -339,47 +321,4 @@ async def test_the_same_catalogue_is_read(database: str) -> None:
     async def read_simulated(_: str) -> Catalogue:
         return await read("simulated 0")
 
-    assert await read(database) == await asyncio.to_thread(_in_simulation, read_simulated)
-
-
-async def test_the_same_directory_is_read(database: str) -> None:
-    bank = Bank(Plan(1, shards=2))
-
-    def assign() -> None:
-        PROCESS.set(bank.loop.root)
-        for slot, shard_id in ((120, 2), (260, 2), (120, 1), (121, 2)):
-            bank.assign(slot, shard_id)
-
-    copy_context().run(assign)
-
-    async def read(dsn: str) -> tuple[Any, ...]:
-        opened = account_database.Database(dsn, "control", "migrations/control")
-        await opened.open()
-        store = ControlStore(opened)
-        if dsn == database:
-            tables = bank.control.tables
-            async with opened.connection() as connection:
-                for name in ("shard", "slot"):
-                    for row in tables[f"control.{name}"].rows:
-                        columns, places = ", ".join(row), ", ".join(f"${n}" for n in range(1, len(row) + 1))
-                        await connection.execute(
-                            f"INSERT INTO control.{name} ({columns}) VALUES ({places})", *row.values()
-                        )
-                await connection.execute("UPDATE control.bank SET directory_version = $1", bank.directory_version)
-        said = (await store.directory(), await store.directory_version(), await store.shards(), await store.partners())
-        await opened.close()
-        return said
-
-    async def read_simulated() -> tuple[Any, ...]:
-        return await bank.loop.process("test").start(read("simulated 0"))
-
-    def simulated() -> tuple[Any, ...]:
-        with bank.installed():
-            try:
-                said: tuple[Any, ...] = bank.loop.run(read_simulated(), until=1_000)
-            finally:
-                bank.network.is_over = True
-                bank.loop.bury()
-        return said
-
-    assert await read(database) == await asyncio.to_thread(simulated)
+    assert await read(database) == await asyncio.to_thread(in_simulation, read_simulated)

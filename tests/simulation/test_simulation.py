@@ -6,7 +6,16 @@ import sys
 
 import pytest
 
-from simulation.plan import CONTROL_FAULTS, FAULTS, OPERATIONS, PRODUCT_OPERATIONS, SPAN_OPERATIONS, draw
+from simulation.plan import (
+    CONTROL_FAULTS,
+    FAULTS,
+    OPENING_FAULTS,
+    OPENING_OPERATIONS,
+    OPERATIONS,
+    PRODUCT_OPERATIONS,
+    SPAN_OPERATIONS,
+    draw,
+)
 from simulation.run import Result, simulate
 
 SEEDS = range(1, 41)
@@ -54,8 +63,8 @@ def test_a_story_can_be_read() -> None:
 
 def test_the_seeds_together_draw_everything() -> None:
     plans = [draw(seed) for seed in SEEDS]
-    assert {fault for plan in plans for fault in plan.faults} == {*FAULTS, *CONTROL_FAULTS}
-    operations = {*OPERATIONS, *PRODUCT_OPERATIONS, *SPAN_OPERATIONS}
+    assert {fault for plan in plans for fault in plan.faults} == {*FAULTS, *CONTROL_FAULTS, *OPENING_FAULTS}
+    operations = {*OPERATIONS, *PRODUCT_OPERATIONS, *SPAN_OPERATIONS, *OPENING_OPERATIONS}
     assert {operation for plan in plans for operation in plan.weights} == operations
     assert {plan.has_products for plan in plans} == {False, True}
     assert len({plan.seal_seconds for plan in plans}) == 3
