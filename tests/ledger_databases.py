@@ -58,6 +58,8 @@ async def empty(dsn: str) -> None:
     try:
         async with connection.transaction():
             await connection.execute("SET LOCAL session_replication_role = replica")
+            # Whoever a failed test left behind, in the middle of a transaction, fails the next one and does not hang it.
+            await connection.execute("SET LOCAL lock_timeout = '30s'")
             for table in TABLES:
                 await connection.execute(f"DELETE FROM ledger.{table}")
             await connection.execute("ALTER TABLE ledger.actor ALTER COLUMN actor_id RESTART")

@@ -28,7 +28,7 @@ Answer = TypeVar("Answer")
 RETRY_AFTER_SECONDS_MIN: Final = 0.05
 RETRY_AFTER_SECONDS_MAX: Final = 5.0
 
-CALL_SECONDS_WANTED: Final = 0.25
+CALL_SECONDS_WANTED: Final = 0.2
 """Longer calls are made fewer at a time, and each with as many items as take half of it: what is under way is waited for, too."""
 SLOWER_CALLS: Final = 2
 FASTER_CALLS: Final = 8

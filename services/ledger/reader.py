@@ -6,6 +6,7 @@ Never here: writing, deciding on what was read, the past (`history.py`).
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from importlib import resources
 from typing import Any, Final
 
 import asyncpg
@@ -16,7 +17,9 @@ from services.domain.metadata import Metadata
 from services.ledger import raw
 from services.ledger.books import NO_LEG, AccountState, Actor, Creditor, Hold, Leg
 
-SQL: Final = queries.load("services.ledger")
+SQL: Final = queries.parse(__package__, resources.files(__package__).joinpath("reader.sql").read_text(encoding="utf-8"))
+_LOAD_ACCOUNTS: Final = queries.load(__package__)["load_accounts"]
+"""As the writer loads them."""
 
 POOL_CONNECTIONS: Final = 4
 """Readers of one shard at a time; each answer is an index seek or a page."""
@@ -149,7 +152,7 @@ class Reader:
 
     async def balances(self, numbers: Sequence[int]) -> dict[int, AccountState]:
         """Return the state of those of the accounts that are in the books."""
-        return raw.states(await self._ask("load_accounts", numbers))
+        return raw.states(await self.fetch(_LOAD_ACCOUNTS, numbers))
 
     async def facts(self, numbers: Sequence[int]) -> dict[int, AccountState]:
         """Return the slow-changing facts of accounts, without their balances."""

@@ -1,4 +1,4 @@
-"""What each query of the services' `queries.sql` answers and changes, on tables in memory.
+"""What each query of the services' `.sql` files answers and changes, on tables in memory.
 
 One short function per query, of the same name: `lease.py` has those about who writes, `loading.py` what a batch
 needs, `writing.py` what it changes besides COPY, `promising.py` what transfers over several shards need and

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from services.chassis import queries
-from services.ledger import history, sealing
+from services.ledger import history, reader, sealing
 from simulation.tables import Record, Row
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ _NAMES = {
     sql: name
     for name, sql in (
         *queries.load("services.ledger").items(),
+        *reader.SQL.items(),
         *history.SQL.items(),
         *queries.load("services.account").items(),
         *sealing.SQL.items(),
@@ -52,7 +53,7 @@ LIMITS = ("balance_minor_max", "transfer_minor_max", "day_minor_max", "day_count
 
 
 def name_of(query: str) -> str:
-    """Tell which query of `queries.sql` a text is."""
+    """Tell which query a text is."""
     return _NAMES[query]
 
 

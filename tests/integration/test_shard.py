@@ -2,11 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 import pytest
-from ledger_room import FOREVER, connected, held_head, taken, until
+from ledger_room import FOREVER, PATIENCE_SECONDS, connected, held_head, taken, until
 from memory_books import ask, cash, customer_account, transfers
 
 from services.domain import errors
@@ -16,6 +17,8 @@ from services.ledger.books import Transfers
 from services.ledger.jobs import AcknowledgeJob, PostJob
 from services.ledger.shard import Shard
 from services.ledger.store import Store
+
+T = TypeVar("T")
 
 
 @pytest.fixture(autouse=True)
@@ -32,10 +35,15 @@ class Process:
         self._running = asyncio.create_task(self.shard.run())
 
     async def stop(self) -> None:
-        """Stop it as it would be told to."""
+        """Stop it as it would be told to; one that does not stop is told until it does, so that no other test meets it."""
         assert not self._running.done()
         self._running.cancel()
-        await asyncio.gather(self._running, return_exceptions=True)
+        _, still = await asyncio.wait({self._running}, timeout=PATIENCE_SECONDS)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not self._running.done():
+                self._running.cancel()
+                await asyncio.sleep(0.02)
+        assert not still, "it was told to stop and did not"
 
 
 def _nobody(peer_id: int) -> None:
@@ -55,9 +63,9 @@ async def start(ledger_dsn: str) -> AsyncIterator[Start]:
         return started[-1]
 
     yield start
-    for process in started:
-        if not process._running.done():
-            await process.stop()
+    stopping = [process.stop() for process in started if not process._running.done()]
+    failures = [failure for failure in await asyncio.gather(*stopping, return_exceptions=True) if failure is not None]
+    assert not failures, failures
 
 
 def asked(number: int) -> Transfers:
@@ -65,9 +73,15 @@ def asked(number: int) -> Transfers:
     return transfers([ask(number, cash(1), customer_account(1, 1), 1)])
 
 
+async def soon(answer: Awaitable[T]) -> T:
+    """Wait for an answer that a writer owes, not for ever: its callers here have no deadline."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        return await answer
+
+
 async def write(shard: Shard, number: int = 1) -> None:
     """Write something."""
-    answers = await shard.writer.ask(PostJob(asked(number), FOREVER))
+    answers = await soon(shard.writer.ask(PostJob(asked(number), FOREVER)))
     assert answers.refusals == [Refusal.DEBIT_ACCOUNT_NOT_FOUND]
 
 
@@ -207,7 +221,7 @@ async def test_a_bug_does_not_leave_the_shard_without_a_writer(start: Start) -> 
     impossible = AcknowledgeJob(2, 7, [])  # Nothing was ever sent.
     shard.writer.submit_always(impossible)
     with pytest.raises(errors.OutcomeUnknown):
-        await impossible.future
+        await soon(impossible.future)
     await until(lambda: shard.is_writer and shard.writer is not before)
     await write(shard)
 
@@ -221,7 +235,7 @@ async def test_callers_of_a_writer_that_is_stopped_in_a_commit_are_left_in_doubt
         await taken(job)
         await first.stop()
         with pytest.raises(errors.OutcomeUnknown):
-            await job.future
+            await soon(job.future)
     second = start("second")
     await until(lambda: second.shard.is_writer)
     await write(second.shard, 1)

@@ -33,7 +33,7 @@ from services.account.store import ControlStore
 from services.chassis import migrations
 from services.domain import chart
 from services.domain.products import NONE, Catalogue
-from services.ledger import history, sealing, store
+from services.ledger import history, reader, sealing, store
 from services.ledger.audit import audit
 from services.ledger.audit_chain import prove_chains
 from simulation import records, statements
@@ -45,7 +45,7 @@ from simulation.prices import draw_products
 from simulation.run import Simulation
 from simulation.tables import Row, Table, definitions
 
-SQL = {**store.SQL, **history.SQL, **account_database.SQL, **sealing.SQL}
+SQL = {**store.SQL, **reader.SQL, **history.SQL, **account_database.SQL, **sealing.SQL}
 
 WRITES = {
     "take_lease", "renew_lease", "release_lease", "end_earlier_writers", "next_epoch", "advance_head", "raise_own_epoch", "write_small_batch",
