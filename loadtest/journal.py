@@ -45,8 +45,11 @@ class Journal:
     def posted(self, sent: Sent) -> None:
         """Enter a transfer that was told to be POSTED."""
         identifier, debit, credit, amount_minor = sent
-        home = debit if len(debit) == ACCOUNT_DIGITS else credit
-        self.ids_by_slot.setdefault(home[:SLOT_DIGITS], bytearray()).extend(bytes.fromhex(identifier.replace("-", "")))
+        slot = (debit if len(debit) == ACCOUNT_DIGITS else credit)[:SLOT_DIGITS]
+        ids = self.ids_by_slot.get(slot)
+        if ids is None:
+            ids = self.ids_by_slot[slot] = bytearray()
+        ids += bytes.fromhex(identifier.replace("-", ""))
         if len(debit) == ACCOUNT_DIGITS:
             self.change_minor[debit] -= amount_minor
         if len(credit) == ACCOUNT_DIGITS:

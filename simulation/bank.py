@@ -170,7 +170,7 @@ class Bank:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.chance = Random(f"bank {plan.seed}")
-        self.loop = SimulationLoop(Random(f"order {plan.seed}"))
+        self.loop = SimulationLoop(Random(f"order {plan.seed}"))  # type: ignore[abstract]  # what nobody calls is not there
         self.loop.epoch_us = EPOCH_US + plan.start_us
         self.story = Story(self.loop)
         self.network = Network(self.loop, Random(f"network {plan.seed}"), self.story)

@@ -6,6 +6,7 @@ to the oracle. Never here: what may go wrong with the bank.
 
 import asyncio
 from random import Random
+from typing import Any
 
 from google.rpc import status_pb2
 from hivecore.gateway.v1 import bank_pb2, bank_pb2_grpc
@@ -66,7 +67,8 @@ class Desk:
         self._bank = bank
         self._oracle = oracle
         self._chance = chance
-        channels = [clients.Channel(gateway.address, clients.PATIENCE) for gateway in bank.gateways]
+        # The simulated network puts its own in the place of this one.
+        channels: list[Any] = [clients.Channel(gateway.address, clients.PATIENCE) for gateway in bank.gateways]  # type: ignore[attr-defined]
         self._stubs = [bank_pb2_grpc.BankStub(channel) for channel in channels]
 
     async def settle_all(self, intentions: list[Intention], attempts_max: int = 1_000_000) -> None:

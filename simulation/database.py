@@ -8,13 +8,14 @@ the real one does is proven by tests that run on both. Never here: what a query 
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import asyncpg
 
 from simulation import statements
 from simulation.network import Network
-from simulation.tables import Row, Table, decode, definitions
+from simulation.tables import Definition, Row, Table, decode, definitions
 
 Change = tuple[str, Row]
 """A table's name and a row that it got."""
@@ -74,11 +75,15 @@ class Locks:
 CONTROL = 0
 """In the place of a shard's number: the control database."""
 
-_SCHEMAS_OF_A_SHARD = (
+_Schemas = tuple[tuple[str, Callable[[], dict[str, Definition]]], ...]
+
+_SCHEMAS_OF_A_SHARD: _Schemas = (
     ("", definitions),
-    ("account.", lambda: definitions("account", "services.account", "migrations/shard")),
+    ("account.", partial(definitions, "account", "services.account", "migrations/shard")),
 )
-_SCHEMAS_OF_CONTROL = (("control.", lambda: definitions("control", "services.account", "migrations/control")),)
+_SCHEMAS_OF_CONTROL: _Schemas = (
+    ("control.", partial(definitions, "control", "services.account", "migrations/control")),
+)
 """How their tables are called here, and where their migrations are."""
 
 

@@ -38,8 +38,9 @@ class Host:
 
     def _ended(self, task: "asyncio.Task[Any]") -> None:
         """Let nobody's bug pass for a host that is away."""
-        if not task.cancelled() and task.exception() is not None and not self.bank.network.is_over:
-            self.bank.loop.fail(task.exception())
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not self.bank.network.is_over:
+            self.bank.loop.fail(error)
 
     async def main(self, process: Process) -> None:
         """Run."""

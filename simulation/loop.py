@@ -138,7 +138,7 @@ class SimulationLoop(asyncio.AbstractEventLoop):
         timers = self._timers
         while timers:
             when, _, timer = timers[0]
-            if timer._cancelled or not _process(timer._context).is_alive:
+            if timer._cancelled or not _process_of(timer).is_alive:
                 heapq.heappop(timers)
                 continue
             self._now = max(self._now, when)
@@ -147,7 +147,7 @@ class SimulationLoop(asyncio.AbstractEventLoop):
             raise Stuck("nobody can run and nobody waits for a time")
         while timers and timers[0][0] <= self._now:
             _, _, timer = heapq.heappop(timers)
-            process = _process(timer._context)
+            process = _process_of(timer)
             if not timer._cancelled and process.is_alive:
                 process.ready.append(timer)
 
@@ -156,21 +156,25 @@ class SimulationLoop(asyncio.AbstractEventLoop):
     def time(self) -> float:
         return self._now
 
-    def call_soon(self, callback: Any, *args: Any, context: Context | None = None) -> asyncio.Handle:
+    def call_soon(  # type: ignore[override]  # the callback's own arguments are nobody's business here
+        self, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.Handle:
         handle = asyncio.Handle(callback, args, self, context)
-        process = _process(handle._context)
+        process = _process_of(handle)
         if process.is_alive:
             process.ready.append(handle)
         return handle
 
-    call_soon_threadsafe = call_soon
+    call_soon_threadsafe = call_soon  # type: ignore[assignment]
 
-    def call_at(self, when: float, callback: Any, *args: Any, context: Context | None = None) -> asyncio.TimerHandle:
+    def call_at(  # type: ignore[override]
+        self, when: float, callback: Any, *args: Any, context: Context | None = None
+    ) -> asyncio.TimerHandle:
         timer = asyncio.TimerHandle(when, callback, args, self, context)
         heapq.heappush(self._timers, (when, next(self._numbers), timer))
         return timer
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Any, *args: Any, context: Context | None = None
     ) -> asyncio.TimerHandle:
         return self.call_at(self._now + delay, callback, *args, context=context)
@@ -183,7 +187,7 @@ class SimulationLoop(asyncio.AbstractEventLoop):
 
     def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> "asyncio.Task[Any]":
         task: asyncio.Task[Any] = asyncio.Task(coro, loop=self, name=name, context=context)
-        task._log_destroy_pending = False
+        task._log_destroy_pending = False  # type: ignore[attr-defined]  # the killed are not missed
         process = _process(context) if context is not None else PROCESS.get()
         process.tasks.append(task)
         if len(process.tasks) > 256:
@@ -229,6 +233,11 @@ class SimulationLoop(asyncio.AbstractEventLoop):
                         coroutine.close()  # Its process died before it began.
         finally:
             asyncio._set_running_loop(None)
+
+
+def _process_of(handle: Any) -> Process:
+    """Tell whose callback it is, by what asyncio keeps with it and does not show."""
+    return _process(handle._context)
 
 
 def _process(context: Context) -> Process:

@@ -314,5 +314,5 @@ def _is_body(intention: Intention, row: Row, further: list[Row], relation: Row |
         case "increase":
             return row["kind"] == Kind.HOLD_INCREASED and legs[0][2] == intention.legs[0][2]
         case "release":
-            return row["kind"] == Kind.HOLD_RELEASED
+            return bool(row["kind"] == Kind.HOLD_RELEASED)
     return False

@@ -97,7 +97,7 @@ def draw(seed: int) -> Plan:
     if has_products:
         weights |= {name: later.uniform(0.2, 1.0) for name in PRODUCT_OPERATIONS if later.random() < 0.7}
     shards = chance.choice((1, 2, 2, 3))
-    seals = {"seal_seconds": later.choice((0.0, 0.0, 0.1, 1.0)), "seal_block_max": later.choice((7, 4_096))}
+    seal_seconds, seal_block_max = later.choice((0.0, 0.0, 0.1, 1.0)), later.choice((7, 4_096))
     if shards > 1 and weights.keys() & {"span", "fee"}:
         weights |= {name: later.uniform(0.5, 1.5) for name in SPAN_OPERATIONS if later.random() < 0.7}
     if faults:
@@ -128,7 +128,8 @@ def draw(seed: int) -> Plan:
         think_seconds=chance.choice((0.0, 0.1, 0.3, 1.0)),
         is_tight=chance.random() < 0.5,
         has_products=has_products,
-        **seals,
+        seal_seconds=seal_seconds,
+        seal_block_max=seal_block_max,
         writers_stay_silent=writers_stay_silent,
         customer_quota=customer_quota,
     )

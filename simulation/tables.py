@@ -243,7 +243,8 @@ def _bare(value: Any) -> Any:
 def decode(definition: Definition, columns: Sequence[str], stream: bytes) -> list[Row]:
     """Read a binary COPY stream back into rows."""
     assert stream.startswith(HEADER)
-    at, rows = len(HEADER), []
+    at = len(HEADER)
+    rows: list[Row] = []
     kinds = [definition.kinds[column] for column in columns]
     while True:
         count = int.from_bytes(stream[at : at + 2], signed=True)

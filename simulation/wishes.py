@@ -163,13 +163,14 @@ class Wishes:
         if first is None:
             return None
         one_pays, one_is_paid = self._chance.choice(((True, False), (False, True), (False, False)))
-        payer, legs = first, []
+        payer, payee, legs = first, first, []
         for _ in range(self._chance.choice((2, 2, 3, 3, 4, 8))):
-            payee = first if one_is_paid else self._account(currency=first.currency, besides=payer.number)
+            other = first if one_is_paid else self._account(currency=first.currency, besides=payer.number)
             if one_is_paid:
                 payer = self._account(currency=first.currency, besides=first.number) or first
-            if payee is None or payee is payer:
+            if other is None or other is payer:
                 return None
+            payee = other
             amount = self._chance.choice((1, self._chance.randint(1, 100)))
             legs.append((payer.number, payee.number, amount, first.currency))
             payer = payer if one_pays else payee

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from hivecore.gateway.v1 import bank_pb2
 
-from loadtest.client import POSTED, Access, Client, Outcome
+from loadtest.client import DONE, Access, Client, Outcome
 from loadtest.crew import Crew
 from loadtest.lean_client import Answer, LeanClient
 from loadtest.mix import Mix
@@ -211,22 +211,27 @@ class OpenCallers:
             outcomes = await send(call.method, call.request, len(call.sent))
             told += outcomes
             self._enter(call, outcomes)
-            if any(outcome.kind != POSTED for outcome in outcomes):
+            if outcomes.count(DONE) != len(outcomes):
                 break
         self._note(begun, time.monotonic() - begin, told, call)
 
     def _enter(self, call: Call, outcomes: Sequence[Outcome]) -> None:
+        journal = self._seen.journal
         for sent, outcome in zip(call.sent, outcomes, strict=False):
-            self._seen.journal.told(sent, outcome, partial(alone, call, sent, self._load.currency_code))
+            if outcome == DONE:
+                journal.posted(sent)
+            else:
+                journal.told(sent, outcome, partial(alone, call, sent, self._load.currency_code))
 
     def _note(self, begun: Begun, at: float, told: Sequence[Outcome], last: Call) -> None:
-        if begun.is_measured:
-            seen, name = self._seen, begun.operation.name
+        (name, _), due, sent_at, is_measured = begun
+        if is_measured:
+            seen = self._seen
             # What was sent a trifle too early is not late, and waited from then on.
-            begun_at = min(begun.sent_at, begun.due)
-            seen.note(name, begun.due - self._load.warm_up_seconds, begun.sent_at - begun_at, at - begun_at)
-            seen.done += all(outcome.kind == POSTED for outcome in told)
+            begun_at = min(sent_at, due)
+            seen.note(name, due - self._load.warm_up_seconds, sent_at - begun_at, at - begun_at)
+            seen.done += told.count(DONE) == len(told)
             for outcome in told:
                 seen.outcomes[name, outcome] += 1
             # What the last call asked for; the calls before it moved nothing.
-            seen.posted += sum(outcome.kind == POSTED for outcome in told[-len(last.sent) :]) if last.sent else 0
+            seen.posted += told[-len(last.sent) :].count(DONE) if last.sent else 0

@@ -9,6 +9,7 @@ batches or unusual ones (`rows.py`).
 
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from operator import attrgetter
 from typing import Any, Final
 
 from services.ledger import rows
@@ -36,6 +37,20 @@ _NOT_WRITTEN: Final = frozenset(
 )
 
 
+def _parts() -> dict[str, str]:
+    """Find whatever a draft may hold that is to be written: names, and how to get there."""
+    draft = Draft(0, 0, 0, 0, lambda _: None, lambda _: None, {})
+    held = (name for name in dir(draft) if not name.startswith("_") and not callable(getattr(draft, name)))
+    own = set(held) - _NOT_WRITTEN
+    inner = {name: fields(getattr(draft, name)) for name in own if is_dataclass(getattr(draft, name))}
+    parts = {name: name for name in own - inner.keys()}
+    return parts | {field.name: f"{name}.{field.name}" for name, found in inner.items() for field in found}
+
+
+_PARTS: Final = _parts()
+_values: Final = attrgetter(*_PARTS.values())
+
+
 def statement(draft: Draft) -> str | None:
     """Name the statement that carries everything in a draft; None when it is not small, or none does.
 
@@ -43,23 +58,12 @@ def statement(draft: Draft) -> str | None:
     """
     if len(draft.transfers) + len(draft.further_legs) > LEGS_MAX:
         return None
-    held = _held({name: value for name, value in vars(draft).items() if not name.startswith("_")}) - _NOT_WRITTEN
+    held = frozenset(name for name, value in zip(_PARTS, _values(draft), strict=True) if value)
     if held <= _PLAIN:
         return PLAIN
     if held <= _PLAIN | BESIDES and _pairs(draft) <= PAIRS_MAX:
         return MIXED
     return None
-
-
-def _held(parts: dict[str, Any]) -> frozenset[str]:
-    """Name what is not empty, also among what a dataclass keeps together."""
-    held: set[str] = set()
-    for name, value in parts.items():
-        if is_dataclass(value):
-            held |= _held({field.name: getattr(value, field.name) for field in fields(value)})
-        elif value:
-            held.add(name)
-    return frozenset(held)
 
 
 def _pairs(draft: Draft) -> int:

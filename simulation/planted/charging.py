@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from services.account.moving import Mover
 from services.domain import errors
-from services.gateway import products
+from services.gateway import pricing, products
 from services.gateway.cataloguing import Cataloguing
 from services.gateway.products import Products
 from services.ledger import changes, posting
@@ -113,7 +113,7 @@ def read_back_or_nothing() -> Patches:
 @bug("span", shards=2, weights={"span": 1.0}, faults=(), has_products=True)
 def charge_the_first_payer_only() -> Patches:
     """Of many payers only the first is charged."""
-    charge = products.charge
+    charge = pricing.charge
 
     def forgetful(transfers: Any, tariffs: Any, refused: Any) -> Any:
         firsts = {payer: tariff for payer, tariff in tariffs.items() if payer in transfers.debit_accounts}

@@ -12,7 +12,7 @@ from hivecore.ledger.v1 import ledger_pb2
 
 from services.domain import errors
 from services.domain.outcomes import Refusal
-from services.ledger import crossings, posting, service
+from services.ledger import crossings, posting, rules, service
 from services.ledger.crossings import Courier, Couriers
 from services.ledger.draft import Draft
 from services.ledger.reader import Reader
@@ -173,7 +173,7 @@ def keep_the_fee() -> Patches:
 @bug("crossing", "state")
 def land_on_frozen_accounts() -> Patches:
     """A landing does not ask whether the payee may be paid."""
-    refusal = posting.credit_refusal
+    refusal = rules.credit_refusal
 
     def generous(credit: Any, *more: Any) -> int:
         found = refusal(credit, *more)

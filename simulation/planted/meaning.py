@@ -47,12 +47,13 @@ def retry_under_a_new_id() -> Patches:
     """The gateway tries again under a new id when an outcome is unknown."""
     carry = Posting._carry_part
 
-    async def stubborn(self: Posting, part: Any, deadline: float) -> Any:
-        answer = await carry(self, part, deadline)
+    async def stubborn(self: Posting, part: Any, decided: Any, deadline: float) -> Any:
+        answer = await carry(self, part, decided, deadline)
         if isinstance(answer, errors.OutcomeUnknown):
             ids = bytes(byte ^ 0x55 for byte in part.transfers.transfer_ids)
             other = replace(part, transfers=replace(part.transfers, transfer_ids=ids))
-            return await carry(self, other, asyncio.get_running_loop().time() + 5)
+            decided.unqueued += 1
+            return await carry(self, other, decided, asyncio.get_running_loop().time() + 5)
         return answer
 
     yield patch.object(Posting, "_carry_part", stubborn)

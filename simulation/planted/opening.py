@@ -52,7 +52,7 @@ def serials_from_memory() -> Patches:
         for slot in set(slots) - known.keys():
             (number,) = await reserve(self, [slot])
             known[slot] = number // 100 % 10**10 - 1
-        numbers = []
+        numbers: list[int] = []
         for slot in slots:
             known[slot] += 1
             numbers.append(identifiers.account_number(slot, known[slot]))

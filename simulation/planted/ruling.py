@@ -7,7 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 from services.domain.outcomes import Refusal
-from services.ledger import holds, posting, specials
+from services.ledger import holds, posting, rules, specials, spending
 from services.ledger.books import HoldState
 from simulation.planted.bug import Patches, bug
 
@@ -15,7 +15,7 @@ from simulation.planted.bug import Patches, bug
 @bug("transfer")
 def ignore_the_floor() -> Patches:
     """A payer may go below its floor."""
-    refusal = posting.debit_refusal
+    refusal = rules.debit_refusal
 
     def generous(*arguments: Any) -> int:
         found = refusal(*arguments)
@@ -27,7 +27,7 @@ def ignore_the_floor() -> Patches:
 @bug("cap", "transfer")
 def ignore_caps() -> Patches:
     """A customer's cap is not looked at."""
-    refusal = posting.spending_refusal
+    refusal = spending.spending_refusal
 
     def generous(*arguments: Any) -> int:
         found = refusal(*arguments)

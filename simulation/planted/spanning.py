@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from services.domain import errors
 from services.domain.outcomes import Refusal
-from services.ledger import changes, promises, spanning
+from services.ledger import changes, promises, spanning, specials
 from services.ledger.batching import Writer
 from services.ledger.coordination import Coordination
 from services.ledger.coordinator import Coordinator, Inquirer
@@ -110,7 +110,7 @@ def giving_back_is_spending() -> Patches:
 @bug("undo", shards=3, weights={"span": 2.0, "undo": 2.0}, faults=(), is_tight=False)
 def reverse_twice() -> Patches:
     """A reversal over several shards does not look at those before it."""
-    refusal = spanning.reversal_refusal
+    refusal = specials.reversal_refusal
 
     def generous(draft: Any, original_id: bytes, legs: Any) -> int:
         found = refusal(draft, original_id, legs)

@@ -61,7 +61,7 @@ def wait_for_the_clock() -> Patches:
 
     def may_take(session: Any, instance: str, *_: Any) -> bool:
         lease = session.database.lease
-        return lease["instance"] == instance or lease["expire_time"] < session.now_us()
+        return bool(lease["instance"] == instance or lease["expire_time"] < session.now_us())
 
     yield patch.dict(statements.CONDITIONS, take_lease=may_take)
     yield patch.object(statements.lease, "_may_take", may_take)

@@ -131,7 +131,7 @@ def load_changes(session: "Session", change_ids: Sequence[bytes]) -> list[Record
 
 @statement
 def load_siblings(session: "Session", numbers: Sequence[int]) -> list[Record]:
-    found = []
+    found: list[Record] = []
     for number in dict.fromkeys(numbers):
         account = session.table("account").get(number)
         if account is not None and account["customer_number"]:

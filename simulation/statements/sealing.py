@@ -67,10 +67,10 @@ def block_leaves(session: "Session", first: int, last: int, transits: Sequence[i
     for landed in tables["crossing_landed"].rows:
         if first - landed_max <= landed["first_sequence"] <= last:
             for number in range(landed["first_number"], landed["last_number"] + 1):
-                row = tables["crossing_refused"].get(landed["peer_id"], number)
+                refused = tables["crossing_refused"].get(landed["peer_id"], number)
                 sequence = landed["first_sequence"] + number - landed["first_number"]
-                if row is not None and first <= sequence <= last:
-                    pieces[sequence].append(forms.refused(tables, row))
+                if refused is not None and first <= sequence <= last:
+                    pieces[sequence].append(forms.refused(tables, refused))
     leaves = b"".join([digest(found) if found else NO_ROWS for found in pieces.values()])
     return one(leaves=leaves, row_count=sum(map(len, pieces.values())))
 

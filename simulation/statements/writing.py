@@ -49,7 +49,9 @@ def write_small_mixed_batch(
     session: "Session", sequence: int, epoch: int, last_sequence: int, time_us: int, business_date: int, *columns: Any
 ) -> list[Record]:
     always = sum(len(names) for _, names in _ALWAYS) + _WATERMARKS
-    answer = write_small_batch(session, sequence, epoch, last_sequence, time_us, business_date, *columns[:always])
+    answer: list[Record] = write_small_batch(
+        session, sequence, epoch, last_sequence, time_us, business_date, *columns[:always]
+    )
     if answer:
         write_holds(session, *_insert(session, _BESIDES, columns[always:], {}))
     return answer

@@ -66,6 +66,7 @@ def test_a_planted_bug_is_found(
 ) -> None:
     finding, error = searches[name].result()
     assert finding is not None, f"nothing noticed that {NAMED[name].name}"
+    assert not finding.check.startswith(("TypeError", "AttributeError", "NameError")), f"planted askew: {finding.check}"
     assert error is None, "the seed fails without the bug, too"
 
 
