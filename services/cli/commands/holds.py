@@ -30,7 +30,9 @@ hold = typer.Typer(no_args_is_help=True, help="Set money aside, use it or free i
 
 HoldId = Annotated[str, typer.Argument(metavar="HOLD", help="The hold's UUID.")]
 Amount = Annotated[str, typer.Option("--amount", metavar="AMOUNT", help="Decimal amount, like 12.50.")]
-Seconds = Annotated[int, typer.Option("--seconds", min=0, help="How long it holds from now on.")]
+Seconds = Annotated[
+    int, typer.Option("--seconds", min=0, show_default=False, metavar="SECONDS", help="How long it holds from now on.")
+]
 CommandId = Annotated[
     str | None,
     typer.Option(
