@@ -41,7 +41,8 @@ CALLS_IN_FLIGHT_MIN: Final = 2
 
 READ_PATIENCE: Final = 1.5
 """Who was let in and read is refused only when the queue has become so much longer than whoever comes may find it:
-the work is done, and thrown away it would be done again."""
+the work is done, and thrown away it would be done again. And whoever brings much may find as much: an idle bank takes
+the largest calls of two callers who come at once."""
 
 Send = Callable[[int, list[Load], float], Awaitable[Sequence[Answer | errors.BankError]]]
 """Carries loads to a shard by a deadline (loop time): one answer or error for each."""
@@ -312,7 +313,8 @@ class Coalescer(Generic[Load, Answer]):
         wait_seconds = queued * shard.item_seconds
         if seconds is None:
             return wait_seconds > bounds.wait_seconds_max
-        return wait_seconds > READ_PATIENCE * bounds.wait_seconds_max or wait_seconds + shard.call_seconds > seconds
+        patience = max(READ_PATIENCE * bounds.wait_seconds_max, size * shard.item_seconds)
+        return wait_seconds > patience or wait_seconds + shard.call_seconds > seconds
 
     def _overloaded(self, shard: _Shard[Load, Answer]) -> errors.Overloaded:
         """Refuse, with the time that the calls ahead will roughly take as the retry hint."""

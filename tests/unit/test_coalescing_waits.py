@@ -42,6 +42,22 @@ async def test_who_has_been_read_is_refused_later_than_who_has_not() -> None:
     assert await asyncio.gather(*callers) == ["A", "B", "C", "D"]
 
 
+async def test_who_brings_much_may_find_as_much() -> None:
+    bench = Bench(together=9, full=2, patience=1.0)
+    callers = [bench.submit("a")]
+    await settled()
+    bench.coalescer._shards[1].item_seconds = 0.6
+    callers += [bench.submit("b", size=5), bench.submit("c", size=5)]
+    small, smaller_than_the_queue = bench.submit("d"), bench.submit("e", size=9)
+    await settled()
+    assert await reason_of(small) == "QUEUE_FULL"
+    assert await reason_of(smaller_than_the_queue) == "QUEUE_FULL"
+    for call in range(3):
+        bench.ledger.answer(call)
+        await settled()
+    assert await asyncio.gather(*callers) == ["A", "B", "C"]
+
+
 async def test_a_call_carries_as_much_as_a_ledger_does_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Coalescer, "_learn", lambda *_: None)
     bench = Bench(together=9, full=2)
