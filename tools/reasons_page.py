@@ -64,6 +64,7 @@ CALLS: Final[dict[str, str]] = {
     "WRONG_SHARD": "none: between the services only",
     "TRANSFER_UNDECIDED": "PostTransfer, PostTransfers, ReverseTransfer",
     "ORIGINAL_NOT_NOTED": "ReverseTransfer",
+    "PROMISED_OTHERWISE": "between ledgers",
     "PROMISES_FULL": "between ledgers",
 }
 """Where neither the kind nor a field of the request tells."""

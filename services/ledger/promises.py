@@ -41,10 +41,15 @@ class PromiseAnswer(NamedTuple):
 
     refusal: int
     place: int = NO_LEG
+    stands_otherwise: bool = False
+    """It is promised, but at other fees than are asked for now: neither a promise of these nor a refusal."""
 
 
 def promise(draft: Draft, asked: PromiseAsked, actor_id: int = 0) -> PromiseAnswer:
-    """Promise a part, or tell why not. Asking again gives the same answer once it is promised."""
+    """Promise a part, or tell why not. Asking again gives the same answer once it is promised.
+
+    At other fees than it was promised at, it is neither: what was promised may still be decided, by who asked then.
+    """
     known = _known(draft, asked)
     if known is not None:
         return known
@@ -112,12 +117,17 @@ def _known(draft: Draft, asked: PromiseAsked) -> PromiseAnswer | None:
         return taken
     before = draft.meaning(asked.transfer_id)
     if made is not None and made.state == PromiseState.OPEN:
-        return PromiseAnswer(0)
+        return PromiseAnswer(0, stands_otherwise=_fees(made.legs) != _fees(asked.legs))
     if before is None:
         return None
     if before.kind == Kind.BURIED or (before.kind == Kind.PROMISED and before.fingerprint == asked.fingerprint):
         return PromiseAnswer(before.refusal, asked.legs[0].place if before.refusal else NO_LEG)
     return taken
+
+
+def _fees(legs: Sequence[RoutedLeg]) -> list[tuple[int, int]]:
+    """List who pays which fee. It is no part of what the caller says, and so of no fingerprint: prices may change."""
+    return [(leg.debit_account, leg.amount_minor) for leg in legs if leg.is_fee]
 
 
 def _promised_too_much(draft: Draft, leg: RoutedLeg) -> int:

@@ -140,6 +140,10 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         if not has_room(writer, len(asked.legs)):
             raise errors.Overloaded("PROMISES_FULL", "too many promises are open", QUEUE_RETRY_SECONDS)
         answer = await writer.ask(job(asked, wire.actor(request.actor), deadline))
+        if answer.stands_otherwise:
+            raise errors.Unavailable(
+                "PROMISED_OTHERWISE", "an earlier attempt at this id was promised at other fees and is not decided yet"
+            )
         return ledger_pb2.PromiseTransferResponse(refusal=answer.refusal, place=max(answer.place, 0))
 
     async def AskDecisions(

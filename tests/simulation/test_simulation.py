@@ -18,8 +18,8 @@ from simulation.plan import (
 )
 from simulation.run import Result, simulate
 
-SEEDS = range(1, 41)
-"""Always the same, so that a red run is a change's fault; `make simulate` looks further."""
+SEEDS = (*range(1, 41), 631)
+"""Always the same, so that a red run is a change's fault; `make simulate` looks further. The last one found a bug."""
 
 
 def test_the_bank_is_sound_in_every_seed() -> None:

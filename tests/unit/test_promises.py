@@ -189,6 +189,21 @@ def test_a_refused_promise_names_the_leg_of_the_whole_transfer_and_leaves_nothin
     assert draft.touched[PAYER].held_minor == draft.touched[PAYEE].promised_minor == 0
 
 
+@pytest.mark.parametrize("fee_minor", [0, 14, 16])
+def test_what_is_promised_at_one_fee_is_neither_promised_nor_refused_at_another(
+    books: SpanBooks, fee_minor: int
+) -> None:
+    fee = Leg(PAYER, AWAY, 15, CZK, is_fee=True)
+    assert books.promise(asked(OUT, fee)) == PromiseAnswer(0)
+    before = state(books)
+    now = (OUT, fee._replace(amount_minor=fee_minor)) if fee_minor else (OUT,)
+    assert books.promise(asked(*now)) == PromiseAnswer(0, stands_otherwise=True)
+    assert books.promise(asked(OUT, fee)) == PromiseAnswer(0)
+    assert state(books) == before
+    settle(books, verdict())
+    assert state(books) == (100 - 60 - 15, 0, 0)
+
+
 @pytest.mark.parametrize("day", [TODAY, TODAY + 1], ids=["the same day", "the day after"])
 def test_what_is_promised_is_spent_until_it_is_dropped_on_the_same_day(books: SpanBooks, day: int) -> None:
     books.accounts[PAYER].allowance = Allowance(day_minor_max=70, day_count_max=9)
