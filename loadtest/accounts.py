@@ -22,6 +22,10 @@ CALLS_IN_FLIGHT: Final = 3
 FUNDING_MINOR: Final = 1_000_000_00
 """What each account starts with: a run cannot spend it."""
 
+INSISTENCE_SECONDS: Final = 60.0
+"""How long funding is asked for again while the bank says that too much waits."""
+PAUSE_SECONDS: Final = 0.2
+
 SLOT_DIGITS: Final = 4
 
 
@@ -115,10 +119,26 @@ async def _fund(client: Client, numbers: list[str], currency_code: str) -> None:
         )
         for number in numbers
     ]
-    response = await client.call(client.stub.PostTransfers, bank_pb2.PostTransfersRequest(transfers=transfers))
-    for result in response.results:
-        if result.state != bank_pb2.Transfer.POSTED:
-            raise OpeningFailed(f"an account was not funded: {result.reason or result.error.message}")
+    until = time.monotonic() + INSISTENCE_SECONDS
+    while transfers:
+        try:
+            response = await client.call(client.stub.PostTransfers, bank_pb2.PostTransfersRequest(transfers=transfers))
+        except grpc.aio.AioRpcError as error:
+            if error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED or time.monotonic() > until:
+                raise
+            await asyncio.sleep(PAUSE_SECONDS)
+            continue
+        results = list(zip(transfers, response.results, strict=True))
+        for _, result in results:
+            if result.state != bank_pb2.Transfer.POSTED and not _was_too_much(result):
+                raise OpeningFailed(f"an account was not funded: {result.reason or result.error.message}")
+        transfers = [transfer for transfer, result in results if _was_too_much(result)]
+        if transfers and time.monotonic() > until:
+            raise OpeningFailed("accounts were not funded: too much waited all the time")
+
+
+def _was_too_much(result: bank_pb2.TransferResult) -> bool:
+    return bool(result.error.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])
 
 
 def _opened(result: bank_pb2.OpenCustomersResponse.Result | bank_pb2.OpenAccountsResponse.Result, kind: str) -> Any:

@@ -52,6 +52,13 @@ class Bench:
             "Test", self.ledger.send, Bounds(queued, together, full, in_flight, patience), lambda: LATE
         )
 
+    def believe(self, item_seconds: float, shard: int = 1) -> None:
+        """Have so long calls been seen that they are believed for a while."""
+        seen = self.coalescer._shards[shard]
+        seen.busy_items = 1e9
+        seen.busy_seconds = item_seconds * seen.busy_items
+        seen.item_seconds = item_seconds
+
     def submit(
         self, load: str, *, shard: int = 1, lane: int = 1, size: int = 1, seconds: float = FAR
     ) -> asyncio.Task[str]:

@@ -44,8 +44,8 @@ from services.gateway.settings import GatewaySettings
 from services.gateway.trail import AuditTrail
 from services.gateway.transfers import Posting
 
-TURN_SHARE: Final = 2.5
-"""Two fifths of what transfers may wait in a queue may go by before, until anybody looks at them, half of that for look-ups,
+TURN_SHARE: Final = 4
+"""A quarter of what transfers may wait in a queue may go by before, until anybody looks at them, half of that for look-ups,
 which so make way for transfers: a burst of some hundred small calls is looked at in that time."""
 
 SERVICE: Final = bank_pb2.DESCRIPTOR.services_by_name["Bank"].full_name

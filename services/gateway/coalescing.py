@@ -32,10 +32,10 @@ CALL_SECONDS_WANTED: Final = 0.2
 """Longer calls are made fewer at a time, and each with as many items as take half of it: what is under way is waited for, too."""
 SLOWER_CALLS: Final = 2
 FASTER_CALLS: Final = 8
-ITEM_CALLS: Final = 4
+ITEM_CALLS: Final = 8
 STALL_FACTOR: Final = 4
-"""So many calls are looked back on: trouble is believed sooner than that it is over. What an item takes is believed at most
-so many times as much as before: one stall of the machine refuses nobody, a slow shard is known after a few calls."""
+"""So many calls are looked back on: trouble is believed sooner than that it is over. What is under way is believed to take at
+most so many times as long as before: one stall of the machine refuses nobody, a slow shard is known after a few calls."""
 CALLS_IN_FLIGHT_MIN: Final = 2
 """However slow a ledger is: one is under way while the next one waits there."""
 
@@ -106,8 +106,12 @@ class _Shard(Generic[Load, Answer]):
         self.queued_items = 0
         self.call_seconds = RETRY_AFTER_SECONDS_MIN
         self.item_seconds = 0.0
-        """What one item takes of a call that has enough of them; 0 until there was such a call."""
+        """What one item takes of calls that have enough of them; 0 until there was such a call."""
+        self.busy_seconds = self.busy_items = 0.0
+        """What the last of those calls took together, one after the other, and their items."""
         self.answered_at = 0.0
+        """When the last of them was answered."""
+        self.items_under_way = 0
         self.queued_metric = metrics.QUEUED_ITEMS.labels(*labels)
         self.queued_metric.set_function(lambda: self.queued_items)
         self.items_metric = metrics.SHARED_CALL_ITEMS.labels(*labels)
@@ -227,6 +231,7 @@ class Coalescer(Generic[Load, Answer]):
             if not parcels:
                 return
             lane.calls_in_flight += 1
+            shard.items_under_way += sum([parcel.size for parcel in parcels])
             call = self._loop.create_task(self._carry(shard, lane, parcels))
             self._calls.add(call)
             call.add_done_callback(self._calls.discard)
@@ -277,21 +282,29 @@ class Coalescer(Generic[Load, Answer]):
             self._learn(shard, size, began, seconds)
             shard.seconds_metric.observe(seconds)
             shard.items_metric.observe(size)
+            shard.items_under_way -= size
             lane.calls_in_flight -= 1
             self._wake(shard, lane)
 
     def _learn(self, shard: _Shard[Load, Answer], size: int, began: float, seconds: float) -> None:
-        """Note how long a call took, and its items: from when the ledger was done with the call before it."""
+        """Note how long a call took, and its items: from when the ledger was done with the call before it.
+
+        Calls are often answered several at a time, the first of them after the time of all: only sums tell.
+        """
         shard.call_seconds += (seconds - shard.call_seconds) / (
             SLOWER_CALLS if seconds > shard.call_seconds else FASTER_CALLS
         )
-        ended = began + seconds
-        item_seconds = (ended - max(began, shard.answered_at)) / size
+        ended, usual = began + seconds, shard.item_seconds
+        elapsed = ended - max(began, shard.answered_at)
+        if size < self._bounds.full_call_items and elapsed >= usual * size:
+            return  # A call costs something, too.
         shard.answered_at = ended
-        usual = shard.item_seconds
-        if size >= self._bounds.full_call_items or item_seconds < usual:
-            item_seconds = min(item_seconds, STALL_FACTOR * usual) if usual else item_seconds
-            shard.item_seconds += (item_seconds - usual) / (ITEM_CALLS if usual else 1)
+        if usual:
+            elapsed = min(elapsed, STALL_FACTOR * usual * shard.items_under_way)
+        kept = 1 - 1 / ITEM_CALLS
+        shard.busy_seconds = shard.busy_seconds * kept + elapsed
+        shard.busy_items = shard.busy_items * kept + size
+        shard.item_seconds = shard.busy_seconds / shard.busy_items
 
     def _expire(self, parcel: _Parcel[Load, Answer]) -> None:
         parcel.settle(self._late() if parcel.is_sent else _passed())

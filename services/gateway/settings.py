@@ -61,7 +61,7 @@ class GatewaySettings(ServiceSettings):
     """Transfers that are worth a call of their own while others of their shard and lane are under way."""
     calls_in_flight_max: int = Field(default=4, ge=1, le=64)
     """Calls to a ledger at the same time, for each shard and lane; fewer while they take long."""
-    queue_seconds_max: float = Field(default=0.15, gt=0, le=60)
+    queue_seconds_max: float = Field(default=0.25, gt=0, le=60)
     """How long transfers may wait for their turn at one shard, as estimated; beyond, callers are refused at once with
     QUEUE_FULL."""
     look_ups_max: int = Field(default=1_000, ge=100, le=100_000)

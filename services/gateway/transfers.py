@@ -49,6 +49,10 @@ _TRANSFERS_BY_OUTCOME = {outcome.value: metrics.TRANSFERS.labels(outcome.name) f
 Charge: TypeAlias = Callable[[Transfers, Collection[int], float], Awaitable[dict[int, errors.BankError]]]
 """Adds the fee legs of transfers that are not refused, by a deadline; tells which cannot be priced."""
 
+FEW_CALLS: Final = 4
+"""Under way, the one that comes among them: a few callers who wait for their answers, however much each of them brings, are no
+overload."""
+
 ITEM_BYTES: Final = 100
 """Of a request, for one transfer of one leg."""
 
@@ -72,8 +76,10 @@ class Posting:
         )
 
     def is_full(self, coming_items: float = 0.0) -> bool:
-        """Tell whether every shard refuses whatever comes after so many items."""
-        return self._coalescer.is_full(self._directory.current.shard_ids, coming_items)
+        """Tell whether every shard refuses whatever comes after so many items; a few calls are never too many."""
+        return self.places.taken >= FEW_CALLS and self._coalescer.is_full(
+            self._directory.current.shard_ids, coming_items
+        )
 
     def takes_no_more(self) -> bool:
         """Tell whether every shard would refuse one more, once those are in the queues that are read next.

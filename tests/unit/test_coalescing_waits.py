@@ -6,7 +6,9 @@ import pytest
 from coalescing_room import FAR, Bench, reason_of, settled
 
 from services.gateway import coalescing
-from services.gateway.coalescing import CALL_SECONDS_WANTED, CALLS_IN_FLIGHT_MIN, Coalescer
+from services.gateway.coalescing import CALL_SECONDS_WANTED, CALLS_IN_FLIGHT_MIN, ITEM_CALLS, Coalescer
+
+KEPT = 1 - 1 / ITEM_CALLS
 
 
 async def test_who_would_be_answered_too_late_is_refused_at_once_and_who_can_wait_is_not() -> None:
@@ -32,7 +34,7 @@ async def test_who_has_been_read_is_refused_later_than_who_has_not() -> None:
     await settled()
     callers += [bench.submit("b"), bench.submit("c")]
     await settled()
-    bench.coalescer._shards[1].item_seconds = 0.6
+    bench.believe(0.6)
     assert bench.coalescer.is_full((1,))
     callers.append(bench.submit("d"))
     await settled()
@@ -46,7 +48,7 @@ async def test_who_brings_much_may_find_as_much() -> None:
     bench = Bench(together=9, full=2, patience=1.0)
     callers = [bench.submit("a")]
     await settled()
-    bench.coalescer._shards[1].item_seconds = 0.6
+    bench.believe(0.6)
     callers += [bench.submit("b", size=5), bench.submit("c", size=5)]
     small, smaller_than_the_queue = bench.submit("d"), bench.submit("e", size=9)
     await settled()
@@ -82,21 +84,46 @@ async def test_what_an_item_takes_is_learned_from_calls_that_have_enough_of_them
     callers = [bench.submit("a", size=4), bench.submit("b", size=4, lane=2)]
     await settled()
     shard = bench.coalescer._shards[1]
-    for call, (seconds, learned) in enumerate([(2.0, 0.5), (4.0, 0.625)]):
+    for call, (seconds, items, learned) in enumerate([(2.0, 4, 2.0), (4.0, 4 * KEPT + 4, 2 * KEPT + 4)]):
         now += seconds
         bench.ledger.answer(call)
         await settled()
-        assert shard.item_seconds == learned, "what waited for another call is not counted twice"
-    for call, (size, seconds, learned) in enumerate(
-        [(1, 9.0, 0.625), (1, 0.125, 0.5), (8, 8.0, 0.625), (8, 80.0, 1.09375)], start=2
-    ):
+        assert shard.item_seconds == pytest.approx(learned / items), "what waited for another call is not counted twice"
+    usual = shard.item_seconds
+    for call, (size, seconds, is_taken) in enumerate([(1, 9.0, False), (1, 0.125, True), (8, 8.0, True)], start=2):
         callers.append(bench.submit("c", size=size))
         await settled()
         now += seconds
         bench.ledger.answer(call)
         await settled()
-        assert shard.item_seconds == learned
+        assert (shard.item_seconds != usual) is is_taken
+        usual = shard.item_seconds
+    callers.append(bench.submit("c", size=8))
+    await settled()
+    now += 1_000
+    bench.ledger.answer(5)
+    await settled()
+    assert usual < shard.item_seconds < 2.5 * usual, "a stall is believed in part"
     assert len(await asyncio.gather(*callers)) == 6
+
+
+async def test_calls_that_are_answered_together_took_their_time_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(coalescing, "perf_counter", lambda: now)
+    bench = Bench(full=4, in_flight=4)
+    shard, callers = None, []
+    for turn in range(20):
+        callers += [bench.submit("a", size=4, lane=lane) for lane in range(4)]
+        await settled()
+        now += 1.6
+        for call in range(4):
+            bench.ledger.answer(4 * turn + call)
+            await settled()
+        shard = bench.coalescer._shards[1]
+        assert 0.07 < shard.item_seconds < 0.45
+    assert shard is not None
+    assert shard.item_seconds == pytest.approx(0.1, rel=0.2), "of 16 items in 1.6 s"
+    await asyncio.gather(*callers)
 
 
 async def test_a_queue_that_would_be_waited_in_for_too_long_refuses_whoever_comes() -> None:

@@ -139,6 +139,19 @@ async def test_a_call_is_split_over_shards_and_answered_in_its_order() -> None:
     assert all(request.directory_version == 1 for request in shards.requests)
 
 
+async def test_a_few_calls_are_let_in_however_much_those_before_them_brought(monkeypatch: pytest.MonkeyPatch) -> None:
+    shards = Shards(_directory(1), answers={1: POSTED})
+    posting = _posting(shards)
+    monkeypatch.setattr(posting._coalescer, "is_full", lambda *_: True)
+    posting.places.taken = 3
+    assert not posting.takes_no_more()
+    await posting.post_many(NOBODY_SPECIAL, [_transfer(1, A, B)], _deadline())
+    posting.places.taken = 4
+    assert posting.takes_no_more()
+    with pytest.raises(errors.Overloaded):
+        await posting.post_many(NOBODY_SPECIAL, [_transfer(2, A, B)], _deadline())
+
+
 async def test_a_shard_that_fails_leaves_the_others_alone() -> None:
     for error in (
         errors.Unavailable("SHARD_UNAVAILABLE", "nobody answers"),
