@@ -1,23 +1,26 @@
 -- load_accounts --
--- Accounts as their last entries left them; those not in the books are absent from the answer.
+-- Accounts as their last entries left them; those not in the books are absent from the answer. What few have comes in
+-- columns that are NULL for the others: an answer of many accounts costs by the column.
 SELECT a.account_number, a.currency, a.floor_minor, a.restrictions,
        coalesce(e.version, 0) AS version,
        coalesce(e.balance_after_minor, 0) AS balance_minor,
        coalesce(e.held_after_minor, 0) AS held_minor,
-       a.customer_number, a.balance_minor_max, a.transfer_minor_max, a.day_minor_max, a.day_count_max,
-       c.customer_number IS NOT NULL AS is_capped,
-       s.business_date AS spent_date, s.minor AS spent_minor, s.count AS spent_count
-  FROM unnest($1::bigint[]) AS wanted (account_number)
-  JOIN ledger.account a USING (account_number)
+       a.customer_number,
+       CASE WHEN coalesce(a.balance_minor_max, a.transfer_minor_max, a.day_minor_max, a.day_count_max) IS NOT NULL
+            THEN ARRAY[a.balance_minor_max, a.transfer_minor_max, a.day_minor_max, a.day_count_max] END AS allowance,
+       CASE WHEN coalesce(a.day_minor_max, a.day_count_max) IS NOT NULL
+            THEN (SELECT ARRAY[business_date - date '1970-01-01', minor, count]
+                    FROM ledger.spending
+                   WHERE spending.account_number = a.account_number
+                   ORDER BY sequence DESC LIMIT 1) END AS spent,
+       EXISTS (SELECT FROM ledger.customer_cap c
+                WHERE c.customer_number = a.customer_number AND c.currency = a.currency) AS is_capped
+  FROM ledger.account a
   LEFT JOIN LATERAL (SELECT version, balance_after_minor, held_after_minor
                        FROM ledger.entry
-                      WHERE entry.account_number = wanted.account_number
+                      WHERE entry.account_number = a.account_number
                       ORDER BY sequence DESC LIMIT 1) e ON true
-  LEFT JOIN ledger.customer_cap c ON c.customer_number = a.customer_number AND c.currency = a.currency
-  LEFT JOIN LATERAL (SELECT business_date, minor, count
-                       FROM ledger.spending
-                      WHERE spending.account_number = wanted.account_number
-                      ORDER BY sequence DESC LIMIT 1) s ON a.day_minor_max IS NOT NULL OR a.day_count_max IS NOT NULL;
+ WHERE a.account_number = ANY ($1::bigint[]);
 
 -- load_holds --
 SELECT hold_id, account_number, currency, amount_minor, expire_time, payee_account, place_date, state, captured_minor

@@ -34,10 +34,13 @@ async def speak_raw(connection: Any) -> None:
 def states(found: Iterable[Any]) -> dict[int, AccountState]:
     """Read accounts by number."""
     read = {}
-    for row in found:
-        state = AccountState(*row[:8])
-        state.allowance, state.is_capped, state.spent = allowance(*row[8:12]), row[12], spent(*row[13:])
-        read[state.number] = state
+    for number, currency, floor, restrictions, version, balance, held, customer, allowance, spent, is_capped in found:
+        state = read[number] = AccountState(number, currency, floor, restrictions, version, balance, held, customer)
+        if allowance is not None:
+            state.allowance = Allowance(*allowance)
+        if spent is not None:
+            state.spent = Spent(*spent)
+        state.is_capped = is_capped
     return read
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from services.domain.outcomes import Outcome
 from services.ledger.books import HoldState, Kind, Relation
 from services.ledger.traffic import PromiseState
-from simulation.statements.registry import ACCOUNT, HOLD, records, statement
+from simulation.statements.registry import ACCOUNT, HOLD, LIMITS, records, statement
 from simulation.tables import Record, Row
 
 if TYPE_CHECKING:
@@ -31,12 +31,13 @@ def _is_counted(account: Row) -> bool:
 @statement
 def load_accounts(session: "Session", numbers: Sequence[int]) -> list[Record]:
     found = []
-    for number in numbers:
+    for number in dict.fromkeys(numbers):
         account = session.table("account").get(number)
         if account is None:
             continue
         entry = last(session, "entry", "account_number", number)
         spent = last(session, "spending", "account_number", number) if _is_counted(account) else None
+        allowance = [account[limit] for limit in LIMITS]
         cap = session.table("customer_cap").get(account["customer_number"], account["currency"])
         found.append(
             account
@@ -44,10 +45,9 @@ def load_accounts(session: "Session", numbers: Sequence[int]) -> list[Record]:
                 "version": entry["version"] if entry else 0,
                 "balance_minor": entry["balance_after_minor"] if entry else 0,
                 "held_minor": (entry["held_after_minor"] or 0) if entry else 0,
+                "allowance": allowance if any(limit is not None for limit in allowance) else None,
+                "spent": [spent["business_date"], spent["minor"], spent["count"]] if spent else None,
                 "is_capped": cap is not None,
-                "spent_date": spent["business_date"] if spent else None,
-                "spent_minor": spent["minor"] if spent else None,
-                "spent_count": spent["count"] if spent else None,
             }
         )
     return records(ACCOUNT, found)

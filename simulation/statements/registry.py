@@ -54,8 +54,7 @@ LOCKS = {
 """Row locks that statements take, until their transaction ends."""
 
 ACCOUNT = ("account_number", "currency", "floor_minor", "restrictions", "version", "balance_minor", "held_minor",
-            "customer_number", "balance_minor_max", "transfer_minor_max", "day_minor_max", "day_count_max", "is_capped",
-            "spent_date", "spent_minor", "spent_count")  # fmt: skip
+           "customer_number", "allowance", "spent", "is_capped")  # fmt: skip
 HOLD = ("hold_id", "account_number", "currency", "amount_minor", "expire_time", "payee_account", "place_date", "state",
          "captured_minor")  # fmt: skip
 LIMITS = ("balance_minor_max", "transfer_minor_max", "day_minor_max", "day_count_max")
