@@ -43,7 +43,7 @@ from services.gateway.reading import Books
 from services.gateway.reversing import Reversals
 from services.gateway.service import BankService
 from services.gateway.transfers import Posting
-from services.ledger import batching, crossings, memory, pacing, sealing, shard, small_batches, store
+from services.ledger import ahead, batching, crossings, memory, pacing, sealing, shard, small_batches, store
 from services.ledger.service import LedgerService
 from services.ledger.shard import Shard
 from simulation.account_service import ACCOUNT_SERVICE, ACCOUNT_SERVICES, AccountHost
@@ -256,6 +256,7 @@ class Bank:
             (sealing, "PIECE_SEQUENCES_MAX", max(1, self.plan.seal_block_max // 3)),
             (memory, "IDS_MAX", self.plan.ids_max),
             (memory, "ACCOUNTS_MAX", self.plan.accounts_max),
+            (ahead, "LOADED_MIN", 1),
             (small_batches, "LEGS_MAX", self.plan.small_batch_max or -1),
             *((module, "perf_counter", loop.time) for module in (batching, coalescing, interceptors, pacing, store)),
         ]

@@ -208,10 +208,11 @@ class Writer:
     async def _decide(self, batch: list[Job[Any]], facts: Facts) -> tuple[Draft, list[Any]]:
         """Decide all jobs, in order, on one draft; what is decided already holds only for the batch that it was meant for."""
         ahead, self._ahead = self._ahead, None
-        decided = ahead.complete(batch) if ahead is not None else None
+        decided = await ahead.complete(batch) if ahead is not None else None
         if ahead is not None and decided is not None:
             self._meters.decide.observe(ahead.seconds)
             self._meters.ahead.inc()
+            self._meters.loaded_ahead.inc(ahead.loaded_count)
             return decided
         started = perf_counter()
         await self.memory.load(batch, self._store, facts)
@@ -240,7 +241,7 @@ class Writer:
         """Have a draft written, and decide meanwhile on top of it; if it fails, that is dropped, too."""
         writing = asyncio.ensure_future(self._store.write(self.head, draft))
         writing.add_done_callback(lambda _: self._arrived.set())
-        ahead = Ahead(self.memory, self.head, draft, self._now_us)
+        ahead = Ahead(self.memory, self.head, draft, self._now_us, self._store.beside, self._arrived.set)
         try:
             await asyncio.sleep(0)  # It goes first.
             while not writing.done():
@@ -323,6 +324,7 @@ class _Meters:
         self.cached = metrics.CACHED_ACCOUNTS.labels(shard)
         self.load = metrics.LOAD_SECONDS.labels(shard)
         self.ahead = metrics.BATCHES_AHEAD.labels(shard)
+        self.loaded_ahead = metrics.ACCOUNTS_LOADED_AHEAD.labels(shard)
         self.decide = metrics.DECIDE_SECONDS.labels(shard)
         self.write = metrics.WRITE_SECONDS.labels(shard)
         self.commit = metrics.COMMIT_SECONDS.labels(shard)

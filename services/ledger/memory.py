@@ -188,8 +188,7 @@ class Memory:
         )
         if len(states) < len(numbers):
             loaded = await store.load_accounts([number for number in numbers if number not in states])
-            self.promises.mark(loaded)
-            self._accounts.update(loaded)
+            self.take_loaded(loaded)
             states.update(loaded)
         await self._load_caps(states.values(), {key for job in jobs for key in job.cap_keys()}, store)
         await self._recall(jobs, store, facts)
@@ -212,6 +211,17 @@ class Memory:
             return False
         job.name_actors(self._actor_id)
         return True
+
+    def lacks(self, numbers: Iterable[int], below: Draft) -> list[int]:
+        """Return those of the accounts that neither memory nor a draft has."""
+        wanted = [number for number in numbers if number not in below.touched]
+        remembered = zip(wanted, self._accounts.pick(wanted), strict=True)
+        return [number for number, state in remembered if state is None]
+
+    def take_loaded(self, loaded: dict[int, AccountState]) -> None:
+        """Take in accounts as the tables have them, which no draft that is being written touches."""
+        self.promises.mark(loaded)
+        self._accounts.update(loaded)
 
     def _has_cap(self, account: AccountState, below: Draft) -> bool:
         key = CapKey(account.customer_number, account.currency)

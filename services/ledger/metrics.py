@@ -43,6 +43,11 @@ BATCHES_AHEAD = Counter(
     "How many batches had been decided, but for the last arrivals, while the one before them was being written?",
     ["shard"],
 )
+ACCOUNTS_LOADED_AHEAD = Counter(
+    "hivecore_ledger_accounts_loaded_ahead_total",
+    "How many accounts were read for the next batch while the one before it was being written?",
+    ["shard"],
+)
 LOAD_SECONDS = Histogram(
     "hivecore_ledger_load_seconds", "How long does loading a batch's accounts take?", ["shard"], buckets=_SECONDS
 )

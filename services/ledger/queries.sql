@@ -22,6 +22,9 @@ SELECT a.account_number, a.currency, a.floor_minor, a.restrictions,
                       ORDER BY sequence DESC LIMIT 1) e ON true
  WHERE a.account_number = ANY ($1::bigint[]);
 
+-- see_head --
+SELECT last_sequence, writer_epoch FROM ledger.journal_head;
+
 -- load_holds --
 SELECT hold_id, account_number, currency, amount_minor, expire_time, payee_account, place_date, state, captured_minor
   FROM ledger.hold WHERE hold_id = ANY ($1::uuid[]);

@@ -16,6 +16,7 @@ import asyncpg
 from services.chassis import binary_copy, postgres, queries
 from services.domain.outcomes import Outcome
 from services.ledger import raw, rows, small_batches, value_dates
+from services.ledger.beside import Beside
 from services.ledger.books import (
     AccountState,
     Actor,
@@ -54,9 +55,10 @@ class Head:
 
 
 class Store:
-    """The writer's own connection."""
+    """The writer's own connection, and one that reads beside it."""
 
     def __init__(self, dsn: str) -> None:
+        self.beside = Beside(dsn)
         self._dsn = dsn
         self._connection: Any = None
         self.commit_seconds = 0.0
@@ -70,13 +72,15 @@ class Store:
         self._connection = connection
 
     def drop(self) -> None:
-        """Cut the connection without ceremony."""
+        """Cut the connections without ceremony."""
+        self.beside.drop()
         if self._connection is not None:
             self._connection.terminate()
             self._connection = None
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connections."""
+        self.beside.drop()
         if self._connection is not None:
             connection, self._connection = self._connection, None
             await connection.close(timeout=2)

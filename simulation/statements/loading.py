@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from services.domain.outcomes import Outcome
 from services.ledger.books import HoldState, Kind, Relation
 from services.ledger.traffic import PromiseState
-from simulation.statements.registry import ACCOUNT, HOLD, LIMITS, records, statement
+from simulation.statements.registry import ACCOUNT, HOLD, LIMITS, one, records, statement
 from simulation.tables import Record, Row
 
 if TYPE_CHECKING:
@@ -51,6 +51,12 @@ def load_accounts(session: "Session", numbers: Sequence[int]) -> list[Record]:
             }
         )
     return records(ACCOUNT, found)
+
+
+@statement
+def see_head(session: "Session") -> list[Record]:
+    head = session.database.head
+    return one(last_sequence=head["last_sequence"], writer_epoch=head["writer_epoch"])
 
 
 @statement

@@ -97,6 +97,7 @@ def questions(tables: dict[str, list[Row]]) -> dict[str, list[tuple[Any, ...]]]:
         "open_holds": [(number, 100) for number in numbers],
         "state_at": [(number, sequence) for number in numbers for sequence in sequences[::20]],
         "shard_status": [()],
+        "see_head": [()],
         "due_holds": [(1_000,)],
         "head": [()],
         "last_seal": [()],
