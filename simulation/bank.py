@@ -256,7 +256,7 @@ class Bank:
             (sealing, "PIECE_SEQUENCES_MAX", max(1, self.plan.seal_block_max // 3)),
             (memory, "IDS_MAX", self.plan.ids_max),
             (memory, "ACCOUNTS_MAX", self.plan.accounts_max),
-            (ahead, "LOADED_MIN", 1),
+            (ahead, "LOADING_WEIGHT_MIN", 1),
             (small_batches, "LEGS_MAX", self.plan.small_batch_max or -1),
             *((module, "perf_counter", loop.time) for module in (batching, coalescing, interceptors, pacing, store)),
         ]

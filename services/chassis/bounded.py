@@ -1,13 +1,18 @@
-"""A dictionary of bounded size, for memories that may forget: caches, not authorities.
+"""Dictionaries of bounded size, for memories that may forget: caches, not authorities.
 
 Never here: what is kept in it.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Generic, TypeVar
+from itertools import islice
+from typing import Final, Generic, TypeVar
 
 K = TypeVar("K")
 V = TypeVar("V")
+
+
+FORGOTTEN_AT_ONCE: Final = 64
+"""The part of a full memory that is forgotten in one go: finding the oldest takes time for each that went before."""
 
 
 class Bounded(Generic[K, V]):
@@ -48,3 +53,36 @@ class Bounded(Generic[K, V]):
         self._young.update(fresh)
         if len(self._young) > self._half:
             self._old, self._young = self._young, {}
+
+
+class Recent(Generic[K, V]):
+    """A dictionary that forgets what was put in, or put in anew, the longest ago: holds all that it may, orders little.
+
+    Looking up keeps nothing. As long as all fits, no order is kept.
+    """
+
+    def __init__(self, size_max: int) -> None:
+        self._size_max = size_max
+        self._values: dict[K, V] = {}
+        self.get = self._values.get
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def pick(self, keys: Sequence[K]) -> list[V | None]:
+        """Return the values of many keys, None for those that are not there."""
+        return list(map(self._values.get, keys))
+
+    def update(self, fresh: dict[K, V]) -> None:
+        """Take values in; when there are too many, forget the oldest, but none of these."""
+        values = self._values
+        if len(values) + len(fresh) > self._size_max:
+            for key in fresh:
+                values.pop(key, None)
+        older = len(values)
+        values.update(fresh)
+        excess = len(values) - self._size_max
+        if excess > 0:
+            count = min(excess + self._size_max // FORGOTTEN_AT_ONCE, older)
+            for key in list(islice(values, count)):
+                del values[key]

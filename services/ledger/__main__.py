@@ -34,6 +34,7 @@ async def main() -> None:
             directory.ledger,
             options.look_seconds,
             options.seal_seconds,
+            options.accounts_remembered_max,
         )
         for shard_id, dsn in options.shards.items()
     }

@@ -4,7 +4,7 @@ A writer that waits for PostgreSQL has a processor to spare. What arrives meanwh
 as the batch that is being written will leave them, and written only when it has left them so: should that
 fail, for whatever reason, these decisions are dropped and made again. Jobs stay in the writer's queue until
 then; here is only what would come of them. Accounts that memory lacks are read beside what is being written
-(`beside.py`) when they are many. One job that needs something else of the database, or asks for more than
+(`beside.py`) when that is worth it. One job that needs something else of the database, or asks for more than
 plain transfers, and the batch is decided as a whole in its turn. Never here: the queue, SQL, rules about money.
 """
 
@@ -24,8 +24,8 @@ from services.ledger.store import Head
 WEIGHT_AT_ONCE: Final = 256
 """Transfers decided in one go: as long as that takes, what is being written cannot go on."""
 
-LOADED_MIN: Final = 100
-"""For fewer accounts a connection more costs more than deciding early saves."""
+LOADING_WEIGHT_MIN: Final = 100
+"""For fewer transfers one question more costs more than deciding early saves."""
 
 
 class Ahead:
@@ -114,7 +114,7 @@ class Ahead:
         return True
 
     def _load(self, undecided: Iterator[Job[Any]]) -> None:
-        """Begin to load what the next batch lacks, unless it has been tried, does not help, or is hardly anything."""
+        """Begin to load what the next batch lacks, unless that was tried already or is not worth it."""
         wanted: set[int] = set()
         weight = self._weight
         first: Job[Any] | None = None
@@ -125,7 +125,7 @@ class Ahead:
             first = first or job
             wanted.update(number for column in job.accounts() for number in column)
         lacking = self._memory.lacks(wanted, self._below) if first is not self._loaded_for else ()
-        if len(lacking) >= LOADED_MIN:
+        if lacking and weight >= LOADING_WEIGHT_MIN:
             self._loading = self._beside.load_accounts(lacking, self._before.sequence, self._before.epoch)
         if self._loading is None:
             self._is_spoilt = True

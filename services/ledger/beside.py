@@ -33,6 +33,11 @@ class Beside:
         self._loading: Loading | None = None
         self._rests_until = 0.0
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether it is left alone for a while, because it failed."""
+        return asyncio.get_running_loop().time() < self._rests_until
+
     def load_accounts(self, numbers: Sequence[int], last_sequence: int, epoch: int) -> Loading | None:
         """Begin to load accounts as the books have them at a sequence or later, with the writer's epoch.
 
@@ -40,10 +45,9 @@ class Beside:
         """
         if self._loading is not None and not self._loading.done():
             return None
-        loop = asyncio.get_running_loop()
-        if loop.time() < self._rests_until:
+        if self.is_resting:
             return None
-        self._loading = loop.create_task(self._load(numbers, last_sequence, epoch))
+        self._loading = asyncio.get_running_loop().create_task(self._load(numbers, last_sequence, epoch))
         return self._loading
 
     def drop(self) -> None:
@@ -74,6 +78,8 @@ class Beside:
         return None
 
     async def _connect(self) -> Any:
-        connection = await postgres.connect(self._dsn, application="hivecore-ledger-read-ahead", only_reads=True)
+        connection = await postgres.connect(
+            self._dsn, application="hivecore-ledger-read-ahead", statement_seconds=2 * LOAD_SECONDS_MAX, only_reads=True
+        )
         await raw.speak_raw(connection)
         return connection

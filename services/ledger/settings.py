@@ -4,6 +4,7 @@ from pydantic import Field, SecretStr
 
 from services.chassis.settings import Address, ServiceSettings
 from services.domain.identifiers import ShardId
+from services.ledger.memory import ACCOUNTS_MAX
 
 
 class LedgerSettings(ServiceSettings):
@@ -21,3 +22,5 @@ class LedgerSettings(ServiceSettings):
     """How often a writer looks whether there is more of the journal to seal; 0: never."""
     migrate: bool = True
     """Whether the process brings schemas up to date itself; if not, it waits for `hivecore migrate`."""
+    accounts_remembered_max: int = Field(default=ACCOUNTS_MAX, ge=1_000, le=50_000_000)
+    """Accounts that a writer keeps in memory, per shard, about 400 bytes each; those used the longest ago are forgotten."""

@@ -58,6 +58,7 @@ class Shard:
         client: Callable[[int], Peer],
         look_seconds: float = LOOK_SECONDS_DEFAULT,
         seal_seconds: float = SEAL_SECONDS_DEFAULT,
+        accounts_max: int | None = None,
     ) -> None:
         self.shard_id = shard_id
         self.instance = instance
@@ -66,6 +67,7 @@ class Shard:
         self._lease_seconds = lease_seconds
         self._look_seconds = look_seconds
         self._seal_seconds = seal_seconds
+        self._accounts_max = accounts_max
         self._client = client
         self._reader: Reader | None = None
         self._writing: tuple[Writer, Couriers, Coordinator] | None = None
@@ -153,7 +155,7 @@ class Shard:
                 lambda actor_id: memory.actor(actor_id),  # noqa: PLW0108 - memory is made after its couriers
             )
             promises = await store.load_open_promises()
-            memory = Memory(self.shard_id, peers, couriers.is_in_flight, promises)
+            memory = Memory(self.shard_id, peers, couriers.is_in_flight, promises, self._accounts_max)
             writer = Writer(self.shard_id, store, head, memory, now_us, couriers.take)
             await couriers.recover(store.unacknowledged_crossings)
             tasks.create_task(writer.run(), name=f"writer of shard {self.shard_id}")

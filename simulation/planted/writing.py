@@ -10,6 +10,7 @@ from unittest.mock import patch
 from services.ledger import batching, shard
 from services.ledger.ahead import Ahead
 from services.ledger.batching import Writer
+from services.ledger.beside import Loading
 from services.ledger.draft import Draft
 from services.ledger.memory import Memory
 from services.ledger.store import Head
@@ -136,6 +137,23 @@ def keep_what_stood_on_it() -> Patches:
                 self._ahead = made[-1]
 
     yield patch.object(Writer, "_commit", stubborn)
+
+
+@bug(shards=1, callers=6, intentions=300, weights={"transfer": 1.0}, faults=("slow disk",), think_seconds=0.0, accounts_max=4)
+def read_what_is_being_written() -> Patches:
+    """What is read for the next batch takes the place of what the one before it decided."""
+    take = Ahead._take_loaded
+
+    def lacks(_: Memory, numbers: Any, __: Draft) -> list[int]:
+        return list(numbers)
+
+    def credulous(self: Ahead, loading: Loading) -> None:
+        take(self, loading)
+        if self._facts.states is not None and not loading.cancelled():
+            self._facts.states.update(loading.result() or {})
+
+    yield patch.object(Memory, "lacks", lacks)
+    yield patch.object(Ahead, "_take_loaded", credulous)
 
 
 @latent(

@@ -13,7 +13,7 @@ from prometheus_client import REGISTRY
 from store_bank import CUTS, StoreBank
 
 from services.domain import limits
-from services.ledger import batching, memory
+from services.ledger import ahead, batching, memory
 
 SHARDS = (1, 2)
 
@@ -98,13 +98,24 @@ async def test_what_is_decided_ahead_is_what_the_model_does(
     ledger_dsns: dict[int, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "IDS_MAX", 40)
-    before = _batches_ahead()
+    before = _counted("batches_ahead")
     await _compare(InARow, ledger_dsns, monkeypatch)
-    assert _batches_ahead() > before + 10, "hardly any batch was decided while the one before it was written"
+    assert _counted("batches_ahead") > before + 10, "hardly any batch was decided while the one before it was written"
 
 
-def _batches_ahead() -> float:
-    found = (REGISTRY.get_sample_value("hivecore_ledger_batches_ahead_total", {"shard": str(id_)}) for id_ in SHARDS)
+async def test_what_is_decided_ahead_on_accounts_read_beside_is_what_the_model_does(
+    ledger_dsns: dict[int, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "IDS_MAX", 40)
+    monkeypatch.setattr(memory, "ACCOUNTS_MAX", 1)
+    monkeypatch.setattr(ahead, "LOADING_WEIGHT_MIN", 1)
+    before = _counted("accounts_loaded_ahead")
+    await _compare(InARow, ledger_dsns, monkeypatch)
+    assert _counted("accounts_loaded_ahead") > before + 20, "hardly any account was read for a batch decided ahead"
+
+
+def _counted(what: str) -> float:
+    found = (REGISTRY.get_sample_value(f"hivecore_ledger_{what}_total", {"shard": str(id_)}) for id_ in SHARDS)
     return sum(value or 0.0 for value in found)
 
 
