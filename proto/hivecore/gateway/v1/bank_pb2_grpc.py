@@ -429,8 +429,9 @@ class BankServicer:
         shards they lie. Fees stay with the bank, and a reversal bears none. All reversals together give back at most the original, however
         often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
         refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
-        FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
-        for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. Needs scope `transfers.reverse`;
+        FAILED_PRECONDITION with ORIGINAL_NOT_POSTED when it was refused or returned, with REVERSAL_MISMATCH
+        for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. UNAVAILABLE with ORIGINAL_IN_TRANSIT, and
+        nothing written, until every shard knows whether it has arrived. Needs scope `transfers.reverse`;
         policy OVERDRAW also needs `overdraft.force`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -168,8 +168,9 @@ class BankStub:
     shards they lie. Fees stay with the bank, and a reversal bears none. All reversals together give back at most the original, however
     often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
     refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
-    FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
-    for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. Needs scope `transfers.reverse`;
+    FAILED_PRECONDITION with ORIGINAL_NOT_POSTED when it was refused or returned, with REVERSAL_MISMATCH
+    for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. UNAVAILABLE with ORIGINAL_IN_TRANSIT, and
+    nothing written, until every shard knows whether it has arrived. Needs scope `transfers.reverse`;
     policy OVERDRAW also needs `overdraft.force`.
     """
     ChangeAccountState: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ChangeAccountStateRequest, _bank_pb2.Account]
@@ -349,8 +350,9 @@ class BankAsyncStub(BankStub):
     shards they lie. Fees stay with the bank, and a reversal bears none. All reversals together give back at most the original, however
     often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
     refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
-    FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
-    for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. Needs scope `transfers.reverse`;
+    FAILED_PRECONDITION with ORIGINAL_NOT_POSTED when it was refused or returned, with REVERSAL_MISMATCH
+    for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. UNAVAILABLE with ORIGINAL_IN_TRANSIT, and
+    nothing written, until every shard knows whether it has arrived. Needs scope `transfers.reverse`;
     policy OVERDRAW also needs `overdraft.force`.
     """
     ChangeAccountState: _aio.UnaryUnaryMultiCallable[_bank_pb2.ChangeAccountStateRequest, _bank_pb2.Account]  # type: ignore[assignment]
@@ -671,8 +673,9 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         shards they lie. Fees stay with the bank, and a reversal bears none. All reversals together give back at most the original, however
         often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
         refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
-        FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
-        for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. Needs scope `transfers.reverse`;
+        FAILED_PRECONDITION with ORIGINAL_NOT_POSTED when it was refused or returned, with REVERSAL_MISMATCH
+        for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. UNAVAILABLE with ORIGINAL_IN_TRANSIT, and
+        nothing written, until every shard knows whether it has arrived. Needs scope `transfers.reverse`;
         policy OVERDRAW also needs `overdraft.force`.
         """
 
