@@ -64,6 +64,7 @@ CALLS: Final[dict[str, str]] = {
     "WRONG_SHARD": "none: between the services only",
     "TRANSFER_UNDECIDED": "PostTransfer, PostTransfers, ReverseTransfer",
     "ORIGINAL_IN_TRANSIT": "ReverseTransfer",
+    "DECISIONS_TOO_MANY": "between ledgers",
     "PROMISED_OTHERWISE": "between ledgers",
     "PROMISES_FULL": "between ledgers",
 }

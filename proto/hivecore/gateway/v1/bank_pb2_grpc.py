@@ -211,6 +211,9 @@ class BankServicer:
         a transfer, a refusal is not for ever and leaves no record: when what it names is mended, the same
         request may be sent again. Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
         another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
+        FAILED_PRECONDITION with BANK_FULL when no shard has room for another customer. Who asks again while an
+        earlier attempt is under way may be told so although that one has the last place: asked once more when it is
+        over, the same request returns the customer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

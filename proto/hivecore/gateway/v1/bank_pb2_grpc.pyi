@@ -46,6 +46,9 @@ class BankStub:
     a transfer, a refusal is not for ever and leaves no record: when what it names is mended, the same
     request may be sent again. Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
     another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
+    FAILED_PRECONDITION with BANK_FULL when no shard has room for another customer. Who asks again while an
+    earlier attempt is under way may be told so although that one has the last place: asked once more when it is
+    over, the same request returns the customer.
     """
     OpenCustomers: _grpc.UnaryUnaryMultiCallable[_bank_pb2.OpenCustomersRequest, _bank_pb2.OpenCustomersResponse]
     """Opens up to 8,000 customers, each on its own: one result each, in the order given. Of requests in one
@@ -232,6 +235,9 @@ class BankAsyncStub(BankStub):
     a transfer, a refusal is not for ever and leaves no record: when what it names is mended, the same
     request may be sent again. Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
     another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
+    FAILED_PRECONDITION with BANK_FULL when no shard has room for another customer. Who asks again while an
+    earlier attempt is under way may be told so although that one has the last place: asked once more when it is
+    over, the same request returns the customer.
     """
     OpenCustomers: _aio.UnaryUnaryMultiCallable[_bank_pb2.OpenCustomersRequest, _bank_pb2.OpenCustomersResponse]  # type: ignore[assignment]
     """Opens up to 8,000 customers, each on its own: one result each, in the order given. Of requests in one
@@ -421,6 +427,9 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         a transfer, a refusal is not for ever and leaves no record: when what it names is mended, the same
         request may be sent again. Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
         another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
+        FAILED_PRECONDITION with BANK_FULL when no shard has room for another customer. Who asks again while an
+        earlier attempt is under way may be told so although that one has the last place: asked once more when it is
+        over, the same request returns the customer.
         """
 
     @_abc_1.abstractmethod

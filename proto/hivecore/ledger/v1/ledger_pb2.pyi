@@ -2306,7 +2306,7 @@ class LandCrossingsRequest(_message.Message):
 
     @_builtins.property
     def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]:
-        """Decisions on promises, in order of their numbers, which lie among those of the crossings."""
+        """Decisions on promises, in order of their numbers, which lie among those of the crossings; together at most 8,000."""
 
     def __init__(
         self,
