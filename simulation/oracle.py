@@ -53,6 +53,8 @@ class Intention:
     attempts: int = 0
     final: Answer | None = None
     was_in_transit: bool = False
+    is_wrong: bool = False
+    """Whether the door must turn it away, whatever else comes with it."""
     declined: str = ""
     """Why the door would not even ask the books: that has no outcome, and nobody needs to ask again."""
     is_in_doubt: bool = False

@@ -179,7 +179,9 @@ def _main(sizes: Sizes) -> tuple[Step, ...]:
     )
     one_way, other_way = [Together(pair) for pair in pairs], [Together(pair[::-1]) for pair in pairs]
     # Short: the bank seals beside pgbench what the steady row would have to wait for.
-    passes = (*one_way, *other_way, Pgbench()) if sizes.is_short else (*one_way, Pgbench(), *other_way)
+    passes: tuple[Step, ...] = (
+        (*one_way, *other_way, Pgbench()) if sizes.is_short else (*one_way, Pgbench(), *other_way)
+    )
     # The steady row comes before what leaves the most to seal, the other one after it.
     singles: tuple[Step, ...] = (*passes, OpenLoop("open_loop_half_peak", 0.5, is_steady=True))
     bulk: tuple[Step, ...] = rows if sizes.is_short else (*rows, Pgbench(), *rows)

@@ -217,7 +217,10 @@ class BankServicer:
         raise NotImplementedError('Method not implemented!')
 
     def OpenCustomers(self, request, context):
-        """Opens up to 8,000 customers, each on its own: one result each, in the order given.
+        """Opens up to 8,000 customers, each on its own: one result each, in the order given. Of requests in one
+        call with the same id for another body, or with the same external reference, the first has it: the others
+        fail with REQUEST_ID_REUSED or EXTERNAL_REFERENCE_TAKEN, and may be sent again where that one is refused
+        itself after all. The same request twice has the same result twice.
         Needs scope `customers.write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -242,7 +245,8 @@ class BankServicer:
         raise NotImplementedError('Method not implemented!')
 
     def OpenAccounts(self, request, context):
-        """Opens up to 8,000 accounts, each on its own: one result each, in the order given.
+        """Opens up to 8,000 accounts, each on its own: one result each, in the order given; requests that get in
+        each other's way in one call as for OpenCustomers.
         Needs scope `accounts.write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -48,7 +48,10 @@ class BankStub:
     another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
     """
     OpenCustomers: _grpc.UnaryUnaryMultiCallable[_bank_pb2.OpenCustomersRequest, _bank_pb2.OpenCustomersResponse]
-    """Opens up to 8,000 customers, each on its own: one result each, in the order given.
+    """Opens up to 8,000 customers, each on its own: one result each, in the order given. Of requests in one
+    call with the same id for another body, or with the same external reference, the first has it: the others
+    fail with REQUEST_ID_REUSED or EXTERNAL_REFERENCE_TAKEN, and may be sent again where that one is refused
+    itself after all. The same request twice has the same result twice.
     Needs scope `customers.write`.
     """
     GetCustomer: _grpc.UnaryUnaryMultiCallable[_bank_pb2.GetCustomerRequest, _bank_pb2.Customer]
@@ -60,7 +63,8 @@ class BankStub:
     NOT_FOUND with PRODUCT_NOT_FOUND, FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH.
     """
     OpenAccounts: _grpc.UnaryUnaryMultiCallable[_bank_pb2.OpenAccountsRequest, _bank_pb2.OpenAccountsResponse]
-    """Opens up to 8,000 accounts, each on its own: one result each, in the order given.
+    """Opens up to 8,000 accounts, each on its own: one result each, in the order given; requests that get in
+    each other's way in one call as for OpenCustomers.
     Needs scope `accounts.write`.
     """
     GetAccount: _grpc.UnaryUnaryMultiCallable[_bank_pb2.GetAccountRequest, _bank_pb2.Account]
@@ -230,7 +234,10 @@ class BankAsyncStub(BankStub):
     another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
     """
     OpenCustomers: _aio.UnaryUnaryMultiCallable[_bank_pb2.OpenCustomersRequest, _bank_pb2.OpenCustomersResponse]  # type: ignore[assignment]
-    """Opens up to 8,000 customers, each on its own: one result each, in the order given.
+    """Opens up to 8,000 customers, each on its own: one result each, in the order given. Of requests in one
+    call with the same id for another body, or with the same external reference, the first has it: the others
+    fail with REQUEST_ID_REUSED or EXTERNAL_REFERENCE_TAKEN, and may be sent again where that one is refused
+    itself after all. The same request twice has the same result twice.
     Needs scope `customers.write`.
     """
     GetCustomer: _aio.UnaryUnaryMultiCallable[_bank_pb2.GetCustomerRequest, _bank_pb2.Customer]  # type: ignore[assignment]
@@ -242,7 +249,8 @@ class BankAsyncStub(BankStub):
     NOT_FOUND with PRODUCT_NOT_FOUND, FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH.
     """
     OpenAccounts: _aio.UnaryUnaryMultiCallable[_bank_pb2.OpenAccountsRequest, _bank_pb2.OpenAccountsResponse]  # type: ignore[assignment]
-    """Opens up to 8,000 accounts, each on its own: one result each, in the order given.
+    """Opens up to 8,000 accounts, each on its own: one result each, in the order given; requests that get in
+    each other's way in one call as for OpenCustomers.
     Needs scope `accounts.write`.
     """
     GetAccount: _aio.UnaryUnaryMultiCallable[_bank_pb2.GetAccountRequest, _bank_pb2.Account]  # type: ignore[assignment]
@@ -421,7 +429,10 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         request: _bank_pb2.OpenCustomersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bank_pb2.OpenCustomersResponse, _abc.Awaitable[_bank_pb2.OpenCustomersResponse]]:
-        """Opens up to 8,000 customers, each on its own: one result each, in the order given.
+        """Opens up to 8,000 customers, each on its own: one result each, in the order given. Of requests in one
+        call with the same id for another body, or with the same external reference, the first has it: the others
+        fail with REQUEST_ID_REUSED or EXTERNAL_REFERENCE_TAKEN, and may be sent again where that one is refused
+        itself after all. The same request twice has the same result twice.
         Needs scope `customers.write`.
         """
 
@@ -451,7 +462,8 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         request: _bank_pb2.OpenAccountsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bank_pb2.OpenAccountsResponse, _abc.Awaitable[_bank_pb2.OpenAccountsResponse]]:
-        """Opens up to 8,000 accounts, each on its own: one result each, in the order given.
+        """Opens up to 8,000 accounts, each on its own: one result each, in the order given; requests that get in
+        each other's way in one call as for OpenCustomers.
         Needs scope `accounts.write`.
         """
 
