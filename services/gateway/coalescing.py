@@ -4,9 +4,10 @@ Each shard has lanes. What arrives while nothing of its lane is under way leaves
 meanwhile leaves together, in the order of arrival, when the call under way is answered or when enough
 of it waits to fill a call of its own. There is no timer: an idle bank sends a single transfer alone.
 Lanes keep what waits for a peer shard from holding up what does not. Every wait is bounded: a queue that
-is full, or so long that it would be waited in for more than `wait_seconds_max`, refuses at once, so does one
-whom it would answer too late, and a caller's deadline answers that caller even when a call to the ledger
-hangs. A ledger that is slow gets fewer calls at a time: what is under way is waited for as well.
+is full, or so long that it would be waited in for more than `wait_seconds_max`, refuses at once, unless no more
+than a few loads are unanswered. Whom it would answer too late it refuses, too, and a caller's deadline answers
+that caller even when a call to the ledger hangs. A ledger that is slow gets fewer calls at a time: what is under way
+is waited for as well.
 
 Never here: what is carried, or which errors are worth another attempt.
 """
@@ -56,7 +57,7 @@ class Bounds:
     """How much may wait and travel, for each shard."""
 
     queued_items_max: int
-    """Items that wait for a call slot of one shard; beyond, callers are refused at once."""
+    """Items that wait for a call slot of one shard; beyond, callers are refused at once, unless theirs are few loads."""
     call_items_max: int
     """Items put together into one call; a single larger load still travels, alone."""
     full_call_items: int
