@@ -20,7 +20,7 @@ from simulation.bank import Bank
 from simulation.hosts import Host
 from simulation.journal import claim
 from simulation.loop import Process
-from simulation.openings import KINDS, number_told
+from simulation.openings import KINDS, is_beaten, number_told
 from simulation.oracle import REUSED, Answer, Intention, Oracle
 from simulation.wishes import Wishes
 
@@ -28,6 +28,9 @@ PAUSE_SECONDS_MAX = 1.0
 
 OPERATOR_SECONDS = 1.0
 """By how much whoever moves or opens accounts is more patient than a payer: it takes six commits and calls, one after the other."""
+
+YIELDING = {Refusal.REQUEST_ID_REUSED, Refusal.EXTERNAL_REFERENCE_TAKEN}
+"""What an opening is told that comes after another in its call which has the same id, or the same name."""
 
 
 class CallerHost(Host):
@@ -99,7 +102,8 @@ class Desk:
         for one in intentions:
             one.is_in_doubt = True  # Until an answer says otherwise, also when this process dies.
         if len(intentions) > 1:
-            results = await self._send_many(intentions)
+            send = self._open_many if intentions[0].kind in KINDS else self._send_many
+            results = await send(intentions)
         else:
             results = [await self._send_one(intentions[0])]
         for one, was_in_doubt, result in zip(intentions, before, results, strict=True):
@@ -108,14 +112,19 @@ class Desk:
     def _judge(self, intention: Intention, was_in_doubt: bool, result: Answer | errors.BankError) -> None:
         intention.under_way -= 1
         if isinstance(result, Answer):
+            claim(not intention.is_wrong, "what must be turned away was taken", intention.short, result)
             intention.is_in_doubt = was_in_doubt
             self._oracle.answered(intention, result)
             return
         self._bank.story.tell("not told", what=intention.short, reason=result.reason)
-        claim(not isinstance(result, errors.Malformed), "a caller's request is malformed", intention.short, result)
+        is_turned_away = isinstance(result, errors.Malformed) or result.reason == "CURRENCY_NOT_KEPT"
+        claim(intention.is_wrong or not is_turned_away, "a caller's request is malformed", intention.short, result)
         claim(result.reason not in {"PEER_FAILED", "INTERNAL"}, "a service failed", intention.short, result)
         says_nothing_written = not isinstance(result, errors.OutcomeUnknown) and result.reason != "PEER_UNREACHABLE"
-        if isinstance(result, errors.Refused | errors.NotFound) and result.reason != "ACCOUNT_NOT_FOUND":
+        if (
+            isinstance(result, errors.Malformed | errors.Refused | errors.NotFound)
+            and result.reason != "ACCOUNT_NOT_FOUND"
+        ):
             intention.declined = result.reason
         if says_nothing_written and getattr(result, "was_described", True):
             intention.is_in_doubt = was_in_doubt
@@ -133,9 +142,7 @@ class Desk:
         except CallError as failure:
             error = status.from_rpc_error(failure)
             error.was_described = status.is_described(failure)  # type: ignore[attr-defined]
-            if intention.kind in KINDS and error.reason in {*Refusal} - {Refusal.BANK_FULL}:
-                return Answer(Outcome.REFUSED, error.reason)
-            return _for_ever(error)
+            return _opened(error) if intention.kind in KINDS else _for_ever(error)
         if intention.kind in KINDS:
             return Answer(Outcome.POSTED, number_told(answer, intention.kind))
         if isinstance(answer, bank_pb2.Transfer):
@@ -155,6 +162,47 @@ class Desk:
         claim(len(answer.results) == len(intentions), "a call has other results than transfers", len(answer.results))
         return [_result(result) for result in answer.results]
 
+    async def _open_many(self, intentions: list[Intention]) -> list[Answer | errors.BankError]:
+        """Open customers, or accounts, by one call; each has a result of its own."""
+        kind, requests = intentions[0].kind, [one.request for one in intentions]
+        seconds = self._chance.uniform(*self._bank.plan.call_seconds) + OPERATOR_SECONDS
+        stub = self._chance.choice(self._stubs)
+        try:
+            if kind == "customer":
+                results = (
+                    await stub.OpenCustomers(bank_pb2.OpenCustomersRequest(requests=requests), timeout=seconds)
+                ).results
+            else:
+                results = (
+                    await stub.OpenAccounts(bank_pb2.OpenAccountsRequest(requests=requests), timeout=seconds)
+                ).results
+        except CallError as failure:
+            error = status.from_rpc_error(failure)
+            error.was_described = status.is_described(failure)  # type: ignore[attr-defined]
+            return [error] * len(intentions)
+        claim(len(results) == len(intentions), "a call has other results than openings", kind, len(results))
+        told: list[Answer | errors.BankError] = []
+        for place, (one, result) in enumerate(zip(intentions, results, strict=True)):
+            if not result.HasField("error"):
+                told.append(Answer(Outcome.POSTED, number_told(getattr(result, kind), kind)))
+                continue
+            error = _error_of(result)
+            has_to_yield = error.reason in YIELDING and is_beaten(one, intentions[:place])
+            told.append(error if has_to_yield else _opened(error))
+        return told
+
+
+def _opened(error: errors.BankError) -> Answer | errors.BankError:
+    """Read why nothing was opened, as an answer where it is one."""
+    is_answer = error.reason in {*Refusal} - {Refusal.BANK_FULL}
+    return Answer(Outcome.REFUSED, error.reason) if is_answer else _for_ever(error)
+
+
+def _error_of(result: Any) -> errors.BankError:
+    error = status.from_status(status_pb2.Status.FromString(result.error.SerializeToString()))
+    assert error is not None
+    return error
+
 
 def _for_ever(error: errors.BankError) -> Answer | errors.BankError:
     """Read an error as an outcome where it is one."""
@@ -171,7 +219,5 @@ def _for_ever(error: errors.BankError) -> Answer | errors.BankError:
 def _result(result: bank_pb2.TransferResult) -> Answer | errors.BankError:
     """Read one result of many."""
     if result.HasField("error"):
-        error = status.from_status(status_pb2.Status.FromString(result.error.SerializeToString()))
-        assert error is not None
-        return _for_ever(error)
+        return _for_ever(_error_of(result))
     return Answer(Outcome(result.state), result.reason)

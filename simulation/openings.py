@@ -37,6 +37,16 @@ def wanted(intention: "Intention") -> Any:
     return getattr(intention.request, intention.kind)
 
 
+def is_beaten(intention: "Intention", before: Sequence["Intention"]) -> bool:
+    """Tell whether one that comes before in the same call has its id for another body, or its name: then it has to yield.
+
+    That is so even if the one before is refused itself, so it is not for ever.
+    """
+    name = wanted(intention).external_reference
+    rivals = [one for one in before if not one.is_wrong and one.request != intention.request]
+    return any(one.id == intention.id or (name and wanted(one).external_reference == name) for one in rivals)
+
+
 class Openings:
     """Watches all databases, and judges what callers are told."""
 
@@ -91,7 +101,8 @@ class Openings:
                 claim(is_wanted and self._record(what, number), "a name is claimed for nothing", row)
 
     def _asked(self, what: str, request_id: bytes) -> list["Intention"]:
-        return [one for one in self._by_id.get(request_id, ()) if one.kind == what and one.first_sent is not None]
+        ones = self._by_id.get(request_id, ())
+        return [one for one in ones if one.kind == what and one.first_sent is not None and not one.is_wrong]
 
     def _recorded(self, database: Database, what: str, row: Row) -> None:
         number, request_id = row[_NUMBER[what]], row["request_id"].bytes
@@ -174,7 +185,7 @@ class Openings:
             return False
         if intention.kind == "customer":
             return bool(row["display_name"] == body.display_name)
-        asked = (body.customer, _CODES[body.currency_code], body.product.removeprefix("products/"))
+        asked = (body.customer, _CODES.get(body.currency_code), body.product.removeprefix("products/"))
         owner = f"customers/{customer_text(row['customer_number'])}"
         return asked == (owner, row["currency"], self._codes[row["account_number"]])
 
@@ -187,7 +198,7 @@ class Openings:
         if not versions:
             return Refusal.PRODUCT_NOT_FOUND
         newest = max(versions, key=lambda product: product.version)
-        fits = newest.currency == _CODES[wanted(intention).currency_code]
+        fits = newest.currency == _CODES.get(wanted(intention).currency_code)
         return newest.reference if fits else Refusal.PRODUCT_CURRENCY_MISMATCH
 
     # What callers are told.

@@ -53,6 +53,8 @@ class Intention:
     attempts: int = 0
     final: Answer | None = None
     was_in_transit: bool = False
+    is_wrong: bool = False
+    """Whether the door must turn it away, whatever else comes with it."""
     declined: str = ""
     """Why the door would not even ask the books: that has no outcome, and nobody needs to ask again."""
     is_in_doubt: bool = False
@@ -120,11 +122,18 @@ class Oracle:
                 opened = self.opened.get(row[side], float("inf"))
                 claim(any(opened > one.first_sent for one in intentions if one.first_sent is not None),
                       "an account that was there was not found", row)  # fmt: skip
+        if row["refusal"] == Refusal.ORIGINAL_NOT_POSTED:
+            claim(any(map(self._is_over, intentions)), "a reversal is refused for ever, too early", row)
         meant = [one for one in intentions if _is_body(one, row, further, relation)]
         claim(meant, "the books have another body", row, further, [one.legs for one in intentions])
         one = meant[0]
         assert one.first_sent is not None
         self.charges.check(one.first_sent, one.transfer, row, further, is_capture=one.kind == "capture")
+
+    def _is_over(self, reversal: Intention) -> bool:
+        """Tell whether the original of a reversal was refused or has come back."""
+        truth = self.truth(reversal.target) if reversal.kind == "reverse" else None
+        return truth is not None and truth[1].outcome in {Outcome.REFUSED, Outcome.RETURNED}
 
     # What callers are told.
 

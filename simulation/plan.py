@@ -14,8 +14,8 @@ PRODUCT_OPERATIONS = ("move",)
 """Those of a bank that has products."""
 SPAN_OPERATIONS = ("undo",)
 """Those of a bank in which transfers have legs on several shards."""
-OPENING_OPERATIONS = ("customer", "account")
-"""Those of a bank whose callers open customers and accounts."""
+OPENING_OPERATIONS = ("customer", "account", "customers", "accounts")
+"""Those of a bank whose callers open customers and accounts, one by one or several by one call."""
 
 FAULTS = ("kill ledger", "pause ledger", "stop ledger", "kill gateway", "kill caller", "crash postgres",
           "pause postgres", "partition", "half partition", "clock jump", "disk full", "lossy", "resets", "doubles",
@@ -109,6 +109,8 @@ def draw(seed: int) -> Plan:
         customer_quota = later.choice((3, 100, 100, 100))
         if faults:
             faults += tuple(name for name in OPENING_FAULTS if later.random() < 0.5)
+        several = Random(f"several {seed}")
+        weights |= {name: several.uniform(0.2, 0.8) for name in ("customers", "accounts") if several.random() < 0.6}
     return Plan(
         seed,
         shards=shards,

@@ -45,12 +45,35 @@ class Bench:
     """A coalescer, the ledger behind it and the callers before it."""
 
     def __init__(
-        self, *, queued: int = 100, together: int = 10, full: int = 4, in_flight: int = 1, patience: float = FAR
+        self,
+        *,
+        queued: int = 100,
+        together: int = 10,
+        full: int = 4,
+        in_flight: int = 1,
+        patience: float = FAR,
+        few: int = 0,
     ) -> None:
         self.ledger = Ledger()
         self.coalescer: Coalescer[str, str] = Coalescer(
-            "Test", self.ledger.send, Bounds(queued, together, full, in_flight, patience), lambda: LATE
+            "Test", self.ledger.send, Bounds(queued, together, full, in_flight, patience, few), lambda: LATE
         )
+
+    async def answer_one(self) -> None:
+        """Let the shard have answered somebody before."""
+        caller = self.submit("a")
+        await self.answer_all()
+        await caller
+
+    async def answer_all(self) -> None:
+        """Answer every call, those that leave then included."""
+        answered = -1
+        while answered < len(self.ledger.answers):
+            answered = len(self.ledger.answers)
+            for call, answer in enumerate(self.ledger.answers):
+                if not answer.done():
+                    self.ledger.answer(call)
+            await settled()
 
     def believe(self, item_seconds: float, shard: int = 1) -> None:
         """Have so long calls been seen that they are believed for a while."""

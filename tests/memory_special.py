@@ -68,7 +68,11 @@ class SpecialBooks(MemoryBooks):
                     for sequence, relation, target_id, amount in self.relations
                     if (relation, target_id) == (Relation.REVERSES, transfer_id) and not self._has_returned(sequence)
                 )
-                outcome = Outcome.POSTED if self._has_arrived(row.sequence) else row.outcome
+                outcome = row.outcome
+                if self._has_returned(row.sequence):
+                    outcome = Outcome.RETURNED
+                elif self._has_arrived(row.sequence):
+                    outcome = Outcome.POSTED
                 legs = tuple(leg for leg in self.legs[row.sequence] if not leg.is_fee)
                 return Original(transfer_id, outcome, legs, given_back)
         return self.originals.get(transfer_id)
@@ -79,8 +83,7 @@ class SpecialBooks(MemoryBooks):
 
     def _has_arrived(self, sequence: int) -> bool:
         peer_id, number = self.crossing_of.get(sequence, (0, 0))
-        is_acknowledged = bool(number) and number <= self.peers[peer_id].acknowledged_through
-        return is_acknowledged and not self._has_returned(sequence)
+        return bool(number) and number <= self.peers[peer_id].acknowledged_through
 
     def _is_in_flight(self, account_number: int) -> bool:
         return any(

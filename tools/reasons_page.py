@@ -63,7 +63,8 @@ CALLS: Final[dict[str, str]] = {
     "TRANSFER_NOT_FOUND": "GetTransfer",
     "WRONG_SHARD": "none: between the services only",
     "TRANSFER_UNDECIDED": "PostTransfer, PostTransfers, ReverseTransfer",
-    "ORIGINAL_NOT_NOTED": "ReverseTransfer",
+    "ORIGINAL_IN_TRANSIT": "ReverseTransfer",
+    "DECISIONS_TOO_MANY": "between ledgers",
     "PROMISED_OTHERWISE": "between ledgers",
     "PROMISES_FULL": "between ledgers",
 }

@@ -1,16 +1,15 @@
 """Offers transfers, and look-ups, to one bank by an open loop, and writes down what became of each.
 
-Never here: how much is offered when (`__main__.py`), and what is made of it (`report.py`).
+Never here: how much is offered when (`__main__.py`), how a call is sent (`sending.py`), and what is made of it (`report.py`).
 """
 
 import argparse
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from itertools import cycle
 from random import Random, SystemRandom
 from typing import Any, Final
 
@@ -26,7 +25,8 @@ from loadtest.mix import MIXES
 from loadtest.open_loop.callers import BREATH, GRPC, OpenLoad, generate
 from loadtest.overload import report
 from loadtest.overload.inside import Inside
-from loadtest.overload.report import GENERATOR, Answered, Phase
+from loadtest.overload.report import GENERATOR, Phase
+from loadtest.overload.sending import Door, Drawn, Sending
 from loadtest.stencil import Stencil
 from loadtest.workload import ID_CHANCE_BITS, Payment, Workload, transfer_id
 
@@ -46,11 +46,6 @@ COUNTED_HEX: Final = 12
 """The last digits of an id, counted up within a call; those before them are chance."""
 ID_BEGUN: Final = "<" * 24
 """In a request that is written beforehand: what comes before the counted digits of its ids."""
-Post = Callable[[bytes, int], Awaitable[list[Outcome]]]
-"""Sends a request of so many transfers."""
-Drawn = tuple[str, Sequence[Payment]]
-"""A call's transfers: how their ids begin, and what is paid."""
-_ID_BEGUN_BYTES: Final = ID_BEGUN.encode()
 
 
 class Offering:
@@ -70,7 +65,7 @@ class Offering:
         """Calls that left a doubt."""
         self._asked = asked
         self._client = client
-        self._posts: Iterator[Post] = iter(())
+        self._door = Door((), partial(client.post_many, seconds=asked.deadline_seconds))
         self._by_shard = by_shard
         self._pids = bank.pids_by_part
         self._metrics = [address for name, address in bank.metrics.items() if name.startswith("gateway")]
@@ -82,10 +77,9 @@ class Offering:
         """Connect, until the stack is closed. Raises OSError."""
         asked = self._asked
         if asked.client == GRPC or self._client.access.authority is not None:
-            self._posts = cycle([partial(self._client.post_many, seconds=asked.deadline_seconds)])
             return
         lean = [LeanClient(self._client.access, asked.deadline_seconds) for _ in range(CONNECTIONS)]
-        self._posts = cycle([(await stack.enter_async_context(each)).post_many for each in lean])
+        self._door = Door([await stack.enter_async_context(each) for each in lean], self._door.post)
 
     async def offer(
         self, name: str, per_second: float, seconds: float, *, shard: int | None = None, retries: int = 0
@@ -99,25 +93,27 @@ class Offering:
         phase = Phase(name, per_second, seconds)
         size = self._asked.per_call
         written = [self._write(workload.draw(size)) for _ in range(REQUESTS)]
-        in_flight: set[asyncio.Task[None]] = set()
         before = await Inside.now(self._metrics)
         reading = self._read()
-        begin = time.monotonic()
+        sending = Sending(self._door, phase, retries)
         for number in range(round(per_second * seconds / size)):
             due = number * size / per_second
-            wait = begin + due - time.monotonic()
+            wait = sending.begin + due - time.monotonic()
             if wait > 0 or number % BREATH == 0:
                 # A generator that is behind still looks after its answers.
                 await asyncio.sleep(max(0.0, wait))
-            if len(in_flight) >= IN_FLIGHT_MAX:
+                sending.look_at_answers()
+            if sending.in_flight >= IN_FLIGHT_MAX:
                 phase.dropped += size
                 continue
-            call = asyncio.create_task(self._send(phase, *written[number % REQUESTS], begin, due, retries))
-            in_flight.add(call)
-            call.add_done_callback(in_flight.discard)
-        phase.sending_seconds = time.monotonic() - begin
+            payments, pieces = written[number % REQUESTS]
+            begun = self._id_begun()
+            sending.send((begun, payments), begun.encode().join(pieces), due)
+        phase.sending_seconds = time.monotonic() - sending.begin
         phase.cores = reading.cores_until(self._read())
-        await asyncio.gather(*in_flight)
+        await sending.rest()
+        self._told += sending.told
+        self._undecided += sending.undecided
         if shard is None:
             phase.inside = before.until(await Inside.now(self._metrics))
         return phase
@@ -174,31 +170,6 @@ class Offering:
             "generator_late_p99_ms": percentile_ms(seen.late, 99),
         }
 
-    async def _send(
-        self, phase: Phase, payments: Sequence[Payment], written: bytes, begin: float, due: float, retries: int
-    ) -> None:
-        drawn = self._id_begun(), payments
-        request = written.replace(_ID_BEGUN_BYTES, drawn[0].encode())
-        post, count = next(self._posts), len(payments)
-        undecided = False
-        kinds: set[str] = set()
-        for attempt in range(retries + 1):
-            phase.attempts += 1
-            began = time.monotonic()
-            outcomes = await post(request, count)
-            ended = time.monotonic()
-            late_seconds = 0.0 if attempt else began - begin - due
-            phase.answered.append(Answered(due, ended - begin, late_seconds, ended - began, outcomes))
-            kinds = {outcome.kind for outcome in outcomes}
-            undecided |= UNKNOWN in kinds
-            if kinds != {ERROR} or phase.is_late(ended - begin):
-                break
-        if undecided and kinds & ASK_AGAIN:
-            # An error says nothing of an earlier attempt.
-            self._undecided.append(drawn)
-        elif kinds != {ERROR}:
-            self._told.append((drawn, outcomes))
-
     async def decide(self) -> None:
         """Send every call that has left a doubt again, until there is none or it is left to the proof."""
         for drawn, outcomes in self._told:
@@ -224,8 +195,9 @@ class Offering:
     def _again(self, transfer: Sent) -> tuple[str, bytes]:
         return "PostTransfer", self._stencil.write([transfer])
 
-    def _write(self, payments: Sequence[Payment]) -> tuple[Sequence[Payment], bytes]:
-        return payments, self._stencil.write(_sent((ID_BEGUN, payments)))
+    def _write(self, payments: Sequence[Payment]) -> tuple[Sequence[Payment], list[bytes]]:
+        """Write a request in pieces, between which the beginning of its ids belongs."""
+        return payments, self._stencil.write(_sent((ID_BEGUN, payments))).split(ID_BEGUN.encode())
 
     def _id_begun(self) -> str:
         return transfer_id(time.time_ns() // 1_000_000, self._ids.getrandbits(ID_CHANCE_BITS))[:-COUNTED_HEX]

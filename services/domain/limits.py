@@ -29,7 +29,7 @@ BATCH_TRANSFERS_MAX: Final = 8_000
 """Transfers that share one database transaction; past this, latency grows and throughput not."""
 
 QUEUE_TRANSFERS_MAX: Final = 32_000
-"""Transfers that wait for one shard's writer; beyond, callers are refused at once."""
+"""Transfers that wait for one shard's writer; beyond, callers are refused at once, unless only a few calls wait."""
 
 PAGE_SIZE_DEFAULT: Final = 100
 PAGE_SIZE_MAX: Final = 1_000

@@ -39,7 +39,7 @@ class Refusal(IntEnum):
     ORIGINAL_NOT_FOUND = 25
     """The transfer to be reversed is not in the books; it will be refused if it comes."""
     ORIGINAL_NOT_POSTED = 26
-    """The transfer to be reversed was refused, returned, or is still in transit."""
+    """The transfer to be reversed was refused or returned."""
     REVERSAL_MISMATCH = 27
     """A reversal runs from the original's payee to its payer, in its currency; of several legs, whole."""
     DEBIT_CURRENCY_MISMATCH = 30

@@ -4,9 +4,10 @@ Each shard has lanes. What arrives while nothing of its lane is under way leaves
 meanwhile leaves together, in the order of arrival, when the call under way is answered or when enough
 of it waits to fill a call of its own. There is no timer: an idle bank sends a single transfer alone.
 Lanes keep what waits for a peer shard from holding up what does not. Every wait is bounded: a queue that
-is full, or so long that it would be waited in for more than `wait_seconds_max`, refuses at once, so does one
-whom it would answer too late, and a caller's deadline answers that caller even when a call to the ledger
-hangs. A ledger that is slow gets fewer calls at a time: what is under way is waited for as well.
+is full, or so long that it would be waited in for more than `wait_seconds_max`, refuses at once, unless no more
+than a few loads are unanswered. Whom it would answer too late it refuses, too, and a caller's deadline answers
+that caller even when a call to the ledger hangs. A ledger that is slow gets fewer calls at a time: what is under way
+is waited for as well.
 
 Never here: what is carried, or which errors are worth another attempt.
 """
@@ -41,8 +42,11 @@ CALLS_IN_FLIGHT_MIN: Final = 2
 
 READ_PATIENCE: Final = 1.5
 """Who was let in and read is refused only when the queue has become so much longer than whoever comes may find it:
-the work is done, and thrown away it would be done again. And whoever brings much may find as much: an idle bank takes
-the largest calls of two callers who come at once."""
+the work is done, and thrown away it would be done again. And whoever brings much may find as much."""
+
+FEW_LOADS: Final = 4
+"""Unanswered by a shard, the one that comes among them: what two callers bring, in two lanes each. However much it is, and
+however long the shard may take, they are no overload."""
 
 Send = Callable[[int, list[Load], float], Awaitable[Sequence[Answer | errors.BankError]]]
 """Carries loads to a shard by a deadline (loop time): one answer or error for each."""
@@ -53,7 +57,7 @@ class Bounds:
     """How much may wait and travel, for each shard."""
 
     queued_items_max: int
-    """Items that wait for a call slot of one shard; beyond, callers are refused at once."""
+    """Items that wait for a call slot of one shard; beyond, callers are refused at once, unless theirs are few loads."""
     call_items_max: int
     """Items put together into one call; a single larger load still travels, alone."""
     full_call_items: int
@@ -62,6 +66,8 @@ class Bounds:
     """Calls of one lane at the same time."""
     wait_seconds_max: float
     """How long items may wait for a call slot, as estimated when they come."""
+    few_loads: int = FEW_LOADS
+    """Loads, those that come and those under way, that are never too many."""
 
 
 class _Parcel(Generic[Load, Answer]):
@@ -104,6 +110,8 @@ class _Shard(Generic[Load, Answer]):
         self.shard_id = shard_id
         self.lanes: dict[int, _Lane[Load, Answer]] = {}
         self.queued_items = 0
+        self.loads = 0
+        """Waiting or under way."""
         self.call_seconds = RETRY_AFTER_SECONDS_MIN
         self.item_seconds = 0.0
         """What one item takes of calls that have enough of them; 0 until there was such a call."""
@@ -159,6 +167,7 @@ class Coalescer(Generic[Load, Answer]):
         lane.waiting[parcel] = None
         lane.waiting_items += size
         shard.queued_items += size
+        shard.loads += 1
         self._wake(shard, lane)
         timer = self._loop.call_at(deadline, self._expire, parcel)
         try:
@@ -169,6 +178,7 @@ class Coalescer(Generic[Load, Answer]):
                 del lane.waiting[parcel]
                 lane.waiting_items -= size
                 shard.queued_items -= size
+                shard.loads -= 1
                 gave_up = not parcel.waiter.done() or parcel.waiter.cancelled()
                 (shard.gone_metric if gave_up else shard.deadline_metric).inc(size)
         if isinstance(answer, Exception):
@@ -283,6 +293,7 @@ class Coalescer(Generic[Load, Answer]):
             shard.seconds_metric.observe(seconds)
             shard.items_metric.observe(size)
             shard.items_under_way -= size
+            shard.loads -= len(parcels)
             lane.calls_in_flight -= 1
             self._wake(shard, lane)
 
@@ -318,7 +329,8 @@ class Coalescer(Generic[Load, Answer]):
         """
         bounds = self._bounds
         queued = shard.queued_items + coming
-        if queued and queued + size > bounds.queued_items_max:
+        is_one_of_few = seconds is not None and shard.loads < bounds.few_loads
+        if queued and queued + size > bounds.queued_items_max and not is_one_of_few:
             return True
         if queued < bounds.full_call_items:
             return False
@@ -326,8 +338,10 @@ class Coalescer(Generic[Load, Answer]):
         wait_seconds = queued * shard.item_seconds
         if seconds is None:
             return wait_seconds > bounds.wait_seconds_max
+        if wait_seconds + shard.call_seconds > seconds:
+            return True
         patience = max(READ_PATIENCE * bounds.wait_seconds_max, size * shard.item_seconds)
-        return wait_seconds > patience or wait_seconds + shard.call_seconds > seconds
+        return wait_seconds > patience and not is_one_of_few
 
     def _overloaded(self, shard: _Shard[Load, Answer]) -> errors.Overloaded:
         """Refuse, with the time that the calls ahead will roughly take as the retry hint."""

@@ -135,9 +135,11 @@ def reversing(asked: Reversal, original: ledger_pb2.TransferRecord, home_id: int
     """Write the transfer that gives a posted one back: its legs the other way round, the last one first.
 
     So money that a leg passed on is back before it is asked for. Fees stay. `home_id` is the shard that
-    decided the original, when that is not its first payer's. Raises `Refused`:
-    ORIGINAL_NOT_POSTED, and REVERSAL_MISMATCH for a part of several legs.
+    decided the original, when that is not its first payer's. Raises `Unavailable` while that
+    is on its way, and `Refused`: ORIGINAL_NOT_POSTED, and REVERSAL_MISMATCH for a part of several legs.
     """
+    if original.outcome == ledger_pb2.OUTCOME_IN_TRANSIT:
+        raise wire.original_in_transit()
     metadata = {"transfer_id": identifiers.uuid_text(asked.transfer_id)}
     if original.outcome != ledger_pb2.OUTCOME_POSTED:
         raise wire.refused(Refusal.ORIGINAL_NOT_POSTED, metadata)

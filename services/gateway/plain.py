@@ -1,6 +1,6 @@
 """The commonest transfer, read and answered by itself: one leg between two customers' accounts, at most with a reference. Pure.
 
-`validation.py` reads transfers in columns, which for one alone are mostly overhead. What is read here reads
+`validation.py` reads transfers in columns, which for one alone are mostly overhead: also for the only one of a bulk call. What is read here reads
 the same there, and a test holds the two together; what is anything else, or wrong in any way, is left to it.
 """
 

@@ -44,16 +44,9 @@ class Reversals:
             authentication.check_dispensation(caller, "OVERDRAW")
         asked = commands.read_reversal(request)
         original, home_id = await self._original(caller, asked, deadline)
-        is_noted = original.outcome != ledger_pb2.OUTCOME_IN_TRANSIT
         await self._books.settle(original, deadline)
         try:
             transfers = commands.reversing(asked, original, home_id)
-            if transfers.further_legs and not is_noted:
-                # The original's own shard would decide, and refuse for ever what it takes to be in transit.
-                raise errors.Unavailable(
-                    "ORIGINAL_NOT_NOTED",
-                    "the original has arrived and its payer's shard will hear so: send the same again",
-                )
             posted = await self._posting.post_read(caller, _shown(asked), transfers, None, deadline)
         except (errors.Conflict, errors.Refused) as error:
             earlier = None

@@ -54,7 +54,7 @@ class GatewaySettings(ServiceSettings):
     """Secret for page tokens, the same for all gateways of a bank. By default derived from the JWT
     secret; without one, random, so that pages end with the process."""
     queue_transfers_max: int = Field(default=16_000, ge=limits.TRANSFERS_PER_CALL_MAX, le=1_000_000)
-    """Transfers that wait for one shard; beyond, callers are refused at once with QUEUE_FULL."""
+    """Transfers that wait for one shard; beyond, callers are refused at once with QUEUE_FULL, unless they are very few."""
     call_transfers_max: int = Field(default=CALL_TRANSFERS_MAX, ge=1, le=CALL_TRANSFERS_MAX)
     """Transfers of different callers that are put together into one call to a ledger."""
     full_call_transfers: int = Field(default=250, ge=1)

@@ -95,10 +95,15 @@ class Posting:
     async def post_one(self, caller: Caller, asked: bank_pb2.Transfer, deadline: float) -> bank_pb2.Transfer:
         """Post one transfer by `deadline` (loop time). Raises `BankError`, also when it is refused."""
         transfers = plain.read(asked)
-        if transfers is not None:
-            return await self._post_plain(caller, asked, transfers, deadline)
-        transfers, faults = await self.read((asked,), lambda _: "transfer")
-        return await self.post_read(caller, asked, transfers, faults.get(0), deadline)
+        if transfers is None:
+            transfers, faults = await self.read((asked,), lambda _: "transfer")
+            return await self.post_read(caller, asked, transfers, faults.get(0), deadline)
+        told = await self._post_plain(caller, transfers, deadline)
+        if isinstance(told, Decided):
+            return await self._shown(asked, told, deadline)
+        return await self._done(transfers, told, deadline) or plain.posted(
+            asked, told.outcomes[0], told.booking_times_us[0], caller
+        )
 
     async def capture(self, caller: Caller, request: bank_pb2.CaptureHoldRequest, deadline: float) -> bank_pb2.Transfer:
         """Post a transfer out of a hold; otherwise as `post_one`."""
@@ -118,25 +123,21 @@ class Posting:
         decided = await self._post(caller, transfers, {0: fault} if fault is not None else {}, deadline)
         return await self._shown(asked, decided, deadline)
 
-    async def _post_plain(
-        self, caller: Caller, asked: bank_pb2.Transfer, transfers: Transfers, deadline: float
-    ) -> bank_pb2.Transfer:
-        """Post a plain transfer without the columns that many share; what turns out to be more goes the usual way."""
+    async def _post_plain(self, caller: Caller, transfers: Transfers, deadline: float) -> Outcomes | Decided:
+        """Post a plain transfer without the columns that many share; what turns out to be more, or fails, is `Decided`."""
         faults: dict[int, errors.BankError] = {}
         await self.prepare(caller, transfers, faults, deadline)
         told = None if faults or transfers.further_legs else await self._carry_plain(transfers, deadline)
         if told is None:
-            return await self._shown(asked, await self._post_prepared(transfers, faults, deadline), deadline)
+            return await self._post_prepared(transfers, faults, deadline)
+        if isinstance(told, errors.BankError):
+            _count_rejected(told)
+            return Decided([0], [0], [0], {0: told})
         _TRANSFERS_BY_OUTCOME[told.outcomes[0]].inc()
-        return await self._done(transfers, told, deadline) or plain.posted(
-            asked, told.outcomes[0], told.booking_times_us[0], caller
-        )
+        return told
 
-    async def _carry_plain(self, transfers: Transfers, deadline: float) -> Outcomes | None:
-        """Carry a plain transfer to its shard; None when the directory leads it nowhere, or to a shard that has it not.
-
-        Raises `BankError`.
-        """
+    async def _carry_plain(self, transfers: Transfers, deadline: float) -> Outcomes | errors.BankError | None:
+        """Carry a plain transfer to its shard; None when the directory leads it nowhere, or to a shard that has it not."""
         shard_by_slot = self._directory.current.shard_by_slot
         home = shard_by_slot[transfers.debit_accounts[0] // 10**12]
         payee = shard_by_slot[transfers.credit_accounts[0] // 10**12]
@@ -148,17 +149,14 @@ class Posting:
         except errors.WrongShard:
             return None
         except errors.BankError as error:
-            _count_rejected(error)
-            raise
+            return error
         finally:
             self._aside -= 1
         if not answer.errors or not answer.errors[0]:
             return answer
         if answer.errors[0] == ledger_pb2.PLACE_ERROR_WRONG_SHARD:
             return None
-        rejected = wire.place_error(answer.errors[0], transfers.transfer_ids)
-        _count_rejected(rejected)
-        raise rejected
+        return wire.place_error(answer.errors[0], transfers.transfer_ids)
 
     async def _shown(self, asked: bank_pb2.Transfer, decided: Decided, deadline: float) -> bank_pb2.Transfer:
         """Write the one transfer of a call with its outcome. Raises `BankError` when it is not done."""
@@ -201,15 +199,21 @@ class Posting:
             # Since its first bytes came; one answer costs less than one for each of thousands.
             raise errors.Overloaded("QUEUE_FULL", "too much waits everywhere; nothing was sent", RETRY_SECONDS)
         validation.check_count(len(asked), limits.TRANSFERS_PER_CALL_MAX, "TRANSFERS_COUNT_INVALID", "transfers")
-        transfers, faults = await self.read(asked, lambda place: f"transfers[{place}]")
-        if len(transfers.further_legs) > limits.LEGS_PER_CALL_MAX:
-            raise errors.Malformed("LEGS_TOO_MANY", "transfers", f"at most {limits.LEGS_PER_CALL_MAX} legs a call")
-        decided = await self._post(caller, transfers, faults, deadline)
+        alone = plain.read(asked[0]) if len(asked) == 1 else None
+        if alone is not None:
+            decided = await self._post_plain(caller, alone, deadline)
+        else:
+            transfers, faults = await self.read(asked, lambda place: f"transfers[{place}]")
+            if len(transfers.further_legs) > limits.LEGS_PER_CALL_MAX:
+                raise errors.Malformed("LEGS_TOO_MANY", "transfers", f"at most {limits.LEGS_PER_CALL_MAX} legs a call")
+            decided = await self._post(caller, transfers, faults, deadline)
         results = list(map(result, decided.outcomes, decided.refusals))
         for place, leg in decided.refused_legs.items():
             results[place] = bank_pb2.TransferResult(
                 state=results[place].state, reason=results[place].reason, refused_leg=leg
             )
+        if isinstance(decided, Outcomes):
+            return bank_pb2.PostTransfersResponse(results=results)
         statuses = Statuses()
         for count, (place, error) in enumerate(decided.errors.items(), start=1):
             results[place] = bank_pb2.TransferResult(error=statuses.of(error))

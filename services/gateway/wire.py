@@ -152,7 +152,17 @@ def place_error(number: int, transfer_id: bytes) -> errors.BankError:
             return errors.Unavailable(
                 "TRANSFER_UNDECIDED", "not every shard has promised its part in time: send the same id again"
             )
+        case ledger_pb2.PLACE_ERROR_ORIGINAL_IN_TRANSIT:
+            return original_in_transit()
     raise AssertionError(f"a ledger gave neither an outcome nor a known error: {number}")
+
+
+def original_in_transit() -> errors.Unavailable:
+    """Say that a reversal cannot be decided yet."""
+    return errors.Unavailable(
+        "ORIGINAL_IN_TRANSIT",
+        "the original is on its way, or its payer's shard will hear that it has arrived: send the same again",
+    )
 
 
 def refusal_name(refusal: int) -> str:

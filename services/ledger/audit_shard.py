@@ -6,7 +6,6 @@ for several), the order of the audit (`audit.py`).
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
@@ -31,10 +30,7 @@ QUESTIONS: Final = (
     "audit_products.sql",
 )
 
-SQL: Final = queries.parse(
-    __package__,
-    "\n".join(resources.files(__package__).joinpath(name).read_text(encoding="utf-8") for name in QUESTIONS),
-)
+SQL: Final = queries.load("services.ledger", *QUESTIONS)
 
 BLOCK_NUMBERS: Final = 4_096
 """Crossings under one digest: what is drawn row by row when a single one differs."""

@@ -32,6 +32,9 @@ from services.ledger.store import FenceLost, Head, IdTaken, Store
 QUEUE_RETRY_SECONDS: Final = 0.2
 """What a refused caller is told to wait: a full queue is worked off in about this time."""
 
+FEW_JOBS: Final = 4
+"""With fewer in the queue the one that comes is taken, however large they are: two callers may bring as many."""
+
 RECONNECT_SECONDS: Final = 0.2
 
 PASSING_SECONDS: Final = 0.05
@@ -81,7 +84,7 @@ class Writer:
 
     def submit(self, job: Job[T]) -> None:
         """Queue a job. Raises `Overloaded` when the queue is full, `Unavailable` when the writer stopped."""
-        if self.queued_count and self.queued_count + job.weight > limits.QUEUE_TRANSFERS_MAX:
+        if len(self._queue) >= FEW_JOBS and self.queued_count + job.weight > limits.QUEUE_TRANSFERS_MAX:
             raise errors.Overloaded("QUEUE_FULL", "the shard's queue is full", QUEUE_RETRY_SECONDS)
         self.submit_always(job)
 

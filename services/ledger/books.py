@@ -56,6 +56,8 @@ class PlaceError(IntEnum):
     WRONG_SHARD = 4
     OUTCOME_UNKNOWN = 5
     """As UNDECIDED, but it may have been decided: only asking again tells."""
+    ORIGINAL_IN_TRANSIT = 6
+    """It reverses a transfer that may still arrive or come back, as far as this shard knows."""
 
 
 class Allowance(NamedTuple):

@@ -7,7 +7,6 @@ say about themselves (`statements.py`), the books as they are now (`reader.py`).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, Final, NamedTuple
 
 from services.chassis import queries
@@ -18,9 +17,7 @@ from services.ledger.books import Kind
 from services.ledger.reader import Reader, TransferRecord
 from services.ledger.statements import PastState, Statement, Totals, TrialBalance
 
-SQL: Final = queries.parse(
-    __package__, resources.files(__package__).joinpath("history.sql").read_text(encoding="utf-8")
-)
+SQL: Final = queries.load("services.ledger", "history.sql")
 
 STATEMENT_ENTRIES_MAX: Final = 1_000_000
 """Added up for one statement: about a second; a busier account asks for fewer days."""

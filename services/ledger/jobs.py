@@ -172,8 +172,9 @@ class PostJob(Job[Answers]):
             self.transfers.actor_ids = list(map(actor_id, self.transfers.actors))
 
     def passed_over_ids(self) -> Sequence[bytes]:
-        """Return the ids at places with an error."""
-        return [self.transfers.transfer_ids[place] for place in self.transfers.errors]
+        """Return the ids at places with an error, and of reversals, which may have to wait for their originals."""
+        reversals = (place for place, one in self.transfers.specials.items() if one.original_id is not None)
+        return [self.transfers.transfer_ids[place] for place in (*self.transfers.errors, *reversals)]
 
     def decide(self, draft: Draft) -> Answers:
         """Post."""

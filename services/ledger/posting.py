@@ -27,7 +27,7 @@ from services.ledger.books import (
 from services.ledger.draft import Draft
 from services.ledger.fees import post_with_fee
 from services.ledger.rules import credit_refusal, debit_refusal, first_refusal, payer_refusal, transit_refusal
-from services.ledger.specials import post_special, relate, special_refusal
+from services.ledger.specials import post_special, relate, special_refusal, waits_for_original
 from services.ledger.spending import spend, spending_refusal
 from services.ledger.traffic import Crossing, Crossings
 
@@ -56,6 +56,10 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
         if before is not None:
             _repeat(answers, place, before, fingerprint, further_legs.get(place, ()))
             continue
+        special = specials.get(place) if specials else None
+        if special is not None and waits_for_original(draft, special):
+            answers.errors[place] = PlaceError.ORIGINAL_IN_TRANSIT
+            continue
         if errors and place in errors:
             answers.errors[place] = errors[place]
             continue
@@ -64,7 +68,6 @@ def post(draft: Draft, transfers: Transfers) -> Answers:
         draft.sequence = sequence
         peer_id = peers[place] if peers is not None else 0
         further = further_legs.get(place) if further_legs else None
-        special = specials.get(place) if specials else None
         debit = state(debit_account)
         if debit is None:
             refusal: int = Refusal.DEBIT_ACCOUNT_NOT_FOUND

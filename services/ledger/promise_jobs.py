@@ -71,7 +71,7 @@ class RehearsePromiseJob(PromiseJob):
         return super().decide(draft.aside())
 
 
-class DecideJob(Job[Answered]):
+class DecideJob(Job[Answered | None]):
     """A transfer over several shards to decide, now that the others have answered."""
 
     __slots__ = ("_actor", "_actor_id", "_refusals", "_span", "_told")
@@ -120,7 +120,7 @@ class DecideJob(Job[Answered]):
         """Learn the number of who asks."""
         self._actor_id = 0 if self._actor is None else actor_id(self._actor)
 
-    def decide(self, draft: Draft) -> Answered:
+    def decide(self, draft: Draft) -> Answered | None:
         """Decide."""
         return spanning.decide(draft, self._span, self._refusals, self._told, self._actor_id)
 
@@ -130,7 +130,7 @@ class RehearseDecideJob(DecideJob):
 
     __slots__ = ()
 
-    def decide(self, draft: Draft) -> Answered:
+    def decide(self, draft: Draft) -> Answered | None:
         """Decide on a draft that is dropped."""
         return super().decide(draft.aside())
 

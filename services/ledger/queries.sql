@@ -44,8 +44,10 @@ SELECT c.customer_number, c.currency, c.day_minor_max, s.business_date, s.minor,
 
 -- load_originals --
 -- Transfers to be reversed, leg by leg in order, fees left out, with what reversals that stand have given back.
-SELECT t.transfer_id, t.outcome,
-       coalesce(c.number <= p.acknowledged_through, false) AND r.number IS NULL AS is_posted_crossing,
+SELECT t.transfer_id,
+       CASE WHEN r.number IS NOT NULL THEN 4
+            WHEN c.number <= p.acknowledged_through THEN 1
+            ELSE t.outcome END AS outcome,
        leg.debit_account, leg.credit_account, leg.amount_minor, leg.currency,
        coalesce((SELECT sum(given.amount_minor)
                    FROM ledger.relation given

@@ -6,7 +6,6 @@ Never here: writing, deciding on what was read, the past (`history.py`).
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any, Final
 
 import asyncpg
@@ -17,7 +16,7 @@ from services.domain.metadata import Metadata
 from services.ledger import raw
 from services.ledger.books import NO_LEG, AccountState, Actor, Creditor, Hold, Leg
 
-SQL: Final = queries.parse(__package__, resources.files(__package__).joinpath("reader.sql").read_text(encoding="utf-8"))
+SQL: Final = queries.load("services.ledger", "reader.sql")
 _LOAD_ACCOUNTS: Final = queries.load(__package__)["load_accounts"]
 """As the writer loads them."""
 

@@ -7,7 +7,6 @@ hash is made (`chain.py`), who proves it (`audit_chain.py`).
 """
 
 import time
-from importlib import resources
 from typing import Final
 
 import asyncpg
@@ -17,7 +16,7 @@ from services.domain import chart, limits
 from services.ledger import chain, metrics
 from services.ledger.pacing import Pace
 
-SQL: Final = queries.parse(__package__, resources.files(__package__).joinpath("chain.sql").read_text(encoding="utf-8"))
+SQL: Final = queries.load("services.ledger", "chain.sql")
 
 SEAL_SECONDS_DEFAULT: Final = 5.0
 

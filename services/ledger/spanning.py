@@ -25,7 +25,7 @@ from services.ledger.rules import (
     payer_refusal,
     transit_refusal,
 )
-from services.ledger.specials import fee_refusal, relate, reversal_refusal
+from services.ledger.specials import fee_refusal, relate, reversal_refusal, waits_for_original
 from services.ledger.spending import spend, spending_refusal
 from services.ledger.traffic import RoutedLeg, Verdict, is_spending
 
@@ -154,14 +154,17 @@ def transits_here(legs: Iterable[RoutedLeg]) -> set[tuple[int, int]]:
 
 def decide(
     draft: Draft, span: Span, refusals: Sequence[tuple[int, int]], told: Iterable[int], actor_id: int = 0
-) -> Answered:
+) -> Answered | None:
     """Decide a transfer for ever, given the others' refusals (leg, reason): none means that all promised.
 
-    `told` are the peers that may have promised: only they need to hear of a refusal.
+    `told` are the peers that may have promised: only they need to hear of a refusal. None for a reversal that is left
+    undecided, because its original was sent off while the others were asked.
     """
     before = draft.meaning(span.transfer_id)
     if before is not None:
         return _repeated(before, span.fingerprint)
+    if waits_for_original(draft, span.special):
+        return None
     sequence = draft.sequence + 1
     draft.sequence = sequence
     leg, refusal = _judge(draft, span, refusals, sequence)

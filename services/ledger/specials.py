@@ -40,6 +40,12 @@ def fee_refusal(special: Special, legs: Sequence[Leg]) -> int:
     return 0
 
 
+def waits_for_original(draft: Draft, special: Special) -> bool:
+    """Tell whether it reverses what is on its way yet: what came of that must be known before a reversal is decided."""
+    original = draft.original(special.original_id) if special.original_id is not None else None
+    return original is not None and original.outcome == Outcome.IN_TRANSIT
+
+
 def reversal_refusal(draft: Draft, original_id: bytes, legs: Sequence[Leg]) -> int:
     """Tell why a transfer may not be reversed like this; 0 when it may."""
     original = draft.original(original_id)

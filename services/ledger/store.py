@@ -14,7 +14,6 @@ from typing import Any, Final
 import asyncpg
 
 from services.chassis import binary_copy, postgres, queries
-from services.domain.outcomes import Outcome
 from services.ledger import raw, rows, small_batches, value_dates
 from services.ledger.beside import Beside
 from services.ledger.books import (
@@ -141,8 +140,7 @@ class Store:
             if before is not None:
                 found[row["transfer_id"]] = before._replace(legs=(*before.legs, leg))
                 continue
-            outcome = Outcome.POSTED if row["is_posted_crossing"] else row["outcome"]
-            found[row["transfer_id"]] = Original(row["transfer_id"], outcome, (leg,), row["reversed_minor"])
+            found[row["transfer_id"]] = Original(row["transfer_id"], row["outcome"], (leg,), row["reversed_minor"])
         return found
 
     async def load_changes(self, change_ids: Sequence[bytes]) -> dict[bytes, ChangeDecision]:

@@ -12,7 +12,6 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import Any, Final
 
 from prometheus_client import Gauge
@@ -22,9 +21,7 @@ from services.domain import currencies
 from services.ledger import metrics
 from services.ledger.pacing import Pace
 
-SQL: Final = queries.parse(
-    __package__, resources.files(__package__).joinpath("watching.sql").read_text(encoding="utf-8")
-)
+SQL: Final = queries.load("services.ledger", "watching.sql")
 
 LOOK_SECONDS_DEFAULT: Final = 5.0
 

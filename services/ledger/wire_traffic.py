@@ -23,6 +23,9 @@ _PROMISE_FLAGS_MAX: Final = int(Flag.LIMITS_OVERRIDDEN | Flag.OVERDRAW | Flag.FE
 def crossings(request: ledger_pb2.LandCrossingsRequest) -> Crossings:
     """Read crossings. Raises `Malformed`."""
     ids = wire.read_ids(request.transfer_ids)
+    if request.decisions and len(ids) + len(request.decisions) > limits.CROSSINGS_PER_CALL_MAX:
+        most = limits.CROSSINGS_PER_CALL_MAX
+        raise errors.Malformed("DECISIONS_TOO_MANY", "decisions", f"at most {most} crossings and decisions together")
     decisions = [_verdict(decision) for decision in request.decisions]
     read = Crossings(
         request.from_shard_id,
@@ -41,21 +44,20 @@ def crossings(request: ledger_pb2.LandCrossingsRequest) -> Crossings:
     numbers = [read.first_number - 1, *(decision.number for decision in decisions), last_number + 1]
     if any(number >= following for number, following in pairwise(numbers)):
         raise errors.Malformed("CROSSINGS_INVALID", "decisions", "numbered in order, among the crossings")
+    columns = (
+        read.debit_accounts,
+        read.credit_accounts,
+        read.amounts_minor,
+        read.currencies,
+        read.references,
+        read.value_dates,
+    )
     if decisions and not ids:
+        if any((*columns, request.actors, request.actor_places)):
+            raise errors.Malformed("COLUMNS_INVALID", "transfer_ids", "decisions alone come without columns")
         _check_peer(read, request.shard_id)
         return read
-    wire.check_columns(
-        len(ids),
-        (
-            read.debit_accounts,
-            read.credit_accounts,
-            read.amounts_minor,
-            read.currencies,
-            read.references,
-            read.value_dates,
-        ),
-        (),
-    )
+    wire.check_columns(len(ids), columns, ())
     wire.check_legs(read.debit_accounts, read.credit_accounts, read.amounts_minor, read.currencies)
     wire.check_texts_and_dates(read.references, read.value_dates)
     read.actors = wire.read_actors(request, len(ids))

@@ -15,6 +15,7 @@ from services.account.lifecycle import Lifecycle
 from services.account.opening import Sheet, State
 from services.account.records import Records
 from services.domain import errors, identifiers
+from services.gateway import customers
 from simulation.database import Session
 from simulation.planted.bug import Patches, bug
 from simulation.statements.accounts import time_of
@@ -28,6 +29,8 @@ _CUT_SHORT: dict[str, Any] = _OPENING | {
     "call_seconds": (0.05, 0.5),
 }
 """A bank whose openings are often left half done."""
+_TOGETHER: dict[str, Any] = _OPENING | {"weights": {"customer": 1.0, "customers": 1.0, "accounts": 2.0}, "faults": ()}
+"""A bank whose openings come several by one call."""
 
 
 @bug("account", **_OPENING | {"faults": ("slow network",), "fault_seconds": 0.1})
@@ -150,3 +153,39 @@ def sweep_by_the_clock_alone() -> Patches:
         return [record for record in stale(session, *asked) if record["create_time"] <= now]
 
     yield patch.dict(RUN, stale_accounts=stale_accounts)
+
+
+@bug("customers", **_TOGETHER)
+def wrong_ones_last() -> Patches:
+    """A call's results come without regard to the places of those that the door turned away."""
+    each = customers._each
+
+    async def _each(items: Sequence[Any], send: Any, read: Any) -> list[Any]:
+        results = await each(items, send, read)
+        return sorted(results, key=lambda result: isinstance(result, errors.Malformed))
+
+    yield patch.object(customers, "_each", _each)
+
+
+@bug("customers", **_TOGETHER)
+def forget_what_a_call_repeats() -> Patches:
+    """What a call asks for twice is asked for by two."""
+    begin = Sheet.__post_init__
+
+    def forget(self: Sheet[Any]) -> None:
+        begin(self)
+        self.repeats.clear()
+
+    yield patch.object(Sheet, "__post_init__", forget)
+
+
+@bug("accounts", **_TOGETHER)
+def one_serial_for_a_call() -> Patches:
+    """All accounts of a slot that a call opens get the same number."""
+    reserve = Records.reserve_accounts
+
+    async def reserve_accounts(self: Records, slots: Sequence[int]) -> list[int]:
+        given = dict(zip(slots, await reserve(self, slots), strict=True))
+        return [given[slot] for slot in slots]
+
+    yield patch.object(Records, "reserve_accounts", reserve_accounts)

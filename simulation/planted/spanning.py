@@ -8,7 +8,7 @@ from unittest.mock import patch
 
 from services.domain import errors
 from services.domain.outcomes import Refusal
-from services.ledger import changes, promises, spanning, specials
+from services.ledger import changes, posting, promises, spanning, specials
 from services.ledger.batching import Writer
 from services.ledger.coordination import Coordination
 from services.ledger.coordinator import Coordinator, Inquirer
@@ -119,6 +119,13 @@ def reverse_twice() -> Patches:
     yield patch.object(spanning, "reversal_refusal", generous)
 
 
+@bug("undo", shards=2, weights={"fee": 2.0, "undo": 4.0}, faults=("lossy",), is_tight=False)
+def refuse_what_is_on_its_way() -> Patches:
+    """A reversal is refused for ever while its payer's shard has yet to hear that the original arrived."""
+    for room in (posting, spanning):
+        yield patch.object(room, "waits_for_original", lambda *_: False)
+
+
 @bug("span", shards=2, weights={"span": 2.0}, faults=("kill ledger",), fault_seconds=0.1, intentions=80,
      call_seconds=(0.05, 0.5))  # fmt: skip
 def never_ask() -> Patches:
@@ -153,6 +160,8 @@ def tell_one_only() -> Patches:
     def curt(draft: Any, span: Any, refusals: Any, told: Any, *more: Any) -> Any:
         before = len(draft.spans.verdicts)
         answered = decide(draft, span, refusals, told, *more)
+        if answered is None:
+            return None
         for peer_id, _, _ in draft.spans.verdicts[before + 1 :]:
             draft.own_watermarks(peer_id).sent_through -= 1
             answered.numbers.pop(peer_id)

@@ -139,7 +139,15 @@ def keep_what_stood_on_it() -> Patches:
     yield patch.object(Writer, "_commit", stubborn)
 
 
-@bug(shards=1, callers=6, intentions=300, weights={"transfer": 1.0}, faults=("slow disk",), think_seconds=0.0, accounts_max=4)
+@bug(
+    shards=1,
+    callers=6,
+    intentions=300,
+    weights={"transfer": 1.0},
+    faults=("slow disk",),
+    think_seconds=0.0,
+    accounts_max=4,
+)
 def read_what_is_being_written() -> Patches:
     """What is read for the next batch takes the place of what the one before it decided."""
     take = Ahead._take_loaded

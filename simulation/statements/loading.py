@@ -106,8 +106,12 @@ def load_originals(session: "Session", transfer_ids: Sequence[bytes]) -> list[Re
         for row in session.table("transfer").by("transfer_id", transfer_id):
             if row["kind"] not in {Kind.ASKED, Kind.LANDING}:
                 continue
-            crossing = crossing_of(session, row["sequence"]) if row["outcome"] == Outcome.IN_TRANSIT else None
-            arrived = _is_acknowledged(session, crossing) and return_of(session, crossing) is None
+            outcome = row["outcome"]
+            crossing = crossing_of(session, row["sequence"]) if outcome == Outcome.IN_TRANSIT else None
+            if return_of(session, crossing) is not None:
+                outcome = Outcome.RETURNED
+            elif _is_acknowledged(session, crossing):
+                outcome = Outcome.POSTED
             given_back = sum(
                 relation["amount_minor"]
                 for relation in session.table("relation").by("target_id", transfer_id)
@@ -115,12 +119,11 @@ def load_originals(session: "Session", transfer_ids: Sequence[bytes]) -> list[Re
                 and return_of(session, crossing_of(session, relation["sequence"])) is None
             )
             found.extend(
-                row | leg | {"is_posted_crossing": arrived, "reversed_minor": given_back}
+                row | leg | {"outcome": int(outcome), "reversed_minor": given_back}
                 for leg in (row, *further(session, row["sequence"], row["leg_count"]))
                 if not leg.get("is_fee")
             )
-    names = ("transfer_id", "outcome", "is_posted_crossing", "debit_account", "credit_account", "amount_minor",
-             "currency", "reversed_minor")  # fmt: skip
+    names = ("transfer_id", "outcome", "debit_account", "credit_account", "amount_minor", "currency", "reversed_minor")
     return records(names, found)
 
 

@@ -77,6 +77,22 @@ async def test_a_transfer_is_answered_the_same_however_often_it_is_sent(world: W
         assert found.booking_time == answers[0].booking_time
 
 
+async def test_a_transfer_means_the_same_alone_and_as_the_only_one_of_a_call(world: World) -> None:
+    for request in (post(leg(world.mine, world.neighbour)), post(leg(world.mine, world.far), reference="rent")):
+        many = bank.PostTransfersRequest(transfers=[request.transfer])
+        answers = [await world.ask("PostTransfers", many) for _ in range(2)]
+        assert answers == [bank.PostTransfersResponse(results=[bank.TransferResult(state=bank.Transfer.POSTED)])] * 2
+        posted = await world.ask("PostTransfer", request)
+        assert (posted.state, posted.reference) == (bank.Transfer.POSTED, request.transfer.reference)
+        many.transfers[0].legs[0].amount_minor += 1
+        (result,) = (await world.ask("PostTransfers", many)).results
+        assert read_status(result.error).reason == "TRANSFER_ID_REUSED"
+    refused = post(leg(world.mine, world.neighbour, FUNDS_MINOR + 1))
+    (result,) = (await world.ask("PostTransfers", bank.PostTransfersRequest(transfers=[refused.transfer]))).results
+    assert result == bank.TransferResult(state=bank.Transfer.REFUSED, reason="INSUFFICIENT_FUNDS")
+    assert (await world.told("PostTransfer", refused)).reason == "INSUFFICIENT_FUNDS"
+
+
 async def test_a_crossing_is_found_from_both_of_its_sides(world: World) -> None:
     legs = leg(world.mine, world.far, 7), leg(world.mine, world.neighbour, 2), leg(world.mine, "FEES", 1)
     posted = await world.ask("PostTransfer", post(*legs))

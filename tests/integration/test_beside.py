@@ -51,7 +51,10 @@ async def forgetful(ledger_dsn: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIt
 
 
 async def ask_while_writing(books: Writing, dsn: str, *calls: Watched, is_ahead: bool = True) -> None:
-    """Submit calls while another batch is being written, which touches cash only; wait until all are decided ahead."""
+    """Submit calls while another batch is being written, which touches cash only.
+
+    Wait until all are decided ahead, or until reading beside has failed.
+    """
     async with held_head(dsn):
         below = call(ask(3, CASH, customer_account(1, 78), 5))
         books.writer.submit(below)
@@ -62,7 +65,7 @@ async def ask_while_writing(books: Writing, dsn: str, *calls: Watched, is_ahead:
             await until(lambda: all(each.decided for each in calls))
             assert not any(each.started for each in calls)
         else:
-            await asyncio.sleep(0.05)
+            await until(lambda: books.store.beside.is_resting)
             assert not any(each.decided for each in calls)
     assert (await below.future).refusals == [Refusal.CREDIT_ACCOUNT_NOT_FOUND]
 

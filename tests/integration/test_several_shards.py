@@ -8,8 +8,9 @@ from hivecore.ledger.v1 import ledger_pb2
 from ledger_room import DEADLINE_SECONDS, Bank, Call, open_bank
 from memory_books import CZK, an_id, customer_account
 
+from services.domain import errors
 from services.domain.outcomes import Outcome, Refusal
-from services.ledger.books import Leg
+from services.ledger.books import Leg, PlaceError
 
 A, A2 = customer_account(1, 1), customer_account(1, 2)
 B, B2 = customer_account(2, 1), customer_account(2, 2)
@@ -125,3 +126,30 @@ async def test_one_refused_leg_refuses_all_and_is_named(
     assert await balances(bank) == [1000] * 6
     await bank.until_settled()
     assert [await held(bank, 2, B), await held(bank, 3, C)] == [0, 0]
+
+
+async def test_a_reversal_waits_until_its_shard_knows_what_became_of_the_original(bank: Bank) -> None:
+    sent, back = (leg(A, B), leg(A, A2, 5)), (leg(A2, A, 5), leg(B, A))
+    assert await outcome(bank, 1, *sent) == POSTED
+    bank.lines[2].is_cut = True
+    assert await outcome(bank, 2, *sent, seconds=0.2) == (Outcome.IN_TRANSIT, 0)
+    before = await bank.balances(1, (A, A2))
+    await bank.stop(1)
+    await bank.start(1)
+    for number, error in ((3, PlaceError.ORIGINAL_IN_TRANSIT), (1, PlaceError.TRANSFER_ID_REUSED)) * 2:
+        assert list((await post(bank, number, *back, original=2)).errors) == [error]
+    with pytest.raises(errors.NotFound):
+        await bank.transfer(1, an_id(3))
+    assert (await bank.balances(1, (A, A2)), await held(bank, 2, B)) == (before, 0)
+    bank.lines[2].is_cut = False
+    await bank.until_recorded(2, Outcome.POSTED)
+    assert await outcome(bank, 3, *back, original=2) == POSTED
+    assert await balances(bank) == [895, 1005, 1100, 1000, 1000, 1000]
+
+
+async def test_what_came_back_is_not_reversed_for_ever(bank: Bank) -> None:
+    assert await outcome(bank, 2, leg(B, B2), shard_id=2) == POSTED
+    assert await outcome(bank, 2, leg(A, B), leg(A, A2, 5)) == (Outcome.RETURNED, Refusal.TRANSFER_ID_TAKEN)
+    asked = leg(A2, A, 5), leg(A, A2)
+    for _ in range(2):
+        assert await outcome(bank, 3, *asked, original=2) == (REFUSED, Refusal.ORIGINAL_NOT_POSTED)

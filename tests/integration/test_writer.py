@@ -25,6 +25,7 @@ from memory_books import CZK, an_id, ask, cash, customer_account
 from services.domain import errors, limits
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import memory
+from services.ledger.batching import FEW_JOBS
 from services.ledger.books import AccountState, Actor, PlaceError
 from services.ledger.change_rows import Change
 from services.ledger.command_jobs import ChangeJob
@@ -221,13 +222,16 @@ async def test_a_full_queue_refuses_at_once_instead_of_growing(
         books.writer.submit(first)
         await taken(first)
         waiting = job(*(ask(n, CASH, A, 1) for n in range(2, 12)))
-        books.writer.submit(waiting)
+        few = [job(ask(20 + n, CASH, A, 1)) for n in range(FEW_JOBS - 1)]
+        for one in (waiting, *few):
+            books.writer.submit(one)
         with pytest.raises(errors.Overloaded) as caught:
             await post(books, ask(12, CASH, A, 1))
         assert (caught.value.reason, caught.value.retry_after_seconds > 0) == ("QUEUE_FULL", True)
         # What makes room at a peer is never refused.
         books.writer.submit_always(AcknowledgeJob(2, 0, []))
-    assert set((await waiting.future).outcomes) == {Outcome.POSTED}
+    for one in (waiting, *few):
+        assert set((await one.future).outcomes) == {Outcome.POSTED}
     assert (await post(books, ask(12, CASH, A, 1))).outcomes == [Outcome.POSTED]
 
 

@@ -11,6 +11,7 @@ from bank_requests import Capture, ChangeAccount, Command, Reverse, SpendUp, inc
 from ledger_model import LedgerModel
 from memory_books import CZK, Ask, an_id, cash
 
+from services.domain.outcomes import Outcome
 from services.ledger.books import ENGINE, HoldCommand, Kind, Leg
 from services.ledger.change_rows import Change
 
@@ -64,7 +65,7 @@ def capture(shard: int, asked: Capture, placed: Sequence[HoldCommand]) -> Ask:
 
 
 def reversal(model: LedgerModel, shard: int, asked: Reverse, posted: Mapping[int, Sequence[Ask]]) -> list[Ask]:
-    """Write a transfer back, on the shard that it went to; nothing while none went there.
+    """Write a transfer back, on the shard that it went to, or at times, while it is on its way, on the one that it left; nothing while there is none.
 
     `posted` are the transfers that were asked for, by their payers' shards. Those that arrived are taken rather than others.
     """
@@ -80,7 +81,12 @@ def reversal(model: LedgerModel, shard: int, asked: Reverse, posted: Mapping[int
         for payer, one in there
         if one.transfer_id in meanings and meanings[one.transfer_id].legs and not meanings[one.transfer_id].refusal
     ]
-    there = arrived or there
+    on_their_way = [
+        (shard, one)
+        for one in posted.get(shard, ())
+        if one.transfer_id in meanings and model.outcome(shard, one.transfer_id)[0] == Outcome.IN_TRANSIT
+    ]
+    there = (on_their_way if asked.which % 3 == 0 else arrived) or arrived or there
     if not there:
         return []
     payer, original = there[asked.which % len(there)]

@@ -44,6 +44,8 @@ class LedgerModel(ModelBooks):
         known = self.meanings[shard].get(ask.transfer_id)
         if known is not None:
             return None if known.is_buried or known.body == body_of(ask) else PlaceError.TRANSFER_ID_REUSED
+        if self.waits_for_original(shard, ask):
+            return PlaceError.ORIGINAL_IN_TRANSIT
         if ask.error is not None:
             return ask.error
         meaning = self.mean(shard, ask)

@@ -64,6 +64,11 @@ class ModelBooks:
         self.meanings[shard][ask.transfer_id] = meaning
         return meaning
 
+    def waits_for_original(self, shard: int, ask: Ask) -> bool:
+        """Tell whether it reverses what is on its way, as far as this shard had been told before this batch."""
+        original = self.meanings[shard].get(ask.original_id) if ask.original_id is not None else None
+        return original is not None and self._outcome_before(shard, original) == Outcome.IN_TRANSIT
+
     def reversal_refusal_of(self, shard: int, ask: Ask) -> Refusal | None:
         """Tell why a transfer may not be reversed like this, by what this shard has of it."""
         assert ask.original_id is not None

@@ -67,7 +67,7 @@ def test_storage_keeps_every_copy_of_every_day_and_some_room() -> None:
 def test_a_ledger_holds_the_active_accounts_of_its_shard_up_to_its_limit() -> None:
     plan = capacity.plan(MEASURED, DEMAND, PRICES, Assumptions(active_share=0.1))
     assert value(plan, "memory of one ledger") == pytest.approx((50e6 + 100_000 * 1_000) / 2**30)
-    full = capacity.plan(MEASURED, DEMAND, PRICES, Assumptions(active_share=1.0))
+    full = capacity.plan(MEASURED, DEMAND, PRICES, Assumptions(active_share=1.0, ledger_accounts_max=500_000))
     assert value(full, "memory of one ledger") == pytest.approx((50e6 + 500_000 * 1_000) / 2**30)
 
 

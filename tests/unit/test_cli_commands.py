@@ -42,6 +42,7 @@ COMMANDS = [
     ["audit"],
 ]
 ACCOUNT = "0000000000000195"
+MISTYPED = "0000000000000196"
 TRANSFER_ID = "01234567-89ab-cdef-0123-456789abcdef"
 HOLD = ["hold"]
 TRANSFER = ["transfer", "--from", ACCOUNT, "--to", "CASH", "--currency", "CZK"]
@@ -71,6 +72,13 @@ def test_every_command_explains_itself_and_has_json(command: list[str]) -> None:
         (["customer", "show", "1", "--reference", "2"], "either the number or --reference"),
         (["account", "show"], "either the number or --reference"),
         (["statement", ACCOUNT, "--page-size", "0"], "--page-size"),
+        (["statement", MISTYPED], f"'{MISTYPED}' is not an account number"),
+        (["balance", "CASH"], "'CASH' is not an account number"),
+        (["account", "show", MISTYPED], f"'{MISTYPED}' is not an account number"),
+        (["reverse", MISTYPED, TRANSFER_ID], f"'{MISTYPED}' is not an account number"),
+        (["transfers", "search", MISTYPED], f"'{MISTYPED}' is not an account number"),
+        (["transfers", "search", "--counterparty", MISTYPED], f"'{MISTYPED}' is not an account number"),
+        ([*HOLD, "list", MISTYPED], f"'{MISTYPED}' is not an account number"),
         ([*HOLD, "place", ACCOUNT, "--currency", "CZK", "--amount", "1.001"], "2 decimal places"),
         ([*HOLD, "place", ACCOUNT, "--currency", "CZK", "--amount", "1", "--seconds", "-1"], "--seconds"),
         (["reverse", ACCOUNT, TRANSFER_ID, "--amount", "1"], "--amount and --currency go together"),

@@ -5,8 +5,10 @@ import asyncio
 import pytest
 from coalescing_room import FAR, Bench, reason_of, settled
 
+from services.domain import limits
 from services.gateway import coalescing
-from services.gateway.coalescing import CALL_SECONDS_WANTED, CALLS_IN_FLIGHT_MIN, ITEM_CALLS, Coalescer
+from services.gateway.coalescing import CALL_SECONDS_WANTED, CALLS_IN_FLIGHT_MIN, FEW_LOADS, ITEM_CALLS, Coalescer
+from services.gateway.routing import LANE_SPANNING
 
 KEPT = 1 - 1 / ITEM_CALLS
 
@@ -58,6 +60,78 @@ async def test_who_brings_much_may_find_as_much() -> None:
         bench.ledger.answer(call)
         await settled()
     assert await asyncio.gather(*callers) == ["A", "B", "C"]
+
+
+LARGEST_LOAD = limits.TRANSFERS_PER_CALL_MAX + limits.LEGS_PER_CALL_MAX
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ([(1, 4_030)], [(1, 3_970)]),
+        ([(1, 7_999)], [(1, 1)]),
+        ([(1, LARGEST_LOAD)], [(1, LARGEST_LOAD)]),
+        ([(1, LARGEST_LOAD - 1), (LANE_SPANNING, 1)], [(LANE_SPANNING, LARGEST_LOAD - 1), (1, 1)]),
+    ],
+)
+@pytest.mark.parametrize("item_seconds", [0.0, 0.0001, 0.001])
+async def test_two_callers_are_never_refused_however_much_they_bring_at_once(
+    first: list[tuple[int, int]], second: list[tuple[int, int]], item_seconds: float
+) -> None:
+    bench = Bench(queued=16_000, together=1_000, full=250, in_flight=4, patience=0.25, few=FEW_LOADS)
+    await bench.answer_one()
+    for _ in range(3):
+        bench.believe(item_seconds)
+        callers = [bench.submit("a", lane=lane, size=size) for lane, size in first + second]
+        await settled()
+        await bench.answer_all()
+        assert await asyncio.gather(*callers) == ["A"] * len(callers)
+    assert bench.coalescer._shards[1].loads == 0
+
+
+async def test_one_load_among_others_is_refused_as_soon_as_they_are_more_than_a_few() -> None:
+    bench = Bench(together=9, full=2, patience=1.0, few=3)
+    callers = [bench.submit("a")]
+    await settled()
+    bench.believe(0.6)
+    callers += [bench.submit("b", size=5), bench.submit("c")]
+    fourth = bench.submit("d")
+    assert await reason_of(fourth) == "QUEUE_FULL"
+    bench.ledger.answer(0)
+    await settled()
+    callers.append(bench.submit("e", size=5))
+    await settled()
+    fifth = bench.submit("f")
+    assert await reason_of(fifth) == "QUEUE_FULL"
+    await bench.answer_all()
+    assert await asyncio.gather(*callers) == ["A", "B", "C", "E"]
+    assert bench.coalescer._shards[1].loads == 0
+
+
+async def test_a_few_are_refused_when_they_would_be_answered_too_late() -> None:
+    bench = Bench(together=9, full=2, patience=1.0, few=3)
+    await bench.answer_one()
+    bench.believe(0.6)
+    callers = [bench.submit("a", size=5), bench.submit("b", seconds=3.0)]
+    assert await reason_of(callers.pop()) == "QUEUE_FULL"
+    await bench.answer_all()
+    assert await asyncio.gather(*callers) == ["A"]
+
+
+async def test_who_gave_up_waiting_is_no_longer_one_of_a_few_and_who_was_sent_still_is() -> None:
+    bench = Bench(together=9, full=9, few=3)
+    sent = bench.submit("a")
+    await settled()
+    waiting = bench.submit("b")
+    await settled()
+    assert bench.coalescer._shards[1].loads == 2
+    for caller in (sent, waiting):
+        caller.cancel()
+    await settled()
+    assert bench.coalescer._shards[1].loads == 1
+    await bench.answer_all()
+    await settled()
+    assert bench.coalescer._shards[1].loads == 0
 
 
 async def test_a_call_carries_as_much_as_a_ledger_does_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

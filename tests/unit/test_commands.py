@@ -256,11 +256,17 @@ def test_several_legs_were_once_given_back_the_first_one_first_or_alone() -> Non
     assert commands.reversed_before(commands.read_reversal(reversal()), original((A, B, 100)), 4) == []
 
 
-@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.IN_TRANSIT, Outcome.RETURNED])
+@pytest.mark.parametrize("outcome", [Outcome.REFUSED, Outcome.RETURNED])
 def test_what_is_not_posted_is_not_given_back(outcome: Outcome) -> None:
     with pytest.raises(errors.Refused) as raised:
         commands.reversing(commands.read_reversal(reversal()), original((A, B, 1), outcome=outcome))
     assert raised.value.reason == "ORIGINAL_NOT_POSTED"
+
+
+def test_what_is_on_its_way_is_not_given_back_yet() -> None:
+    with pytest.raises(errors.Unavailable) as raised:
+        commands.reversing(commands.read_reversal(reversal()), original((A, B, 1), outcome=Outcome.IN_TRANSIT))
+    assert raised.value.reason == "ORIGINAL_IN_TRANSIT"
 
 
 # Changes

@@ -254,9 +254,18 @@ def test_pgbench_stands_before_between_and_after_the_rows(sizes: Sizes) -> None:
     assert all(Pgbench() in stage.steps for stage in stages(sizes))
 
 
+def test_the_short_form_has_pgbench_run_where_the_bank_would_be_waited_for_and_the_long_one_between_its_passes() -> (
+    None
+):
+    short, long = ([type(step).__name__ for step in stages(sizes)[0].steps] for sizes in (QUICK, Sizes()))
+    assert short[short.index("OpenLoop") - 1] == "Pgbench"
+    passes = [kind for kind in long if kind in {"Together", "Pgbench"}]
+    assert passes[1:].index("Pgbench") == len(goals.IN_FLIGHT)
+
+
 def test_a_choice_of_rows_brings_along_what_they_need_and_no_more() -> None:
     (stage,) = stages(QUICK, ["single_64"])
-    kinds = ["Pgbench", "Accounts", "Together", "Pgbench", "Together", "Pgbench"]
+    kinds = ["Pgbench", "Accounts", "Together", "Together", "Pgbench", "Pgbench"]
     assert [type(step).__name__ for step in stage.steps] == kinds
     assert [name for step in stage.steps for name in names(step)] == ["single_64", "single_64"]
     assert not stages(QUICK, ["single_65"])

@@ -1,9 +1,11 @@
 """A plain transfer fares as it would in the columns that many transfers share: it is only faster."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 from uuid import UUID
 
 import pytest
@@ -14,10 +16,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from test_transfers import POSTED, A, Answer, B, C, Shards, _all, _directory, _none, _transfer
 
+from services.chassis import status
 from services.domain import chart, errors, identifiers
 from services.domain.errors import BankError
 from services.domain.outcomes import Outcome, Refusal
-from services.gateway import plain, validation
+from services.gateway import metrics, plain, validation
 from services.gateway.authentication import Caller
 from services.gateway.coalescing import Bounds
 from services.gateway.columns import FurtherLeg, Transfers
@@ -170,6 +173,23 @@ async def unpriced(*_: Any) -> dict[int, BankError]:
     return {0: errors.Unavailable("PEER_UNREACHABLE", "nobody knows the price")}
 
 
+async def unanswered(*_: Any) -> dict[int, BankError]:
+    raise errors.Unavailable("ACCOUNT_SERVICE_UNAVAILABLE", "nobody answers for any of the call")
+
+
+Post = Callable[[Posting, bank_pb2.Transfer, float], Awaitable[Any]]
+
+
+async def by_itself(posting: Posting, asked: bank_pb2.Transfer, deadline: float) -> bank_pb2.Transfer:
+    return await posting.post_one(ANNA, asked, deadline)
+
+
+async def in_a_call_of_one(
+    posting: Posting, asked: bank_pb2.Transfer, deadline: float
+) -> bank_pb2.PostTransfersResponse:
+    return await posting.post_many(ANNA, [asked], deadline)
+
+
 ANSWERS: list[Answer | BankError] = [
     *(_all(outcome) for outcome in (Outcome.POSTED, Outcome.IN_TRANSIT)),
     *(_all(Outcome.REFUSED, refusal) for refusal in Refusal),
@@ -181,33 +201,57 @@ ANSWERS: list[Answer | BankError] = [
 ]
 
 
-@pytest.mark.parametrize("charge", [free, dear, unpriced])
+@pytest.mark.parametrize("post", [by_itself, in_a_call_of_one])
+@pytest.mark.parametrize("charge", [free, dear, unpriced, unanswered])
 @pytest.mark.parametrize("answer", ANSWERS)
 async def test_it_fares_as_it_would_with_the_others(
-    answer: Answer | BankError, charge: Callable[..., Awaitable[dict[int, BankError]]]
+    answer: Answer | BankError, charge: Callable[..., Awaitable[dict[int, BankError]]], post: Post
 ) -> None:
     for sides in ((A, B), (A, C), (C, A), (_unknown(), A), (A, _unknown())):
-        assert await _fare(sides, answer, charge, is_plain=True) == await _fare(sides, answer, charge, is_plain=False)
+        plainly = await _fare(sides, answer, charge, post, is_plain=True)
+        assert plainly == await _fare(sides, answer, charge, post, is_plain=False)
+
+
+async def test_a_call_of_one_says_where_it_is_wrong() -> None:
+    shards = Records(_directory(1, 1, 2, 1), answers={})
+    posting = Posting(shards, Ownership(None, 1), free, Bounds(9, 9, 9, 1, 60.0))  # type: ignore[arg-type]
+    response = await in_a_call_of_one(posting, _transfer(7, A, B, 0), asyncio.get_running_loop().time() + 5)
+    (result,) = response.results
+    error = status.from_status(result.error)
+    assert isinstance(error, errors.Malformed)
+    assert (error.reason, error.field) == ("AMOUNT_NOT_POSITIVE", "transfers[0].legs[0].amount_minor")
 
 
 def _unknown() -> str:
     return identifiers.account_text(identifiers.account_number(8_000, 1))
 
 
-async def _fare(sides: tuple[str, str], answer: Answer | BankError, charge: Any, *, is_plain: bool) -> Any:
-    """Post a transfer; give all that its caller sees of it, and which shards were asked."""
+async def _fare(sides: tuple[str, str], answer: Answer | BankError, charge: Any, post: Post, *, is_plain: bool) -> Any:
+    """Post a transfer; give all that its caller sees of it, which shards were asked, and what was counted."""
     shards = Records(_directory(1, 1, 2, 1), _directory(2, 3, 2, 3), answers={1: answer, 2: POSTED, 3: POSTED})
     posting = Posting(shards, Ownership(None, 1), charge, Bounds(9, 9, 9, 1, 60.0))  # type: ignore[arg-type]
     asked = _transfer(7, *sides)
     asked.reference = "rent"
+    read = Mock(wraps=plain.read) if is_plain else Mock(return_value=None)
+    before = _counted()
     try:
         with pytest.MonkeyPatch.context() as patched:
-            if not is_plain:
-                patched.setattr(plain, "read", lambda _: None)
-            posted = await posting.post_one(ANNA, asked, asyncio.get_running_loop().time() + 5)
+            patched.setattr(plain, "read", read)
+            seen: Any = await post(posting, asked, asyncio.get_running_loop().time() + 5)
     except BankError as error:
-        seen: Any = (type(error), error.reason, str(error), getattr(error, "metadata", None))
-    else:
-        seen = posted
+        seen = (type(error), error.reason, str(error), getattr(error, "metadata", None))
     assert posting.behind() == 0
-    return seen, [request.shard_id for request in shards.requests if request.shard_id != 1]
+    read.assert_called_once_with(asked)
+    return seen, [request.shard_id for request in shards.requests if request.shard_id != 1], _counted() - before
+
+
+def _counted() -> Counter[tuple[str, ...]]:
+    """Give what the gateway counted of transfers so far."""
+    return Counter(
+        {
+            (sample.name, *sample.labels.values()): int(sample.value)
+            for counter in (metrics.TRANSFERS, metrics.REJECTED_TRANSFERS, metrics.REROUTED_TRANSFERS)
+            for sample in next(iter(counter.collect())).samples
+            if sample.name.endswith("_total")
+        }
+    )

@@ -121,6 +121,7 @@ def test_why_nothing_was_opened_is_told_with_whether_to_try_again(reason: str, k
         (ledger_pb2.PLACE_ERROR_PAYEE_SHARD_UNREACHABLE, "PAYEE_SHARD_UNREACHABLE", errors.Unavailable),
         (ledger_pb2.PLACE_ERROR_UNDECIDED, "TRANSFER_UNDECIDED", errors.Unavailable),
         (ledger_pb2.PLACE_ERROR_OUTCOME_UNKNOWN, "OUTCOME_UNKNOWN", errors.OutcomeUnknown),
+        (ledger_pb2.PLACE_ERROR_ORIGINAL_IN_TRANSIT, "ORIGINAL_IN_TRANSIT", errors.Unavailable),
     ],
 )
 def test_why_there_is_no_outcome_is_told_so_that_callers_know_whether_to_send_the_same_again(

@@ -22,8 +22,12 @@ def test_a_block_runs_from_its_name_to_the_next_and_begins_with_its_verb() -> No
 
 
 def test_a_missing_name_says_which_file_lacks_it() -> None:
-    with pytest.raises(KeyError, match=r"no query 'third' in queries.sql of room"):
-        queries.parse("room", TEXT)["third"]
+    with pytest.raises(KeyError, match=r"no query 'third' in reader.sql of room"):
+        queries.parse("reader.sql of room", TEXT)["third"]
+    with pytest.raises(KeyError, match=r"no query 'third' in queries.sql of services.chassis"):
+        queries.load("services.chassis")["third"]
+    with pytest.raises(KeyError, match=r"no query 'third' in reader.sql, chain.sql of services.ledger"):
+        queries.load("services.ledger", "reader.sql", "chain.sql")["third"]
 
 
 @pytest.mark.parametrize(
@@ -35,8 +39,13 @@ def test_a_missing_name_says_which_file_lacks_it() -> None:
     ],
 )
 def test_a_file_that_breaks_the_form_is_refused_with_its_place(text: str, complaint: str) -> None:
-    with pytest.raises(ValueError, match=complaint):
-        queries.parse("room", text)
+    with pytest.raises(ValueError, match=f"^a.sql of room.*{complaint}"):
+        queries.parse("a.sql of room", text)
+
+
+def test_a_name_is_in_one_file_only() -> None:
+    with pytest.raises(ValueError, match=r"^reader.sql of services.ledger: [a-z_]+ is in another file, too"):
+        queries.load("services.ledger", "reader.sql", "reader.sql")
 
 
 def test_the_file_of_a_package_is_found_inside_it() -> None:

@@ -20,8 +20,8 @@ from memory_special import (
 from services.domain.chart import transit_account
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger import holds, posting
-from services.ledger.books import Answers, Flag, HoldCommand, Kind, Leg, PlaceError, Restriction
-from services.ledger.specials import reversal_refusal
+from services.ledger.books import Answers, Flag, HoldCommand, Kind, Leg, PlaceError, Restriction, Special
+from services.ledger.specials import reversal_refusal, waits_for_original
 from services.ledger.traffic import Crossing
 
 PAYER, FEES, THIRD, PAYEE = (*(customer_account(1, serial) for serial in (1, 2, 3)), customer_account(2, 1))
@@ -73,6 +73,11 @@ def acknowledge(books: SpecialBooks, peer_id: int, refusals: dict[int, int]) -> 
     refused = [(crossing, refusals[crossing.number]) for crossing in sent if crossing.number in refusals]
     posting.acknowledge(draft, peer_id, len(sent), refused)
     books.commit(draft)
+
+
+def waits(books: SpecialBooks, original: int) -> bool:
+    """Tell whether a reversal of it would have to wait."""
+    return waits_for_original(books.draft(), Special(original_id=an_id(original)))
 
 
 def send(books: SpecialBooks, asked: Ask | SpecialAsk) -> Crossing:
@@ -235,13 +240,45 @@ def test_a_crossing_is_an_original_once_it_has_arrived_and_not_when_it_came_back
     for number in (1, 2):
         send(here, ask(number, PAYER, PAYEE, 1, peer_id=2))
 
+    assert waits(here, 1) and waits(here, 2) and not waits(here, 3)
+    acknowledge(here, 2, {2: Refusal.CREDIT_ACCOUNT_CLOSED})
+
     def refusals() -> list[int]:
         """Ask the rule itself: the payee, who would pay, is not here."""
         return [reversal_refusal(here.draft(), an_id(number), [Leg(PAYEE, PAYER, 1, CZK)]) for number in (1, 2)]
 
-    assert refusals() == [Refusal.ORIGINAL_NOT_POSTED] * 2
-    acknowledge(here, 2, {2: Refusal.CREDIT_ACCOUNT_CLOSED})
+    assert not any(waits(here, number) for number in (1, 2, 3))
     assert refusals() == [0, Refusal.ORIGINAL_NOT_POSTED]
+
+
+@pytest.mark.parametrize("error", [None, PlaceError.UNDECIDED, PlaceError.PAYEE_SHARD_UNREACHABLE])
+def test_a_reversal_is_not_decided_while_its_original_is_on_its_way(
+    here: SpecialBooks, error: PlaceError | None
+) -> None:
+    send(here, legs(ORIGINAL, (PAYER, PAYEE, AMOUNT), (PAYER, FEES, 5), peer_id=2))
+    back = reverse(2, ORIGINAL, (FEES, PAYER, 5), (PAYEE, PAYER, AMOUNT), error=error)
+    draft = here.draft()
+    answers = posting.post(draft, columns([back, ask(3, PAYER, FEES, 1)]))
+    assert (answers.errors, answers.outcomes) == ({0: PlaceError.ORIGINAL_IN_TRANSIT}, [0, POSTED])
+    assert (answers.refusals, answers.booking_times_us[0]) == ([0, 0], 0)
+    assert [row.transfer_id for row in draft.transfers] == [an_id(3)]
+    acknowledge(here, 2, {})
+    assert posting.post(here.draft(), columns([back])).errors == ({} if error is None else {0: error})
+
+
+def test_an_original_of_the_same_batch_is_on_its_way(here: SpecialBooks) -> None:
+    draft = here.draft()
+    posting.post(draft, columns([ask(ORIGINAL, PAYER, PAYEE, AMOUNT, peer_id=2)]))
+    answers = posting.post(draft, columns([reverse(2, ORIGINAL, (PAYEE, PAYER, AMOUNT))]))
+    assert answers.errors == {0: PlaceError.ORIGINAL_IN_TRANSIT}
+
+
+def test_what_was_decided_stays_although_the_original_is_on_its_way_now(here: SpecialBooks) -> None:
+    early = reverse(2, ORIGINAL, (FEES, PAYER, AMOUNT))
+    assert post(here, early).refusals == [Refusal.ORIGINAL_NOT_FOUND]
+    send(here, ask(ORIGINAL, PAYER, PAYEE, AMOUNT, peer_id=2))
+    again = post(here, early, ask(2, PAYER, FEES, 1))
+    assert (again.refusals[0], again.errors) == (Refusal.ORIGINAL_NOT_FOUND, {1: PlaceError.TRANSFER_ID_REUSED})
 
 
 # Crossings returned with their further legs

@@ -40,6 +40,7 @@ class Shards:
         *,
         from_look: int = 1,
         landed: ledger_pb2.TransferRecord | None = None,
+        told: int = 0,
     ) -> None:
         shards = tuple(ShardFacts(shard_id, ("127.0.0.1:1",), 10, 0) for shard_id in (1, 2))
         self.current = Directory(1, shards, (SlotRange(0, 0, 1, 1), SlotRange(1, 1, 2, 1)), {}, (CZK,))
@@ -48,6 +49,8 @@ class Shards:
         self._known = known
         self._from_look = from_look
         self._landed = landed
+        self._told = told
+        """What a ledger says in place of an outcome."""
 
     def ledger(self, shard_id: int) -> "Shards":
         return self
@@ -56,6 +59,10 @@ class Shards:
         self.calls.append(f"{method} on {request.shard_id}")
         if method == "PostTransfers":
             self.posted.append(request)
+            if self._told:
+                return ledger_pb2.PostTransfersResponse(
+                    outcomes=[0], refusals=[0], booking_times_us=[0], errors=[self._told]
+                )
             return ledger_pb2.PostTransfersResponse(outcomes=[POSTED], refusals=[0], booking_times_us=[1])
         if request.shard_id == 2:
             if self._landed is None:
@@ -104,22 +111,23 @@ async def test_a_crossing_with_further_legs_waits_for_the_payers_shard_which_dec
         known.legs.append(_record(PAYER, OTHER).legs[0])
         return known
 
-    shards = Shards(crossing(IN_TRANSIT), landed=_record(PAYER, PAYEE, LANDED))
+    told = ledger_pb2.PLACE_ERROR_ORIGINAL_IN_TRANSIT
+    shards = Shards(crossing(IN_TRANSIT), landed=_record(PAYER, PAYEE, LANDED), told=told)
     with pytest.raises(errors.Unavailable) as raised:
         await _reverse(shards)
-    assert raised.value.reason == "ORIGINAL_NOT_NOTED"
-    assert not shards.posted, "an id that is refused for ever"
+    assert raised.value.reason == "ORIGINAL_IN_TRANSIT"
+    assert shards.calls == ["GetTransfer on 1", "GetTransfer on 2", "PostTransfers on 1"]
     shards = Shards(crossing(POSTED))
     assert (await _reverse(shards)).state == bank_pb2.Transfer.POSTED
     assert shards.calls == ["GetTransfer on 1", "PostTransfers on 1"]
 
 
 @pytest.mark.parametrize("there", [None, _record(OTHER, PAYEE, LANDED), _record(PAYER, PAYEE)])
-async def test_a_crossing_that_has_not_landed_is_not_given_back(there: ledger_pb2.TransferRecord | None) -> None:
+async def test_a_crossing_that_has_not_landed_is_not_given_back_yet(there: ledger_pb2.TransferRecord | None) -> None:
     shards = Shards(_record(PAYER, PAYEE, outcome=IN_TRANSIT), landed=there)
-    with pytest.raises(errors.Refused) as raised:
+    with pytest.raises(errors.Unavailable) as raised:
         await _reverse(shards)
-    assert raised.value.reason == "ORIGINAL_NOT_POSTED"
+    assert raised.value.reason == "ORIGINAL_IN_TRANSIT"
     assert shards.calls == ["GetTransfer on 1", "GetTransfer on 2"]
 
 

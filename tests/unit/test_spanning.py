@@ -47,7 +47,7 @@ def books() -> SpanBooks:
     return books
 
 
-def decide(draft: Draft, asked: Span, *refusals: tuple[int, int], told: tuple[int, ...] = PEERS) -> Answered:
+def decide(draft: Draft, asked: Span, *refusals: tuple[int, int], told: tuple[int, ...] = PEERS) -> Answered | None:
     return spanning.decide(draft, asked, refusals, told, 5)
 
 
@@ -207,7 +207,9 @@ def reversal(*moves: Leg, flags: int = 0) -> Span:
     return replace(span(*moves), special=Special(original_id=an_id(9), flags=flags))
 
 
-def with_original(books: SpanBooks, legs: tuple[Leg, ...], given_back: int = 0) -> Draft:
+def with_original(
+    books: SpanBooks, legs: tuple[Leg, ...], given_back: int = 0, outcome: Outcome = Outcome.POSTED
+) -> Draft:
     return Draft(
         HOME,
         books.sequence,
@@ -216,8 +218,16 @@ def with_original(books: SpanBooks, legs: tuple[Leg, ...], given_back: int = 0) 
         books.accounts.get,
         books.decisions.get,
         books.peers,
-        original={an_id(9): Original(an_id(9), Outcome.POSTED, legs, given_back)}.get,
+        original={an_id(9): Original(an_id(9), outcome, legs, given_back)}.get,
     )
+
+
+def test_a_reversal_is_left_undecided_when_its_original_was_sent_off_meanwhile(books: SpanBooks) -> None:
+    legs = (Leg(B, PAYER, 60, CZK), Leg(C, B, 10, CZK))
+    draft = with_original(books, legs, outcome=Outcome.IN_TRANSIT)
+    assert decide(draft, reversal(*(leg.turned() for leg in reversed(legs))), (0, POOR)) is None
+    assert draft.is_empty() and not draft.decisions
+    assert decide(draft, span(*LEGS)) is not None
 
 
 def test_a_reversal_refers_to_its_original_and_is_nobodys_spending(books: SpanBooks) -> None:

@@ -102,6 +102,33 @@ def test_decisions_travel_without_crossings_too() -> None:
     assert reason_of(only(0, first_number=0)) == "CROSSINGS_INVALID"
 
 
+@pytest.mark.parametrize(
+    "column",
+    [
+        {"debit_accounts": [A]},
+        {"credit_accounts": [FAR]},
+        {"amounts_minor": [1]},
+        {"currencies": [CZK]},
+        {"references": [""]},
+        {"value_dates": [20_000]},
+        {"actors": [ledger_pb2.Actor(channel="app")]},
+        {"actor_places": [0]},
+    ],
+    ids=lambda column: next(iter(column)),
+)
+def test_decisions_without_crossings_come_without_their_columns(column: dict[str, Any]) -> None:
+    assert reason_of(only(7, **column)) == "COLUMNS_INVALID"
+    assert reason_of(only(7, metadata=[ledger_pb2.Metadata(place=0, pairs={"k": "v"})])) == "PLACE_INVALID"
+
+
+def test_a_call_has_a_limit_of_crossings_and_decisions_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CROSSINGS_PER_CALL_MAX", 3)
+    assert len(wire_traffic.crossings(only(7, 8, 9)).decisions) == 3
+    assert len(wire_traffic.crossings(landing(decisions=[decision(9)])).decisions) == 1
+    assert reason_of(only(7, 8, 9, 10)) == "DECISIONS_TOO_MANY"
+    assert reason_of(landing(decisions=[decision(9), decision(10)])) == "DECISIONS_TOO_MANY"
+
+
 def test_crossings_beside_decisions_are_held_to_their_shape_all_the_same() -> None:
     assert reason_of(landing(decisions=[decision(9)], amounts_minor=[1, 0])) == "AMOUNT_INVALID"
     assert reason_of(landing(transfer_ids=b"", decisions=[])) == "COLUMNS_INVALID"

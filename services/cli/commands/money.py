@@ -14,6 +14,7 @@ from services.cli.commands.options import (
     OverrideLimits,
     Reference,
     Token,
+    account_number,
     amount_of,
     ask_once,
     limit_of,
@@ -127,7 +128,10 @@ def _read_leg(text: str, currency: str) -> tuple[str, str, int]:
 
 
 def reverse(
-    number: Annotated[str, typer.Argument(metavar="ACCOUNT", help="Account that paid the original, 16 digits.")],
+    number: Annotated[
+        str,
+        typer.Argument(metavar="ACCOUNT", help="Account that paid the original, 16 digits.", callback=account_number),
+    ],
     original_id: Annotated[str, typer.Argument(metavar="TRANSFER", help="UUID of the original.")],
     amount: Annotated[
         str,

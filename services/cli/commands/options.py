@@ -13,7 +13,8 @@ import typer
 from services.cli.amounts import AmountInvalid, parse_amount, parse_limit
 from services.cli.finding import Where, read_bank_file
 from services.cli.output import Failure, fail
-from services.domain.errors import BankError, DeadlinePassed, OutcomeUnknown, Unavailable
+from services.domain.errors import BankError, DeadlinePassed, Malformed, OutcomeUnknown, Unavailable
+from services.domain.identifiers import parse_account_number
 
 if TYPE_CHECKING:
     from services.cli.session import Method, Session
@@ -64,7 +65,20 @@ ShardDsns: TypeAlias = Annotated[
     ),
 ]
 
-AccountNumber: TypeAlias = Annotated[str, typer.Argument(metavar="ACCOUNT", help="Account number, 16 digits.")]
+
+def account_number(text: str) -> str:
+    """Let an account number through, and none at all; wrong usage when it is mistyped."""
+    try:
+        if text:
+            parse_account_number(text)
+    except Malformed as error:
+        raise typer.BadParameter(f"{text!r} is {error.description}") from error
+    return text
+
+
+AccountNumber: TypeAlias = Annotated[
+    str, typer.Argument(metavar="ACCOUNT", help="Account number, 16 digits.", callback=account_number)
+]
 Currency: TypeAlias = Annotated[
     str, typer.Option("--currency", metavar="CODE", help="ISO 4217 code, the currency of all accounts concerned.")
 ]

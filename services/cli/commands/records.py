@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.commands.options import AsJson, Data, Gateway, Token, with_bank
+from services.cli.commands.options import AsJson, Data, Gateway, Token, account_number, with_bank
 from services.cli.finding import Where
 from services.cli.ids import new_id
 from services.cli.output import Failure, show_fields, show_json, show_table
@@ -106,7 +106,9 @@ def open_account(
 
 @account.command("show")
 def show_account(
-    number: Annotated[str, typer.Argument(metavar="ACCOUNT", help="Account number, 16 digits.")] = "",
+    number: Annotated[
+        str, typer.Argument(metavar="ACCOUNT", help="Account number, 16 digits.", callback=account_number)
+    ] = "",
     reference: Annotated[str, typer.Option("--reference", metavar="TEXT", help="Instead of the number.")] = "",
     data: Data = None,
     gateway: Gateway = None,

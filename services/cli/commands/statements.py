@@ -19,6 +19,7 @@ from services.cli.commands.options import (
     Gateway,
     MetadataPairs,
     Token,
+    account_number,
     amount_of,
     metadata_of,
     with_bank,
@@ -249,9 +250,14 @@ async def _holder(bank: "Session", number: str) -> "Holder":
 
 
 _Whose = Annotated[
-    str, typer.Argument(metavar="ACCOUNT", help="Whose; the whole bank when not given (scope operator).")
+    str,
+    typer.Argument(
+        metavar="ACCOUNT", help="Whose; the whole bank when not given (scope operator).", callback=account_number
+    ),
 ]
-_Counterparty = Annotated[str, typer.Option("--counterparty", metavar="ACCOUNT", help="An account on either side.")]
+_Counterparty = Annotated[
+    str, typer.Option("--counterparty", metavar="ACCOUNT", help="An account on either side.", callback=account_number)
+]
 _AmountsCurrency = Annotated[
     str, typer.Option("--currency", metavar="CODE", help="ISO 4217 code that the amounts are read in.")
 ]

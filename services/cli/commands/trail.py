@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from services.cli.commands.options import AsJson, Data, Gateway, Token, with_bank
+from services.cli.commands.options import AsJson, Data, Gateway, Token, account_number, with_bank
 from services.cli.finding import Where
 from services.cli.output import show_json, show_line, show_table
 
@@ -44,7 +44,10 @@ _Moment = Annotated[
 
 
 def trail(
-    account: Annotated[str, typer.Option("--account", metavar="ACCOUNT", help="Only what concerns this account.")] = "",
+    account: Annotated[
+        str,
+        typer.Option("--account", metavar="ACCOUNT", help="Only what concerns this account.", callback=account_number),
+    ] = "",
     subject: Annotated[
         str, typer.Option("--subject", metavar="SUBJECT", help="Only what this subject asked for.")
     ] = "",

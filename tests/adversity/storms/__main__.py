@@ -17,6 +17,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import asyncpg
 import crowd
 import uvloop
 from crowd import Crowd, Place, Storm
@@ -43,18 +44,23 @@ BACK_TRANSFERS = 10
 BACK_SECONDS_MAX = 60.0
 LONGEST_STRIKE_SECONDS = 120.0
 
+AHEAD = "SELECT extract(epoch FROM booking_time - clock_timestamp())::float8 FROM ledger.journal_head"
+"""Books stay where a clock that ran ahead has put them until the time has caught up."""
+
 
 class Run:
     """One storm over one bank."""
 
-    def __init__(self, place: Path, shards: int, record: Record, seconds: float, *, mounts: bool) -> None:
+    def __init__(
+        self, place: Path, shards: int, record: Record, seconds: float, library: str | None, *, mounts: bool
+    ) -> None:
         self._place = place
         self._places = Places(place / "bank")
         self._shards = shards
         self._record = record
         self._seconds = seconds
         self._mounts = mounts
-        self._library = clocks.library()
+        self._library = library
 
     async def run(self) -> None:
         """Open the bank, let it storm, and prove the books. Raises what is wrong."""
@@ -79,6 +85,7 @@ class Run:
                 async with crowd.opened(where, journal) as people:
                     striker = Striker(bank, people, detours, times, disk_by_kind)
                     await self._storm(bank, people, striker, self._targets(bank, detours, names))
+                    self._record.figures["clock_jumps_seen_seconds"] = [round(each) for each in striker.jumps_seen]
                     await self._prove(bank, people, journal)
 
     async def _storm(self, bank: Bank, people: Crowd, striker: Striker, targets: Targets) -> None:
@@ -121,7 +128,11 @@ class Run:
         figures["transfers_in_doubt_for_a_while"] = journal.doubted()
         figures["answers_without_an_outcome"] = dict(journal.problems.most_common())
         figures["deaths"] = dict(bank.deaths)
+        figures["books_ahead_of_time_seconds"] = {
+            shard_id: round(await _ahead(dsn)) for shard_id, dsn in bank.shard_dsns.items()
+        }
         report = await people.expect_sound_books()
+        figures["transfers_given_up"] = sum(wish.is_given_up for wish in journal.wishes.values())
         figures["journal_lines"] = journal.expect_same_on_paper()
         figures["audited_transfers"] = report.totals.transfers
 
@@ -165,19 +176,28 @@ class Run:
         self._record.story.append(f"{stamp:.2f} {line}")
 
 
+async def _ahead(dsn: str) -> float:
+    connection = await asyncpg.connect(dsn)
+    try:
+        return max(0.0, await connection.fetchval(AHEAD))
+    finally:
+        await connection.close()
+
+
 def main(arguments: Sequence[str]) -> int:
     """Let it storm; return 0 when all that must hold holds."""
     os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
     asked = _parse(arguments)
     refusal = None if asked.in_own_namespace else disks.enter_namespace("storms", list(arguments))
     left_out = {kind.value: refusal for kind in sorted(DISK)} if refusal else {}
-    if clocks.library() is None:
-        left_out[Kind.CLOCK_JUMP.value] = "there is no faketime on PATH (Debian: apt install faketime)"
-    record = Record(asked.seed, left_out)
     console = Console(width=120, highlight=False)
     place = Path(tempfile.mkdtemp(prefix="hivecore-storm-"))
     place.chmod(0o755)
-    run = Run(place, asked.shards, record, asked.seconds, mounts=refusal is None)
+    library = clocks.library(place / "clocks")
+    if library is None:
+        left_out[Kind.CLOCK_JUMP.value] = clocks.MISSING
+    record = Record(asked.seed, left_out)
+    run = Run(place, asked.shards, record, asked.seconds, library, mounts=refusal is None)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(run.run())
@@ -190,6 +210,7 @@ def main(arguments: Sequence[str]) -> int:
         record.show(console)
         record.write(asked.output)
         disks.remove(place)
+        clocks.sweep()
     return 1 if record.violations else 0
 
 

@@ -31,6 +31,7 @@ WEIGHTS = dict.fromkeys(Kind, 1) | {
     Kind.CUT: 2,
     Kind.ANSWERS_LOST: 2,
     Kind.REQUESTS_LOST: 2,
+    Kind.CLOCK_JUMP: 2,
 }
 """How often a kind lies in the bag that faults are drawn from; the bag is filled again when it is empty."""
 

@@ -18,6 +18,7 @@ from services.chassis import children, ports
 from services.cli.bank import Bank
 from services.cli.supervisor import ProgramPart
 from services.cli.topology import PREFIX, Program
+from storms import clocks
 from storms.clocks import Clocks
 from storms.detours import Detours
 from storms.disks import Disk
@@ -38,12 +39,14 @@ NEXT_SEGMENT = "SELECT pg_logical_emit_message(false, 'storm', ''), pg_switch_wa
 class Striker:
     """Strikes one bank."""
 
-    def __init__(self, bank: Bank, crowd: Crowd, detours: Detours, clocks: Clocks, disks: Mapping[Kind, Disk]) -> None:
+    def __init__(self, bank: Bank, crowd: Crowd, detours: Detours, times: Clocks, disks: Mapping[Kind, Disk]) -> None:
         self._bank = bank
         self._crowd = crowd
         self._detours = detours
-        self._clocks = clocks
+        self._clocks = times
         self._disks = disks
+        self.jumps_seen: list[float] = []
+        """Seconds by which services told a wrong time."""
         self._begin: dict[Kind, Callable[[Fault], AbstractAsyncContextManager[None]]] = {
             Kind.KILL: self._killed,
             Kind.STOP: self._stopped,
@@ -131,11 +134,25 @@ class Striker:
 
     @asynccontextmanager
     async def _clock_jumped(self, fault: Fault) -> AsyncIterator[None]:
+        """Let a clock jump, at least until its service has told the wrong time, if it runs all the while."""
+        pid = self._bank.processes[fault.target]
         self._clocks.set(fault.target, fault.amount)
         try:
-            yield
+            async with asyncio.TaskGroup() as looking:
+                looking.create_task(self._see_jump(fault, pid))
+                yield
         finally:
             self._clocks.set(fault.target, 0)
+
+    async def _see_jump(self, fault: Fault, pid: int | None) -> None:
+        program = next(each for each in self._bank.topology.programs if each.name == fault.target)
+        try:
+            await clocks.expect_away(program.metrics, fault.amount)
+        except TimeoutError:
+            if pid is not None and self._bank.processes[fault.target] == pid:
+                raise AssertionError(f"{fault.target} does not tell what its clock was set to: {fault}") from None
+        else:
+            self.jumps_seen.append(fault.amount)
 
     @asynccontextmanager
     async def _second_writer(self, fault: Fault) -> AsyncIterator[None]:

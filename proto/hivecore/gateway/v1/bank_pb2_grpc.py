@@ -211,13 +211,19 @@ class BankServicer:
         a transfer, a refusal is not for ever and leaves no record: when what it names is mended, the same
         request may be sent again. Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
         another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
+        FAILED_PRECONDITION with BANK_FULL when no shard has room for another customer. Who asks again while an
+        earlier attempt is under way may be told so although that one has the last place: asked once more when it is
+        over, the same request returns the customer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def OpenCustomers(self, request, context):
-        """Opens up to 8,000 customers, each on its own: one result each, in the order given.
+        """Opens up to 8,000 customers, each on its own: one result each, in the order given. Of requests in one
+        call with the same id for another body, or with the same external reference, the first has it: the others
+        fail with REQUEST_ID_REUSED or EXTERNAL_REFERENCE_TAKEN, and may be sent again where that one is refused
+        itself after all. The same request twice has the same result twice.
         Needs scope `customers.write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -242,7 +248,8 @@ class BankServicer:
         raise NotImplementedError('Method not implemented!')
 
     def OpenAccounts(self, request, context):
-        """Opens up to 8,000 accounts, each on its own: one result each, in the order given.
+        """Opens up to 8,000 accounts, each on its own: one result each, in the order given; requests that get in
+        each other's way in one call as for OpenCustomers.
         Needs scope `accounts.write`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -429,8 +436,9 @@ class BankServicer:
         shards they lie. Fees stay with the bank, and a reversal bears none. All reversals together give back at most the original, however
         often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
         refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
-        FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
-        for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. Needs scope `transfers.reverse`;
+        FAILED_PRECONDITION with ORIGINAL_NOT_POSTED when it was refused or returned, with REVERSAL_MISMATCH
+        for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. UNAVAILABLE with ORIGINAL_IN_TRANSIT, and
+        nothing written, until every shard knows whether it has arrived. Needs scope `transfers.reverse`;
         policy OVERDRAW also needs `overdraft.force`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

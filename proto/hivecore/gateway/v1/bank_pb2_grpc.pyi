@@ -46,9 +46,15 @@ class BankStub:
     a transfer, a refusal is not for ever and leaves no record: when what it names is mended, the same
     request may be sent again. Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
     another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
+    FAILED_PRECONDITION with BANK_FULL when no shard has room for another customer. Who asks again while an
+    earlier attempt is under way may be told so although that one has the last place: asked once more when it is
+    over, the same request returns the customer.
     """
     OpenCustomers: _grpc.UnaryUnaryMultiCallable[_bank_pb2.OpenCustomersRequest, _bank_pb2.OpenCustomersResponse]
-    """Opens up to 8,000 customers, each on its own: one result each, in the order given.
+    """Opens up to 8,000 customers, each on its own: one result each, in the order given. Of requests in one
+    call with the same id for another body, or with the same external reference, the first has it: the others
+    fail with REQUEST_ID_REUSED or EXTERNAL_REFERENCE_TAKEN, and may be sent again where that one is refused
+    itself after all. The same request twice has the same result twice.
     Needs scope `customers.write`.
     """
     GetCustomer: _grpc.UnaryUnaryMultiCallable[_bank_pb2.GetCustomerRequest, _bank_pb2.Customer]
@@ -60,7 +66,8 @@ class BankStub:
     NOT_FOUND with PRODUCT_NOT_FOUND, FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH.
     """
     OpenAccounts: _grpc.UnaryUnaryMultiCallable[_bank_pb2.OpenAccountsRequest, _bank_pb2.OpenAccountsResponse]
-    """Opens up to 8,000 accounts, each on its own: one result each, in the order given.
+    """Opens up to 8,000 accounts, each on its own: one result each, in the order given; requests that get in
+    each other's way in one call as for OpenCustomers.
     Needs scope `accounts.write`.
     """
     GetAccount: _grpc.UnaryUnaryMultiCallable[_bank_pb2.GetAccountRequest, _bank_pb2.Account]
@@ -168,8 +175,9 @@ class BankStub:
     shards they lie. Fees stay with the bank, and a reversal bears none. All reversals together give back at most the original, however
     often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
     refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
-    FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
-    for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. Needs scope `transfers.reverse`;
+    FAILED_PRECONDITION with ORIGINAL_NOT_POSTED when it was refused or returned, with REVERSAL_MISMATCH
+    for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. UNAVAILABLE with ORIGINAL_IN_TRANSIT, and
+    nothing written, until every shard knows whether it has arrived. Needs scope `transfers.reverse`;
     policy OVERDRAW also needs `overdraft.force`.
     """
     ChangeAccountState: _grpc.UnaryUnaryMultiCallable[_bank_pb2.ChangeAccountStateRequest, _bank_pb2.Account]
@@ -227,9 +235,15 @@ class BankAsyncStub(BankStub):
     a transfer, a refusal is not for ever and leaves no record: when what it names is mended, the same
     request may be sent again. Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
     another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
+    FAILED_PRECONDITION with BANK_FULL when no shard has room for another customer. Who asks again while an
+    earlier attempt is under way may be told so although that one has the last place: asked once more when it is
+    over, the same request returns the customer.
     """
     OpenCustomers: _aio.UnaryUnaryMultiCallable[_bank_pb2.OpenCustomersRequest, _bank_pb2.OpenCustomersResponse]  # type: ignore[assignment]
-    """Opens up to 8,000 customers, each on its own: one result each, in the order given.
+    """Opens up to 8,000 customers, each on its own: one result each, in the order given. Of requests in one
+    call with the same id for another body, or with the same external reference, the first has it: the others
+    fail with REQUEST_ID_REUSED or EXTERNAL_REFERENCE_TAKEN, and may be sent again where that one is refused
+    itself after all. The same request twice has the same result twice.
     Needs scope `customers.write`.
     """
     GetCustomer: _aio.UnaryUnaryMultiCallable[_bank_pb2.GetCustomerRequest, _bank_pb2.Customer]  # type: ignore[assignment]
@@ -241,7 +255,8 @@ class BankAsyncStub(BankStub):
     NOT_FOUND with PRODUCT_NOT_FOUND, FAILED_PRECONDITION with PRODUCT_CURRENCY_MISMATCH.
     """
     OpenAccounts: _aio.UnaryUnaryMultiCallable[_bank_pb2.OpenAccountsRequest, _bank_pb2.OpenAccountsResponse]  # type: ignore[assignment]
-    """Opens up to 8,000 accounts, each on its own: one result each, in the order given.
+    """Opens up to 8,000 accounts, each on its own: one result each, in the order given; requests that get in
+    each other's way in one call as for OpenCustomers.
     Needs scope `accounts.write`.
     """
     GetAccount: _aio.UnaryUnaryMultiCallable[_bank_pb2.GetAccountRequest, _bank_pb2.Account]  # type: ignore[assignment]
@@ -349,8 +364,9 @@ class BankAsyncStub(BankStub):
     shards they lie. Fees stay with the bank, and a reversal bears none. All reversals together give back at most the original, however
     often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
     refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
-    FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
-    for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. Needs scope `transfers.reverse`;
+    FAILED_PRECONDITION with ORIGINAL_NOT_POSTED when it was refused or returned, with REVERSAL_MISMATCH
+    for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. UNAVAILABLE with ORIGINAL_IN_TRANSIT, and
+    nothing written, until every shard knows whether it has arrived. Needs scope `transfers.reverse`;
     policy OVERDRAW also needs `overdraft.force`.
     """
     ChangeAccountState: _aio.UnaryUnaryMultiCallable[_bank_pb2.ChangeAccountStateRequest, _bank_pb2.Account]  # type: ignore[assignment]
@@ -411,6 +427,9 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         a transfer, a refusal is not for ever and leaves no record: when what it names is mended, the same
         request may be sent again. Needs scope `customers.write`. ALREADY_EXISTS with REQUEST_ID_REUSED when the id came with
         another body before, with EXTERNAL_REFERENCE_TAKEN when another customer has the reference.
+        FAILED_PRECONDITION with BANK_FULL when no shard has room for another customer. Who asks again while an
+        earlier attempt is under way may be told so although that one has the last place: asked once more when it is
+        over, the same request returns the customer.
         """
 
     @_abc_1.abstractmethod
@@ -419,7 +438,10 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         request: _bank_pb2.OpenCustomersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bank_pb2.OpenCustomersResponse, _abc.Awaitable[_bank_pb2.OpenCustomersResponse]]:
-        """Opens up to 8,000 customers, each on its own: one result each, in the order given.
+        """Opens up to 8,000 customers, each on its own: one result each, in the order given. Of requests in one
+        call with the same id for another body, or with the same external reference, the first has it: the others
+        fail with REQUEST_ID_REUSED or EXTERNAL_REFERENCE_TAKEN, and may be sent again where that one is refused
+        itself after all. The same request twice has the same result twice.
         Needs scope `customers.write`.
         """
 
@@ -449,7 +471,8 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         request: _bank_pb2.OpenAccountsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_bank_pb2.OpenAccountsResponse, _abc.Awaitable[_bank_pb2.OpenAccountsResponse]]:
-        """Opens up to 8,000 accounts, each on its own: one result each, in the order given.
+        """Opens up to 8,000 accounts, each on its own: one result each, in the order given; requests that get in
+        each other's way in one call as for OpenCustomers.
         Needs scope `accounts.write`.
         """
 
@@ -671,8 +694,9 @@ class BankServicer(metaclass=_abc_1.ABCMeta):
         shards they lie. Fees stay with the bank, and a reversal bears none. All reversals together give back at most the original, however
         often and concurrently asked. Idempotent by `transfer_id`. When the original is not known it is
         refused if it ever arrives, and this call fails with NOT_FOUND and ORIGINAL_NOT_FOUND.
-        FAILED_PRECONDITION with ORIGINAL_NOT_POSTED, also while it is IN_TRANSIT, with REVERSAL_MISMATCH
-        for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. Needs scope `transfers.reverse`;
+        FAILED_PRECONDITION with ORIGINAL_NOT_POSTED when it was refused or returned, with REVERSAL_MISMATCH
+        for a part of several legs, with REVERSAL_EXCEEDS_ORIGINAL. UNAVAILABLE with ORIGINAL_IN_TRANSIT, and
+        nothing written, until every shard knows whether it has arrived. Needs scope `transfers.reverse`;
         policy OVERDRAW also needs `overdraft.force`.
         """
 

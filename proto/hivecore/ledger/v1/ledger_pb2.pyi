@@ -74,6 +74,8 @@ class _PlaceErrorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PlaceError
     """Its debit account does not live on this shard; nothing was written."""
     PLACE_ERROR_OUTCOME_UNKNOWN: _PlaceError.ValueType  # 5
     """Its legs touch several shards, and it may or may not have been decided: the commit's answer is not known yet."""
+    PLACE_ERROR_ORIGINAL_IN_TRANSIT: _PlaceError.ValueType  # 6
+    """It reverses a transfer that, as far as this shard knows, may still arrive or come back; nothing was written."""
 
 class PlaceError(_PlaceError, metaclass=_PlaceErrorEnumTypeWrapper):
     """Why a place of PostTransfers has no outcome."""
@@ -90,6 +92,8 @@ PLACE_ERROR_WRONG_SHARD: PlaceError.ValueType  # 4
 """Its debit account does not live on this shard; nothing was written."""
 PLACE_ERROR_OUTCOME_UNKNOWN: PlaceError.ValueType  # 5
 """Its legs touch several shards, and it may or may not have been decided: the commit's answer is not known yet."""
+PLACE_ERROR_ORIGINAL_IN_TRANSIT: PlaceError.ValueType  # 6
+"""It reverses a transfer that, as far as this shard knows, may still arrive or come back; nothing was written."""
 Global___PlaceError: _TypeAlias = PlaceError  # noqa: Y015
 
 @_typing.final
@@ -2302,7 +2306,7 @@ class LandCrossingsRequest(_message.Message):
 
     @_builtins.property
     def decisions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Decision]:
-        """Decisions on promises, in order of their numbers, which lie among those of the crossings."""
+        """Decisions on promises, in order of their numbers, which lie among those of the crossings; together at most 8,000."""
 
     def __init__(
         self,
