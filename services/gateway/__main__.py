@@ -73,8 +73,8 @@ async def main() -> None:
     account_service = AccountService(options.account_address, identity)
     ownership = Ownership(account_service, options.owners_cached_max)
     products = Products(directory, account_service, options.products_cached_max)
-    look_ups = LookUps(options.look_ups_max, options.look_up_seconds_max, time.monotonic)
     posting = Posting(directory, ownership, products.charge, queues)
+    look_ups = LookUps(options.look_ups_max, options.look_up_seconds_max, time.monotonic, posting.fullness)
     books = Books(directory, look_ups, account_service, ownership, queues)
     customers = Customers(account_service, directory, page_tokens, books.restrictions)
     service = BankService(

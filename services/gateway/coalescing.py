@@ -198,6 +198,13 @@ class Coalescer(Generic[Load, Answer]):
                 return False
         return bool(shards)
 
+    def fullness(self, shard_id: int) -> float:
+        """Tell how full a shard's queue is: what waits takes this part of the time that it may; from 0 to 1."""
+        shard = self._shards.get(shard_id)
+        if shard is None:
+            return 0.0
+        return min(1.0, shard.queued_items * shard.item_seconds / self._bounds.wait_seconds_max)
+
     async def close(self) -> None:
         """Give up the calls under way; their callers get `late`."""
         calls = list(self._calls)

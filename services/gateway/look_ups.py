@@ -2,7 +2,7 @@
 
 Look-ups are bounded apart from transfers, so that neither a storm of "where is my payment?" nor a slow shard makes
 all of them late or takes what transfers need. Each shard has its own count and pace, so that those who ask a
-silent one keep nobody else out. While those that will be read next take all the room that the shards have
+silent one keep nobody else out. They give way to transfers: the longer a shard's transfers wait, the fewer. While those that will be read next take all the room that the shards have
 left, or too many are under way in all, a look-up is turned away before it is read. Never here: what is looked up, or which calls are look-ups (`scopes.py`).
 """
 
@@ -18,7 +18,10 @@ from services.transport.calls import Places
 T = TypeVar("T")
 
 ALWAYS_TAKEN: Final = 50
-"""Look-ups of one shard at a time that are never refused: from them it is learned that a slow shard is quick again."""
+"""Look-ups of one shard at a time that are taken however slow it is: from them it is learned that it is quick again."""
+
+TAKEN_BESIDE_A_FULL_QUEUE: Final = 4
+"""Of one shard at a time, while its transfers have to wait as long as they may at most."""
 
 PACE_LOOK_UPS: Final = 32
 """So many look-ups are looked back on."""
@@ -39,9 +42,10 @@ SHARD_SHARE: Final = 4
 class _Shard:
     """The look-ups of one shard."""
 
-    __slots__ = ("full_metric", "learned_at", "pace_seconds", "under_way")
+    __slots__ = ("full_metric", "learned_at", "pace_seconds", "shard_id", "under_way")
 
     def __init__(self, shard_id: int) -> None:
+        self.shard_id = shard_id
         self.under_way = 0
         self.learned_at = -math.inf
         self.pace_seconds = PACE_SECONDS_AT_FIRST
@@ -56,13 +60,20 @@ class _Shard:
 class LookUps:
     """The look-ups of one gateway process."""
 
-    def __init__(self, number_max: int, seconds_max: float, now: Callable[[], float]) -> None:
-        """`now` gives seconds that only go forward."""
+    def __init__(
+        self,
+        number_max: int,
+        seconds_max: float,
+        now: Callable[[], float],
+        fullness: Callable[[int], float] = lambda _shard_id: 0.0,
+    ) -> None:
+        """`now` gives seconds that only go forward; `fullness` how full a shard's queue of transfers is, from 0 to 1."""
         self._number_max = number_max
         self._seconds_max = seconds_max
         self._of_shard_max = max(ALWAYS_TAKEN, number_max // SHARD_SHARE)
         self._shards: dict[int, _Shard] = {}
         self._now = now
+        self._fullness = fullness
         self.places = Places()
         """Of all that are under way, whatever and whomever they ask; the server counts."""
 
@@ -106,4 +117,5 @@ class LookUps:
         if self._now() - shard.learned_at > FORGOTTEN_SECONDS:
             shard.pace_seconds = PACE_SECONDS_AT_FIRST
         in_time = self._seconds_max / shard.pace_seconds if shard.pace_seconds > 0 else self._of_shard_max
-        return max(0, int(max(ALWAYS_TAKEN, min(self._of_shard_max, in_time))) - shard.under_way)
+        most = max(ALWAYS_TAKEN, min(self._of_shard_max, in_time)) * (1 - self._fullness(shard.shard_id))
+        return max(0, int(max(TAKEN_BESIDE_A_FULL_QUEUE, most)) - shard.under_way)

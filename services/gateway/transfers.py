@@ -75,6 +75,10 @@ class Posting:
             "PostTransfers", self._send, bounds, peers.outcome_unknown
         )
 
+    def fullness(self, shard_id: int) -> float:
+        """Tell how full the queue of transfers for a shard is, from 0 to 1."""
+        return self._coalescer.fullness(shard_id)
+
     def is_full(self, coming_items: float = 0.0) -> bool:
         """Tell whether every shard refuses whatever comes after so many items; a few calls are never too many."""
         return self.places.taken >= FEW_CALLS and self._coalescer.is_full(

@@ -46,6 +46,23 @@ async def test_who_has_been_read_is_refused_later_than_who_has_not() -> None:
     assert await asyncio.gather(*callers) == ["A", "B", "C", "D"]
 
 
+async def test_a_queue_is_as_full_as_its_wait_is_long() -> None:
+    bench = Bench(together=9, full=2, patience=1.0)
+    assert bench.coalescer.fullness(1) == 0
+    callers = [bench.submit("a")]
+    await settled()
+    callers += [bench.submit("b"), bench.submit("c")]
+    await settled()
+    assert bench.coalescer.fullness(1) == 0, "nothing is known yet of how long it takes"
+    for item_seconds, fullness in ((0.2, 0.4), (0.5, 1.0), (5.0, 1.0)):
+        bench.believe(item_seconds)
+        assert bench.coalescer.fullness(1) == pytest.approx(fullness)
+    assert bench.coalescer.fullness(2) == 0
+    await bench.answer_all()
+    assert await asyncio.gather(*callers) == ["A", "B", "C"]
+    assert bench.coalescer.fullness(1) == 0
+
+
 async def test_who_brings_much_may_find_as_much() -> None:
     bench = Bench(together=9, full=2, patience=1.0)
     callers = [bench.submit("a")]

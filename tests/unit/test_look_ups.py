@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from services.domain import errors
-from services.gateway.look_ups import ALWAYS_TAKEN, PACE_LOOK_UPS, LookUps
+from services.gateway.look_ups import ALWAYS_TAKEN, PACE_LOOK_UPS, TAKEN_BESIDE_A_FULL_QUEUE, LookUps
 
 
 class Ledgers:
@@ -13,7 +13,8 @@ class Ledgers:
 
     def __init__(self, number_max: int, seconds_max: float) -> None:
         self.now = 0.0
-        self.look_ups = LookUps(number_max, seconds_max, lambda: self.now)
+        self.fullness = {1: 0.0, 2: 0.0}
+        self.look_ups = LookUps(number_max, seconds_max, lambda: self.now, self.fullness.__getitem__)
         self.answer = asyncio.Event()
         self.asked = 0
 
@@ -126,4 +127,19 @@ async def test_who_gives_up_gives_the_place_back() -> None:
     with pytest.raises(asyncio.CancelledError):
         await callers[0]
     assert not refused(await ledgers.asked_by(100))
+    await ledgers.answered_after(0)
+
+
+@pytest.mark.parametrize(("fullness", "taken"), [(0.25, 75), (0.5, 50), (0.75, 25), (1.0, TAKEN_BESIDE_A_FULL_QUEUE)])
+async def test_they_give_way_to_the_transfers_of_their_shard(fullness: float, taken: int) -> None:
+    ledgers = Ledgers(400, 60.0)
+    ledgers.fullness[1] = fullness
+    callers = await ledgers.asked_by(100)
+    assert (ledgers.asked, len(refused(callers))) == (taken, 100 - taken)
+    assert ledgers.is_full(1) and not ledgers.is_full(1, 2)
+    others = await ledgers.asked_by(100, shard_id=2)
+    assert not refused(others), "whose transfers do not wait"
+    await ledgers.answered_after(0)
+    ledgers.fullness[1] = 0.0
+    assert not refused(await ledgers.asked_by(100)), "once they have left"
     await ledgers.answered_after(0)
