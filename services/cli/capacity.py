@@ -91,7 +91,7 @@ class Assumptions:
     """The quota of a shard."""
     active_share: float = 0.2
     """Of the accounts, that a ledger meets within the hours that it keeps them in memory."""
-    ledger_accounts_max: int = 1_000_000
+    ledger_accounts_max: int = 1_048_576
     """The most accounts that a ledger keeps in memory (HIVECORE_ACCOUNTS_REMEMBERED_MAX)."""
     copies: int = 3
     """Of each shard's PostgreSQL, the primary included."""

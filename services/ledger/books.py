@@ -129,6 +129,20 @@ class AccountState:
         self.promised_minor = 0
         """What open promises will credit, if they are kept."""
 
+    def become(self, twin: "AccountState") -> None:
+        """Take over what a twin says."""
+        self.currency = twin.currency
+        self.floor_minor = twin.floor_minor
+        self.restrictions = twin.restrictions
+        self.version = twin.version
+        self.balance_minor = twin.balance_minor
+        self.held_minor = twin.held_minor
+        self.customer_number = twin.customer_number
+        self.allowance = twin.allowance
+        self.spent = twin.spent
+        self.is_capped = twin.is_capped
+        self.promised_minor = twin.promised_minor
+
     def copy(self) -> "AccountState":
         """Return a twin that may be changed."""
         twin = AccountState.__new__(AccountState)

@@ -5,7 +5,7 @@ loaded before a batch is decided. Never here: deciding, committing.
 """
 
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Final, TypeVar
@@ -21,7 +21,7 @@ from services.ledger.jobs import Job
 from services.ledger.store import Head, Store
 from services.ledger.traffic import Crossing, Promise, PromiseState, Watermarks
 
-ACCOUNTS_MAX: Final = 1_000_000
+ACCOUNTS_MAX: Final = 1 << 20
 """Accounts remembered per shard, unless an operator says otherwise; about 400 bytes each. Of the rest, each costs its
 batch some 10 us of PostgreSQL's time."""
 
@@ -328,13 +328,27 @@ class Memory:
 
     def take(self, draft: Draft) -> None:
         """Take a committed draft in."""
-        self._accounts.update(draft.touched)
+        self._accounts.update(dict(self._as_remembered(draft.touched)))
         self._decisions.update(draft.decisions)
         self._holds.update(draft.holds)
         self._caps.update(draft.caps)
         self.peers.update(draft.peers)
         if draft.spans.promises:
             self.promises.take(draft.spans.promises)
+
+    def _as_remembered(self, touched: Mapping[int, AccountState]) -> Iterator[tuple[int, AccountState]]:
+        """Give accounts as the same objects as before where there are some, changed.
+
+        New ones in their place would be looked at by the collector of cycles, together with all that they hold.
+        """
+        remembered = self._accounts.get
+        for number, twin in touched.items():
+            state = remembered(number)
+            if state is None:
+                yield number, twin
+            else:
+                state.become(twin)
+                yield number, state
 
     def remember(self, known: dict[bytes, Decision]) -> None:
         """Remember what the database said of ids: whoever repeats them once repeats them again."""
