@@ -138,8 +138,10 @@ class Offering:
     async def look_up(self, per_second: float, seconds: float, begun: asyncio.Event) -> dict[str, Any]:
         """Offer look-ups from a process of its own; tell what came of them. `begun` is set when they begin."""
         loop = asyncio.get_running_loop()
+        edges: list[float] = []
 
         def at_edge() -> None:
+            edges.append(loop.time())
             loop.call_soon_threadsafe(begun.set)
 
         load = OpenLoad(
@@ -155,12 +157,15 @@ class Offering:
         )
         before = await Inside.now(self._metrics)
         seen = await asyncio.to_thread(generate, load, 1, at_edge)
+        took = max(seconds, loop.time() - edges[0])  # One process may not get all of it out in time.
         inside = before.until(await Inside.now(self._metrics))
         reasons = Counter(outcome.reason for _, outcome in seen.outcomes.elements())
         answered = reasons.pop("", 0)
         return {
-            "offered_per_s": round(seen.due / seconds),
-            "answered_per_s": round(answered / seconds),
+            "wanted_per_s": round(per_second),
+            "offered_per_s": round(seen.due / took),
+            "answered_per_s": round(answered / took),
+            "seconds": round(took, 1),
             "not_answered": dict(reasons),
             "dropped": seen.dropped,
             "turned_away_unread": round(inside.turned_away.get("look_ups", 0)),
