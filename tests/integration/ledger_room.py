@@ -123,6 +123,22 @@ def job(*asked: Ask, seconds: float | None = None) -> PostJob:
     return PostJob(transfers(asked), deadline)
 
 
+class Watched(PostJob):
+    """A call that tells how often it was decided."""
+
+    decided = 0
+
+    def decide(self, draft: Draft) -> Answers:
+        """Decide, and count that."""
+        self.decided += 1
+        return super().decide(draft)
+
+
+def watched(*asked: Ask) -> Watched:
+    """Make the job of a call whose caller waits for ever, and which tells how often it was decided."""
+    return Watched(transfers(asked), FOREVER)
+
+
 async def post(books: Writing, *asked: Ask, seconds: float | None = None) -> Answers:
     """Ask a writer for transfers as one call."""
     return await books.writer.ask(job(*asked, seconds=seconds))

@@ -7,14 +7,13 @@ import weakref
 from collections.abc import AsyncIterator
 
 import pytest
-from ledger_room import FOREVER, Writing, connected, held_head, post, prepare, taken, until, writing
-from memory_books import Ask, ask, cash, customer_account, transfers
+from ledger_room import Watched, Writing, connected, held_head, post, prepare, taken, until, watched, writing
+from memory_books import ask, cash, customer_account
 from prometheus_client import REGISTRY
 
 from services.domain import errors
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger.batching import Writer
-from services.ledger.books import Answers
 from services.ledger.draft import Draft
 from services.ledger.jobs import PostJob
 from services.ledger.memory import Memory
@@ -27,20 +26,6 @@ OF_THE_WRITER = "FROM pg_stat_activity WHERE application_name = 'hivecore-ledger
 def ahead() -> float:
     """Tell how many batches were written as they had been decided ahead."""
     return REGISTRY.get_sample_value("hivecore_ledger_batches_ahead_total", {"shard": "1"}) or 0.0
-
-
-class Watched(PostJob):
-    """A call that tells how often it was decided."""
-
-    decided = 0
-
-    def decide(self, draft: Draft) -> Answers:
-        self.decided += 1
-        return super().decide(draft)
-
-
-def call(*asked: Ask) -> Watched:
-    return Watched(transfers(asked), FOREVER)
 
 
 async def begun(writer: Writer, one: PostJob) -> PostJob:
@@ -68,9 +53,9 @@ async def books(ledger_dsn: str) -> AsyncIterator[Writing]:
 async def test_a_batch_stands_on_the_one_that_is_being_written(books: Writing, ledger_dsn: str) -> None:
     before = ahead()
     async with held_head(ledger_dsn):
-        below = await begun(books.writer, call(ask(1, CASH, A, 100)))
-        lives_off_it, has_too_little = call(ask(2, A, B, 70)), call(ask(3, A, B, 70))
-        repeats, reuses = call(ask(1, CASH, A, 100)), call(ask(1, CASH, A, 5))
+        below = await begun(books.writer, watched(ask(1, CASH, A, 100)))
+        lives_off_it, has_too_little = watched(ask(2, A, B, 70)), watched(ask(3, A, B, 70))
+        repeats, reuses = watched(ask(1, CASH, A, 100)), watched(ask(1, CASH, A, 5))
         await decided_ahead(books.writer, lives_off_it, has_too_little, repeats, reuses)
         assert not below.future.done()
     assert (await below.future).outcomes == [Outcome.POSTED]
@@ -88,8 +73,8 @@ async def test_a_batch_stands_on_the_one_that_is_being_written(books: Writing, l
 async def test_what_comes_after_the_commit_joins_the_batch(books: Writing, ledger_dsn: str) -> None:
     before = ahead()
     async with held_head(ledger_dsn):
-        below = await begun(books.writer, call(ask(1, CASH, A, 100)))
-        early, late = call(ask(2, A, B, 70)), call(ask(3, B, A, 70))
+        below = await begun(books.writer, watched(ask(1, CASH, A, 100)))
+        early, late = watched(ask(2, A, B, 70)), watched(ask(3, B, A, 70))
         await decided_ahead(books.writer, early)
         below.future.add_done_callback(lambda _: books.writer.submit(late))
     assert (await below.future).outcomes == [Outcome.POSTED]
@@ -102,8 +87,8 @@ async def test_what_stood_on_a_batch_that_was_not_written_is_decided_anew(books:
     before = ahead()
     async with connected(ledger_dsn) as meddler:
         async with held_head(ledger_dsn):
-            below = await begun(books.writer, call(ask(1, CASH, A, 100)))
-            lives_off_it, lives_by_itself = call(ask(2, A, B, 70)), call(ask(3, CASH, B, 1))
+            below = await begun(books.writer, watched(ask(1, CASH, A, 100)))
+            lives_off_it, lives_by_itself = watched(ask(2, A, B, 70)), watched(ask(3, CASH, B, 1))
             await decided_ahead(books.writer, lives_off_it, lives_by_itself)
             await meddler.execute(f"SELECT pg_cancel_backend(pid) {OF_THE_WRITER}")
             with pytest.raises(errors.Unavailable):
@@ -120,8 +105,8 @@ async def test_what_stood_on_an_id_that_meant_something_else_is_decided_anew(boo
     async with writing(ledger_dsn) as forgetful:  # Its memory knows no ids; the index does.
         await post(forgetful, ask(7, CASH, A, 1), ask(8, CASH, B, 1))
         async with held_head(ledger_dsn):
-            below = await begun(forgetful.writer, call(ask(1, CASH, A, 100)))
-            lives_off_it = call(ask(2, A, B, 70))
+            below = await begun(forgetful.writer, watched(ask(1, CASH, A, 100)))
+            lives_off_it = watched(ask(2, A, B, 70))
             await decided_ahead(forgetful.writer, lives_off_it)
         assert (await below.future).errors
         assert (await lives_off_it.future).refusals == [Refusal.INSUFFICIENT_FUNDS]
@@ -130,8 +115,8 @@ async def test_what_stood_on_an_id_that_meant_something_else_is_decided_anew(boo
 async def test_a_connection_cut_beneath_it_costs_nobody_an_outcome(books: Writing, ledger_dsn: str) -> None:
     async with connected(ledger_dsn) as meddler:
         async with held_head(ledger_dsn):
-            below = await begun(books.writer, call(ask(1, CASH, A, 100)))
-            lives_off_it = call(ask(2, A, B, 70))
+            below = await begun(books.writer, watched(ask(1, CASH, A, 100)))
+            lives_off_it = watched(ask(2, A, B, 70))
             await decided_ahead(books.writer, lives_off_it)
             await meddler.execute(f"SELECT pg_terminate_backend(pid) {OF_THE_WRITER}")
         assert (await below.future).outcomes == (await lives_off_it.future).outcomes == [Outcome.POSTED]
@@ -140,8 +125,8 @@ async def test_a_connection_cut_beneath_it_costs_nobody_an_outcome(books: Writin
 
 async def test_whoever_is_gone_before_the_commit_gets_nothing_written(books: Writing, ledger_dsn: str) -> None:
     async with held_head(ledger_dsn):
-        below = await begun(books.writer, call(ask(1, CASH, A, 100)))
-        gone, stays = call(ask(2, A, B, 70)), call(ask(3, A, B, 70))
+        below = await begun(books.writer, watched(ask(1, CASH, A, 100)))
+        gone, stays = watched(ask(2, A, B, 70)), watched(ask(3, A, B, 70))
         await decided_ahead(books.writer, gone, stays)
         gone.future.cancel()
     assert (await below.future).outcomes == [Outcome.POSTED]
@@ -154,8 +139,8 @@ async def test_what_must_ask_the_database_is_decided_in_its_turn_with_all_the_ot
 ) -> None:
     before = ahead()
     async with held_head(ledger_dsn):
-        below = await begun(books.writer, call(ask(1, CASH, A, 100)))
-        plain, unknown_account = call(ask(2, A, B, 70)), call(ask(3, customer_account(1, 77), B, 1))
+        below = await begun(books.writer, watched(ask(1, CASH, A, 100)))
+        plain, unknown_account = watched(ask(2, A, B, 70)), watched(ask(3, customer_account(1, 77), B, 1))
         await decided_ahead(books.writer, plain)
         books.writer.submit(unknown_account)
     await below.future
@@ -181,7 +166,7 @@ async def test_no_draft_keeps_those_before_it(ledger_dsn: str) -> None:
     before = ahead()
     try:
         for number in range(2, 2 + 3 * 20, 3):
-            calls = [call(ask(number + i, CASH, A, 1)) for i in range(3)]
+            calls = [watched(ask(number + i, CASH, A, 1)) for i in range(3)]
             for each in calls:
                 writer.submit(each)
                 while not each.started:  # The next one comes at once, long before this one is written.
