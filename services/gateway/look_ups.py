@@ -1,9 +1,10 @@
 """How many look-ups are under way, and whether one more would be answered in time: beyond, it is refused at once.
 
 Look-ups are bounded apart from transfers, so that neither a storm of "where is my payment?" nor a slow shard makes
-all of them late or takes what transfers need. Each shard has its own count and pace, so that those who ask a
-silent one keep nobody else out. They give way to transfers: the longer a shard's transfers wait, the fewer. While those that will be read next take all the room that the shards have
-left, or too many are under way in all, a look-up is turned away before it is read. Never here: what is looked up, or which calls are look-ups (`scopes.py`).
+all of them late or takes what transfers need. Each shard has its own count and pace, so that those who ask a silent
+one keep nobody else out. They give way to transfers: the longer a shard's transfers wait, the fewer. While those that
+will be read next take all the room that the shards have left, or too many are under way in all, a look-up is turned
+away before it is read. Never here: what is looked up, or which calls are look-ups (`scopes.py`).
 """
 
 import math
