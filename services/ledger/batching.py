@@ -119,17 +119,23 @@ class Writer:
         the commit's answer is still out; otherwise as `submit`.
         """
         self.submit(job)
-        timeout = None if job.deadline == float("inf") else job.deadline - asyncio.get_running_loop().time()
+        if job.deadline == float("inf"):
+            return await job.future
+        timer = asyncio.get_running_loop().call_at(job.deadline, self._expire, job)
         try:
-            async with asyncio.timeout(timeout):
-                return await job.future
-        except TimeoutError:
-            if job.started:
-                self._meters.unknown.inc()
-                raise outcome_unknown() from None
-            raise errors.DeadlinePassed(
-                "DEADLINE_EXCEEDED", "the deadline came before the shard could decide"
-            ) from None
+            return await job.future
+        finally:
+            timer.cancel()
+
+    def _expire(self, job: Job[Any]) -> None:
+        """Answer a job whose deadline has come."""
+        if job.future.done():
+            return
+        if job.started:
+            self._meters.unknown.inc()
+            _fail(job, outcome_unknown())
+        else:
+            _fail(job, errors.DeadlinePassed("DEADLINE_EXCEEDED", "the deadline came before the shard could decide"))
 
     async def run(self) -> None:
         """Write batches for ever. Returns only by an exception: `FenceLost` or a bug."""
@@ -176,8 +182,9 @@ class Writer:
             opens_accounts |= job.opens_accounts
         if batch:
             self._meters.queue_wait.observe(perf_counter() - batch[0].queued_at)
-        batch.extend(AcknowledgeJob(peer_id, through, ()) for peer_id, through in self._in_passing.items())
-        self._in_passing.clear()
+        if self._in_passing:
+            batch.extend(AcknowledgeJob(peer_id, through, ()) for peer_id, through in self._in_passing.items())
+            self._in_passing.clear()
         self._is_hurried = False
         self._meters.queued.set(self.queued_count)
         return batch
@@ -244,11 +251,13 @@ class Writer:
         """Have a draft written, and decide meanwhile on top of it; if it fails, that is dropped, too."""
         writing = asyncio.ensure_future(self._store.write(self.head, draft))
         writing.add_done_callback(lambda _: self._arrived.set())
-        ahead = Ahead(self.memory, self.head, draft, self._now_us, self._store.beside, self._arrived.set)
+        ahead: Ahead | None = None
         try:
             await asyncio.sleep(0)  # It goes first.
             while not writing.done():
-                if ahead.look(self._queue):
+                if self._queue and ahead is None:
+                    ahead = Ahead(self.memory, self.head, draft, self._now_us, self._store.beside, self._arrived.set)
+                if ahead is not None and ahead.look(self._queue):
                     await asyncio.sleep(0)
                     continue
                 self._arrived.clear()
@@ -304,7 +313,7 @@ class Writer:
         self._meters.cached.set(self.memory.account_count)
         self._meters.count(draft, sum(len(job.transfer_ids()) for job in batch))
         for job, answer in zip(batch, answers, strict=True):
-            if isinstance(job, AcknowledgeJob):
+            if type(job) is AcknowledgeJob:
                 self.memory.take_returns(job.refused)
             if not job.future.done():
                 job.future.set_result(answer)
