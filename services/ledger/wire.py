@@ -263,7 +263,8 @@ def answered(answers: Answers) -> ledger_pb2.PostTransfersResponse:
         repeats=answers.repeats,
     )
     if answers.errors:
-        response.errors.extend([answers.errors.get(place, 0) for place in range(len(answers.outcomes))])  # type: ignore[misc]
+        places: list[int] = [answers.errors.get(place, 0) for place in range(len(answers.outcomes))]
+        response.errors.extend(places)  # type: ignore[arg-type]
     for place, leg in sorted(answers.refused_legs.items()):
         response.refused_legs.add(place=place, leg=leg)
     return response

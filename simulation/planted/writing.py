@@ -134,7 +134,8 @@ def keep_what_stood_on_it() -> Patches:
             try:
                 return await commit(self, draft)
             finally:
-                self._ahead = made[-1]
+                if made:
+                    self._ahead = made[-1]
 
     yield patch.object(Writer, "_commit", stubborn)
 
