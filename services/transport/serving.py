@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from services.transport import frames
-from services.transport.calls import HEADERS_BLOCK, PREFIX_BYTES, Aborted, Call, Refusal
+from services.transport.calls import HEADERS_BLOCK, PREFIX_BYTES, Aborted, Call, Method, Refusal
 from services.transport.fields import Fields, RequestHead, Unsound, request_head
 from services.transport.frames import ConnectionFault, ErrorCode
 from services.transport.refusing import RefusingConnection
@@ -38,7 +38,7 @@ class ServerConnection(RefusingConnection):
     def __init__(self, server: "Server") -> None:
         limits = server.limits
         # A whole message always has room, so that nobody has to be told of what was received of it.
-        super().__init__(limits.metadata_bytes_max, limits.message_bytes_max + frames.WINDOW_DEFAULT)
+        super().__init__(limits.metadata_bytes_max, limits.message_bytes_max + frames.WINDOW_DEFAULT, server.crowd)
         self.message_bytes_max = limits.message_bytes_max
         self._server = server
         self._limits = limits
@@ -97,7 +97,7 @@ class ServerConnection(RefusingConnection):
         if not number & 1:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "callers' streams have odd numbers")
         self._last_taken = number
-        if self._refuses_streams or len(self._calls) >= self._limits.streams_per_connection_max:
+        if self._takes_no_streams():
             self.reset(number, ErrorCode.REFUSED_STREAM)
             return
         if fields is None:
@@ -108,9 +108,9 @@ class ServerConnection(RefusingConnection):
         if method is None:
             self.turn_away(number, _UNKNOWN_METHOD, ends_stream=ends_stream)
             return
-        refusal = (method.refuses and method.refuses()) or self._server.place_for(method)
+        refusal = self.refusal_for(method)
         if refusal:
-            self.find_no_place(number, refusal, ends_stream=ends_stream)
+            self.find_no_place(number, method, refusal, ends_stream=ends_stream)
             return
         call = Call(number, self._window_of_streams, self, method, head)
         self._calls[number] = call
@@ -120,6 +120,15 @@ class ServerConnection(RefusingConnection):
             call.start(self._run_stream(call, method.stream))
         elif ends_stream:
             self._run(call)
+
+    def refusal_for(self, method: Method) -> Refusal | None:
+        """Tell why there is no place for one more call of a method, unless no stream is taken at all."""
+        if self._takes_no_streams():
+            return None
+        return (method.refuses and method.refuses()) or self._server.place_for(method)
+
+    def _takes_no_streams(self) -> bool:
+        return self._refuses_streams or len(self._calls) >= self._limits.streams_per_connection_max
 
     def _head(self, fields: Fields) -> RequestHead:
         """Read a request's fields, the usual ones only once."""
