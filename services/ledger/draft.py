@@ -83,7 +83,8 @@ class Draft:
     """What one batch would write: decided in memory, committed as one or dropped as one.
 
     `committed`, `hold`, `cap` and `original` give what the books have, or None; nothing is changed
-    through them. `known` gives what ids already mean. `sequence` is the last one used.
+    through them. `own` are accounts as the books have them that were read for this draft: they are changed,
+    not copied. `known` gives what ids already mean. `sequence` is the last one used.
     """
 
     begins_day = False
@@ -107,6 +108,7 @@ class Draft:
         siblings: Mapping[int, Sequence[int]] | None = None,
         open_holds: Mapping[int, Sequence[Hold]] | None = None,
         is_in_flight: Callable[[int], bool] = lambda _number: False,
+        own: dict[int, AccountState] | None = None,
     ) -> None:
         self.shard_id = shard_id
         self.first_sequence = self.sequence = sequence
@@ -121,7 +123,8 @@ class Draft:
         self._committed_spans = spans or SpanFacts()
         self._siblings, self._open_holds = siblings or {}, open_holds or {}
         self._is_in_flight = is_in_flight
-        self.touched: dict[int, AccountState] = {}
+        self.touched: dict[int, AccountState] = {} if own is None else own
+        """Accounts as they are now, whether anything here changed them or not."""
         self.decisions: dict[bytes, Decision] = {}
         self.peers: dict[int, Watermarks] = {}
         self.holds: dict[bytes, Hold] = {}
