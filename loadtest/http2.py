@@ -17,7 +17,7 @@ Headers = list[tuple[str, str]]
 
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = 0, 1, 3, 4, 6, 7, 8, 9
 END_STREAM, ACK, END_HEADERS, PADDED, WITH_PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
-HEADER_TABLE_SIZE, ENABLE_PUSH, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 1, 2, 4, 5
+HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, MAX_FRAME_SIZE = 1, 2, 3, 4, 5
 
 PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 WINDOW_MAX: Final = 2**31 - 1
@@ -29,7 +29,8 @@ PRIORITY_BYTES: Final = 5
 FRAME_BYTES_DEFAULT: Final = 16_384
 
 _frame = Struct(">BHBBi").pack
-_frame_head = Struct(">BHBBI").unpack_from
+frame_head: Final = Struct(">BHBBI").unpack_from
+"""Reads a frame's head: length (its high 8 bits, its low 16), kind, flags, stream with a reserved bit."""
 _setting = Struct(">HI").pack
 _settings = Struct(">HI").iter_unpack
 _number = Struct(">I").pack
@@ -72,6 +73,8 @@ class Connection(asyncio.Protocol):
         self._window = WINDOW_DEFAULT
         self._stream_window = WINDOW_DEFAULT
         self._frame_bytes = FRAME_BYTES_DEFAULT
+        self.streams_max = WINDOW_MAX
+        """Of the peer's, at a time; who begins calls by `call` is refused those beyond."""
         self._unsent: deque[int] = deque()
         """Streams whose request waits for room in a window, in order."""
         self._consumed = 0
@@ -136,7 +139,7 @@ class Connection(asyncio.Protocol):
         received = self._received + data if self._received else data
         at, end = 0, len(received)
         while end - at >= 9:
-            high, low, kind, flags, number = _frame_head(received, at)
+            high, low, kind, flags, number = frame_head(received, at)
             following = at + 9 + (high << 16 | low)
             if following > end:
                 break
@@ -202,6 +205,8 @@ class Connection(asyncio.Protocol):
                 self._stream_window = value
             elif name == MAX_FRAME_SIZE:
                 self._frame_bytes = value
+            elif name == MAX_CONCURRENT_STREAMS:
+                self.streams_max = value
             elif name == HEADER_TABLE_SIZE:
                 self._encoder.header_table_size = min(value, self._encoder.header_table_size)
                 self._blocks.clear()
@@ -272,6 +277,12 @@ class Connection(asyncio.Protocol):
         if self._out and self._transport is not None:
             self._transport.write(b"".join(self._out))
         self._out.clear()
+
+
+def frame(kind: int, flags: int, number: int, payload: bytes) -> bytes:
+    """Write a frame."""
+    size = len(payload)
+    return _frame(size >> 16, size & 0xFFFF, kind, flags, number) + payload
 
 
 def _unpadded(payload: bytes, flags: int) -> bytes:

@@ -40,15 +40,7 @@ class LeanClient:
         self._seconds = seconds
         self._connection: Connection | None = None
         self._connecting = asyncio.Lock()
-        self._headers = {
-            method: (
-                *((":method", "POST"), (":scheme", "http"), (":path", f"/{_BANK.full_name}/{method}")),
-                *((":authority", access.gateway), ("te", "trailers"), ("content-type", "application/grpc")),
-                ("grpc-timeout", f"{round(seconds * 1000)}m"),
-                *access.metadata,
-            )
-            for method in _BANK.methods_by_name
-        }
+        self._headers = {method: headers_of(method, access, seconds) for method in _BANK.methods_by_name}
         self._readers = {
             name: _message(method.output_type).FromString for name, method in _BANK.methods_by_name.items()
         }
@@ -76,7 +68,7 @@ class LeanClient:
         connection = self._connection
         if connection is None or not connection.is_open:
             return None
-        return connection.call(self._headers[method], _prefixed(request))
+        return connection.call(self._headers[method], prefixed(request))
 
     def told(self, method: str, answer: Answer, transfers: int) -> list[Outcome]:
         """Tell what `send` would have returned, of a call begun and now answered, failed or given up."""
@@ -105,7 +97,7 @@ class LeanClient:
         try:
             if connection is None or not connection.is_open:
                 connection = await self._connected()
-            return _body(*await connection.call(headers, _prefixed(request)))
+            return _body(*await connection.call(headers, prefixed(request)))
         except (ConnectionLost, OSError):
             return _outcome_of_failure(grpc.StatusCode.UNAVAILABLE)
         except NotInTime:
@@ -122,7 +114,18 @@ class LeanClient:
             return self._connection
 
 
-def _prefixed(request: bytes) -> bytes:
+def headers_of(method: str, access: Access, seconds: float) -> tuple[tuple[str, str], ...]:
+    """Give the headers of a call of a method by name; `seconds` is its deadline."""
+    return (
+        *((":method", "POST"), (":scheme", "http"), (":path", f"/{_BANK.full_name}/{method}")),
+        *((":authority", access.gateway), ("te", "trailers"), ("content-type", "application/grpc")),
+        ("grpc-timeout", f"{round(seconds * 1000)}m"),
+        *access.metadata,
+    )
+
+
+def prefixed(request: bytes) -> bytes:
+    """Write a message as gRPC sends it, uncompressed."""
     return b"\0" + len(request).to_bytes(4) + request
 
 
@@ -138,16 +141,24 @@ def _body_or_failure(answer: Answer) -> bytes | Outcome:
             raise error
 
 
-def _body(told: Headers, body: bytes) -> bytes | Outcome:
-    """Give an answer's message, or what the failure that it tells means."""
+def failure_of(told: Headers) -> Outcome | None:
+    """Tell what the failure means that an answer's headers, trailers among them, tell of; None when they tell of none."""
     code = details = ""
     for name, value in told:
         if name == "grpc-status":
             code = value
         elif name == DETAILS:
             details = value
-    if code != "0":
-        return _outcome_of_failure(CODES.get(int(code or "2"), grpc.StatusCode.UNKNOWN), details)
+    if code == "0":
+        return None
+    return _outcome_of_failure(CODES.get(int(code or "2"), grpc.StatusCode.UNKNOWN), details)
+
+
+def _body(told: Headers, body: bytes) -> bytes | Outcome:
+    """Give an answer's message, or what the failure that it tells means."""
+    failure = failure_of(told)
+    if failure is not None:
+        return failure
     assert body[0] == 0, "nobody was told that messages may be compressed"
     assert PREFIX_BYTES + int.from_bytes(body[1:PREFIX_BYTES]) == len(body) <= MESSAGE_BYTES_MAX
     return body[PREFIX_BYTES:]

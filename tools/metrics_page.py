@@ -8,10 +8,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Final, NamedTuple
 
-from prometheus_client.metrics import MetricWrapperBase
-
 from services.account import metrics as account
 from services.chassis import metrics as chassis
+from services.chassis.meters import Meter
 from services.gateway import metrics as gateway
 from services.ledger import metrics as ledger
 
@@ -47,17 +46,17 @@ class Described(NamedTuple):
 def described(room: ModuleType) -> Iterator[Described]:
     """List a room's metrics in the order in which they stand there."""
     for value in vars(room).values():
-        if isinstance(value, MetricWrapperBase):
+        if isinstance(value, Meter):
             yield _described(value)
     if room is chassis:
         for family in chassis.MESSAGES.collect():
             yield Described(f"{family.name}_total", family.type, chassis.METHOD_LABELS, family.documentation)
 
 
-def _described(metric: MetricWrapperBase) -> Described:
+def _described(metric: Meter) -> Described:
     (family,) = metric.describe()
     name = f"{family.name}_total" if family.type == "counter" else family.name
-    return Described(name, family.type, metric._labelnames, family.documentation)  # noqa: SLF001
+    return Described(name, family.type, metric.label_names, family.documentation)
 
 
 def page() -> str:

@@ -34,8 +34,10 @@ from loadtest.client import POSTED, Client
 from loadtest.crew import CrewFailed
 from loadtest.open_loop.callers import CLIENTS, LEAN
 from loadtest.overload import burden, report
+from loadtest.overload.look_ups import LookUps
 from loadtest.overload.offering import Offering
 from loadtest.overload.report import GENERATOR, Phase
+from loadtest.overload.storm import BALANCE, MIX
 from loadtest.proof import NotSound
 
 FACTOR: Final = 10.0
@@ -43,7 +45,7 @@ FACTOR: Final = 10.0
 NORMAL: Final = 0.5
 RETRIES: Final = 5
 LOOK_UPS_FACTOR: Final = 3.0
-"""Of the look-ups that the bank can answer, offered in the storm."""
+"""Of the balances that callers without a pause are told, so many look-ups are offered in the storm."""
 CONNECTING: Final = 100
 CONNECT_PAUSE_SECONDS: Final = 0.1
 FAILURES: Final = (BankFailed, OpeningFailed, CrewFailed, NotSound, ValueError)
@@ -68,18 +70,40 @@ async def run(asked: argparse.Namespace, bank: target.Target, by_shard: list[lis
         if not asked.short:
             await offer("retry storm", 2.0, asked.normal_seconds, retries=RETRIES)
             await offer("after the retries", NORMAL, asked.normal_seconds)
-            extras["look_ups_capacity_per_s"] = round(await offering.look_ups_per_s())
-            begun = asyncio.Event()
-            per_second = LOOK_UPS_FACTOR * extras["look_ups_capacity_per_s"]
-            looking = asyncio.create_task(offering.look_up(per_second, asked.normal_seconds, begun))
-            await asyncio.wait((looking, waiting := asyncio.ensure_future(begun.wait())), return_when="FIRST_COMPLETED")
-            waiting.cancel()
-            await offer("look-up storm", NORMAL, asked.normal_seconds)
-            extras["look_ups"] = await looking
+        extras["look_ups"] = await _storm(offering, bank, by_shard, asked, offer)
+        if not asked.short:
             extras["connections"] = await _connect(bank, by_shard, asked.connections, offer, asked.normal_seconds)
         await _silence_one_shard(offering, bank, phases, NORMAL * peak / 2, asked.normal_seconds)
         await offering.decide()
     return {"phases": phases, "extras": extras, "journal": offering.journal}
+
+
+async def _storm(
+    offering: Offering, bank: target.Target, by_shard: list[list[str]], asked: argparse.Namespace, offer: Any
+) -> dict[str, Any]:
+    """Offer a normal load beside a storm of look-ups; tell what came of the storm."""
+    look_ups = LookUps(
+        bank.access,
+        [number for shard in by_shard for number in shard],
+        offering.paid(asked.accounts),
+        offering.gateways,
+        asked.deadline_seconds,
+        asked.seed,
+    )
+    balances = await look_ups.answered_per_s({BALANCE: 1})
+    capacity = await look_ups.answered_per_s(MIX)
+    begun = asyncio.Event()
+    storms: list[asyncio.Task[dict[str, Any]]] = []
+
+    async def begin() -> None:
+        storms.append(asyncio.create_task(look_ups.storm(LOOK_UPS_FACTOR * balances, asked.normal_seconds, begun)))
+        waiting = asyncio.ensure_future(begun.wait())
+        await asyncio.wait((*storms, waiting), return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+
+    await offer("look-up storm", NORMAL, asked.normal_seconds, beside=begin)
+    found = await storms[0]
+    return {"balances_without_pause_per_s": round(balances), "without_pause_per_s": round(capacity), **found}
 
 
 async def _silence_one_shard(

@@ -1,29 +1,24 @@
-"""Offers transfers, and look-ups, to one bank by an open loop, and writes down what became of each.
+"""Offers transfers to one bank by an open loop, and writes down what became of each.
 
-Never here: how much is offered when (`__main__.py`), how a call is sent (`sending.py`), and what is made of it (`report.py`).
+Never here: how much is offered when (`__main__.py`), how a call is sent (`sending.py`), look-ups (`look_ups.py`), and what is made
+of it (`report.py`).
 """
 
 import argparse
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 from random import Random, SystemRandom
-from typing import Any, Final
-
-from hivecore.gateway.v1 import bank_pb2
+from typing import Final
 
 from loadtest import processor, target
 from loadtest.bank import OpenBank
-from loadtest.client import ERROR, UNKNOWN, Client, Outcome
-from loadtest.histograms import percentile_ms
+from loadtest.client import ERROR, POSTED, UNKNOWN, Client, Outcome
 from loadtest.journal import ASK_AGAIN, Journal, Sent
 from loadtest.lean_client import LeanClient
-from loadtest.mix import MIXES
-from loadtest.open_loop.callers import BREATH, GRPC, OpenLoad, generate
-from loadtest.overload import report
+from loadtest.open_loop.callers import BREATH, GRPC
 from loadtest.overload.inside import Inside
 from loadtest.overload.report import GENERATOR, Phase
 from loadtest.overload.sending import Door, Drawn, Sending
@@ -34,9 +29,6 @@ IN_FLIGHT_MAX: Final = 2_000
 """Calls of one phase; what is due beyond is counted as dropped."""
 CONNECTIONS: Final = 4
 """Of the generator, in turns: a server takes so many calls at a time on one connection."""
-LOOKING_UP: Final = 64
-LOOKING_UP_SECONDS: Final = 3.0
-"""For which look-ups are made without a pause, to see how many the bank can answer."""
 DECIDING: Final = 16
 DECIDE_SECONDS: Final = 15.0
 DECIDE_ROUNDS: Final = 20
@@ -68,7 +60,8 @@ class Offering:
         self._door = Door((), partial(client.post_many, seconds=asked.deadline_seconds))
         self._by_shard = by_shard
         self._pids = bank.pids_by_part
-        self._metrics = [address for name, address in bank.metrics.items() if name.startswith("gateway")]
+        self.gateways = [address for name, address in bank.metrics.items() if name.startswith("gateway")]
+        """Where their metrics are."""
         self._stencil = Stencil(target.CURRENCY)
         self._ids = Random(SystemRandom().getrandbits(128))  # noqa: S311
         self._chance = Random(asked.seed)  # noqa: S311
@@ -82,18 +75,28 @@ class Offering:
         self._door = Door([await stack.enter_async_context(each) for each in lean], self._door.post)
 
     async def offer(
-        self, name: str, per_second: float, seconds: float, *, shard: int | None = None, retries: int = 0
+        self,
+        name: str,
+        per_second: float,
+        seconds: float,
+        *,
+        shard: int | None = None,
+        retries: int = 0,
+        beside: Callable[[], Awaitable[None]] | None = None,
     ) -> Phase:
         """Send so many transfers a second, of one shard's accounts or of all, each call when it is due.
 
-        A call that was refused as a whole is sent again at once, up to `retries` times.
+        A call that was refused as a whole is sent again at once, up to `retries` times. What goes on `beside` is begun when
+        everything is ready.
         """
         accounts = self._by_shard if shard is None else [self._by_shard[shard]]
         workload = Workload(accounts, crossing_share=0.0, chance=self._chance)
         phase = Phase(name, per_second, seconds)
         size = self._asked.per_call
         written = [self._write(workload.draw(size)) for _ in range(REQUESTS)]
-        before = await Inside.now(self._metrics)
+        before = await Inside.now(self.gateways)
+        if beside is not None:
+            await beside()
         reading = self._read()
         sending = Sending(self._door, phase, retries)
         for number in range(round(per_second * seconds / size)):
@@ -115,65 +118,20 @@ class Offering:
         self._told += sending.told
         self._undecided += sending.undecided
         if shard is None:
-            phase.inside = before.until(await Inside.now(self._metrics))
+            phase.inside = before.until(await Inside.now(self.gateways))
         return phase
 
-    async def look_ups_per_s(self) -> float:
-        """Ask for balances without a pause for a while; return how often in a second."""
-        count = 0
-        end = time.monotonic() + LOOKING_UP_SECONDS
-        numbers = [number for shard in self._by_shard for number in shard]
-
-        async def ask(lean: LeanClient) -> None:
-            nonlocal count
-            while time.monotonic() < end:
-                name = f"accounts/{self._chance.choice(numbers)}/balance"
-                await lean.send("GetBalance", bank_pb2.GetBalanceRequest(name=name), 0)
-                count += 1
-
-        async with LeanClient(self._client.access) as lean:
-            await asyncio.gather(*(ask(lean) for _ in range(LOOKING_UP)))
-        return count / LOOKING_UP_SECONDS
-
-    async def look_up(self, per_second: float, seconds: float, begun: asyncio.Event) -> dict[str, Any]:
-        """Offer look-ups from a process of its own; tell what came of them. `begun` is set when they begin."""
-        loop = asyncio.get_running_loop()
-        edges: list[float] = []
-
-        def at_edge() -> None:
-            edges.append(loop.time())
-            loop.call_soon_threadsafe(begun.set)
-
-        load = OpenLoad(
-            self._client.access,
-            self._by_shard,
-            target.CURRENCY,
-            MIXES["look_ups"],
-            per_second,
-            seconds,
-            warm_up_seconds=0.0,
-            deadline_seconds=self._asked.deadline_seconds,
-            seed=self._asked.seed,
-        )
-        before = await Inside.now(self._metrics)
-        seen = await asyncio.to_thread(generate, load, 1, at_edge)
-        took = max(seconds, loop.time() - edges[0])  # One process may not get all of it out in time.
-        inside = before.until(await Inside.now(self._metrics))
-        reasons = Counter(outcome.reason for _, outcome in seen.outcomes.elements())
-        answered = reasons.pop("", 0)
-        return {
-            "wanted_per_s": round(per_second),
-            "offered_per_s": round(seen.due / took),
-            "answered_per_s": round(answered / took),
-            "seconds": round(took, 1),
-            "not_answered": dict(reasons),
-            "dropped": seen.dropped,
-            "turned_away_unread": round(inside.turned_away.get("look_ups", 0)),
-            "inside_p50_ms": inside.ms(report.LOOKING_UP, answered * 0.5),
-            "inside_p99_ms": inside.ms(report.LOOKING_UP, answered * 0.01),
-            "seen_p99_ms": percentile_ms(seen.service, 99),
-            "generator_late_p99_ms": percentile_ms(seen.late, 99),
-        }
+    def paid(self, count: int) -> list[tuple[str, str]]:
+        """Draw transfers of which their callers know that they are in the books: payer and id."""
+        found: list[tuple[str, str]] = []
+        for drawn, outcomes in self._chance.sample(self._told, len(self._told)):
+            place = self._chance.randrange(len(outcomes))
+            if outcomes[place].kind == POSTED:
+                identifier, payer, *_ = _sent(drawn)[place]
+                found.append((payer, identifier))
+                if len(found) == count:
+                    break
+        return found
 
     async def decide(self) -> None:
         """Send every call that has left a doubt again, until there is none or it is left to the proof."""

@@ -14,10 +14,10 @@ from typing import Any, Final, NoReturn
 import grpc
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
-from prometheus_client import Counter
 
 from services.chassis import logs, metrics, requests, status, tracing
 from services.chassis.bounds import Gate
+from services.chassis.meters import Counter
 from services.domain import errors, limits
 from services.domain.errors import BankError
 from services.transport.calls import Aborted, Call, Method, Refusal

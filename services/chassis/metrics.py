@@ -13,12 +13,13 @@ from platform import python_version
 from typing import Final
 from wsgiref.simple_server import WSGIRequestHandler, make_server
 
-from prometheus_client import REGISTRY, Counter, Gauge, Histogram, make_wsgi_app
+from prometheus_client import REGISTRY, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily
 from prometheus_client.exposition import ThreadingWSGIServer
 from prometheus_client.registry import Collector
 
 from services.chassis import addresses
+from services.chassis.meters import Counter, Gauge, Histogram
 from services.chassis.settings import SettingsError
 
 LATENCY_BUCKETS: Final = (

@@ -24,6 +24,10 @@ ALWAYS_TAKEN: Final = 50
 TAKEN_BESIDE_A_FULL_QUEUE: Final = 4
 """Of one shard at a time, while its transfers have to wait as long as they may at most."""
 
+GIVING_WAY: Final = 3
+"""With this power of the room that a shard's queue has left, the room for its look-ups shrinks: where all share the same
+processors, whoever waits in proportion only makes transfers wait for two thirds of what they may."""
+
 PACE_LOOK_UPS: Final = 32
 """So many look-ups are looked back on."""
 
@@ -118,5 +122,6 @@ class LookUps:
         if self._now() - shard.learned_at > FORGOTTEN_SECONDS:
             shard.pace_seconds = PACE_SECONDS_AT_FIRST
         in_time = self._seconds_max / shard.pace_seconds if shard.pace_seconds > 0 else self._of_shard_max
-        most = max(ALWAYS_TAKEN, min(self._of_shard_max, in_time)) * (1 - self._fullness(shard.shard_id))
+        left = (1 - self._fullness(shard.shard_id)) ** GIVING_WAY
+        most = max(ALWAYS_TAKEN, min(self._of_shard_max, in_time)) * left
         return max(0, int(max(TAKEN_BESIDE_A_FULL_QUEUE, most)) - shard.under_way)

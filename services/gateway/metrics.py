@@ -6,8 +6,7 @@ the operator names; never a caller, an account, a customer or a transfer.
 
 from typing import Final
 
-from prometheus_client import Counter, Gauge, Histogram
-
+from services.chassis.meters import Counter, Gauge, Histogram
 from services.chassis.metrics import LATENCY_BUCKETS
 
 TRANSFERS: Final = Counter(

@@ -66,7 +66,7 @@ class GatewaySettings(ServiceSettings):
     QUEUE_FULL."""
     look_ups_max: int = Field(default=1_000, ge=100, le=100_000)
     """Look-ups under way at a time, a quarter of them at one shard; beyond, callers are refused at once with QUEUE_FULL."""
-    look_up_seconds_max: float = Field(default=0.25, gt=0, le=60)
+    look_up_seconds_max: float = Field(default=0.15, gt=0, le=60)
     """How long look-ups of one shard may take while there are many, as estimated; beyond, the same."""
     owners_cached_max: int = Field(default=200_000, ge=1, le=10_000_000)
     """Accounts whose owner is remembered."""

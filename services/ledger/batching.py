@@ -19,14 +19,13 @@ from time import perf_counter
 from typing import Any, Final, TypeVar
 
 from services.chassis import logs, postgres, tracing
-from services.domain import currencies, errors, identifiers, limits
-from services.domain.outcomes import Outcome, Refusal
-from services.ledger import metrics
+from services.domain import errors, identifiers, limits
 from services.ledger.ahead import Ahead
 from services.ledger.books import Decision
 from services.ledger.draft import Draft
 from services.ledger.jobs import AcknowledgeJob, Job
 from services.ledger.memory import Facts, Memory
+from services.ledger.meters import Meters
 from services.ledger.store import FenceLost, Head, IdTaken, Store
 
 QUEUE_RETRY_SECONDS: Final = 0.2
@@ -78,9 +77,14 @@ class Writer:
         self._in_passing: dict[int, int] = {}
         """How far peers' crossings have landed, to be written with the next batch."""
         self._is_hurried = False
+        self._below: Draft | None = None
+        """What is being written."""
         self._ahead: Ahead | None = None
         """What was decided already of the next batch, while the last one was being written."""
-        self._meters = _Meters(shard_id)
+        self._will_look = False
+        self._fault: Exception | None = None
+        """What went wrong while deciding ahead, which is a bug."""
+        self._meters = Meters(shard_id)
 
     def submit(self, job: Job[T]) -> None:
         """Queue a job. Raises `Overloaded` when the queue is full, `Unavailable` when the writer stopped."""
@@ -95,7 +99,7 @@ class Writer:
         job.queued_at = perf_counter()
         self.queued_count += job.weight
         self._queue.append(job)
-        self._arrived.set()
+        self._wake()
 
     def acknowledge_in_passing(self, peer_id: int, landed_through: int) -> None:
         """Write a peer's word with the next batch, or soon if there is none: nobody waits for it.
@@ -119,17 +123,23 @@ class Writer:
         the commit's answer is still out; otherwise as `submit`.
         """
         self.submit(job)
-        timeout = None if job.deadline == float("inf") else job.deadline - asyncio.get_running_loop().time()
+        if job.deadline == float("inf"):
+            return await job.future
+        timer = asyncio.get_running_loop().call_at(job.deadline, self._expire, job)
         try:
-            async with asyncio.timeout(timeout):
-                return await job.future
-        except TimeoutError:
-            if job.started:
-                self._meters.unknown.inc()
-                raise outcome_unknown() from None
-            raise errors.DeadlinePassed(
-                "DEADLINE_EXCEEDED", "the deadline came before the shard could decide"
-            ) from None
+            return await job.future
+        finally:
+            timer.cancel()
+
+    def _expire(self, job: Job[Any]) -> None:
+        """Answer a job whose deadline has come."""
+        if job.future.done():
+            return
+        if job.started:
+            self._meters.unknown.inc()
+            _fail(job, outcome_unknown())
+        else:
+            _fail(job, errors.DeadlinePassed("DEADLINE_EXCEEDED", "the deadline came before the shard could decide"))
 
     async def run(self) -> None:
         """Write batches for ever. Returns only by an exception: `FenceLost` or a bug."""
@@ -176,8 +186,9 @@ class Writer:
             opens_accounts |= job.opens_accounts
         if batch:
             self._meters.queue_wait.observe(perf_counter() - batch[0].queued_at)
-        batch.extend(AcknowledgeJob(peer_id, through, ()) for peer_id, through in self._in_passing.items())
-        self._in_passing.clear()
+        if self._in_passing:
+            batch.extend(AcknowledgeJob(peer_id, through, ()) for peer_id, through in self._in_passing.items())
+            self._in_passing.clear()
         self._is_hurried = False
         self._meters.queued.set(self.queued_count)
         return batch
@@ -242,24 +253,40 @@ class Writer:
 
     async def _commit(self, draft: Draft) -> Head:
         """Have a draft written, and decide meanwhile on top of it; if it fails, that is dropped, too."""
-        writing = asyncio.ensure_future(self._store.write(self.head, draft))
-        writing.add_done_callback(lambda _: self._arrived.set())
-        ahead = Ahead(self.memory, self.head, draft, self._now_us, self._store.beside, self._arrived.set)
+        self._below = draft
+        if self._queue:
+            self._wake()
         try:
-            await asyncio.sleep(0)  # It goes first.
-            while not writing.done():
-                if ahead.look(self._queue):
-                    await asyncio.sleep(0)
-                    continue
-                self._arrived.clear()
-                await self._arrived.wait()
-            after = await writing
+            after = await self._store.write(self.head, draft)
+        except BaseException:
+            self._ahead = None
+            raise
         finally:
-            if not writing.done():
-                writing.cancel()
-                await asyncio.gather(writing, return_exceptions=True)
-        self._ahead = ahead
+            self._below = None
+        if self._fault is not None:
+            raise self._fault
         return after
+
+    def _wake(self) -> None:
+        """See that what has come is looked at: by the writer if it waits for work, otherwise ahead of its turn."""
+        self._arrived.set()
+        if self._below is not None and not self._will_look:
+            self._will_look = True
+            asyncio.get_running_loop().call_soon(self._look_ahead)
+
+    def _look_ahead(self) -> None:
+        """Decide some of what waits on top of what is being written."""
+        self._will_look = False
+        below = self._below
+        if below is None:
+            return
+        try:
+            if self._ahead is None:
+                self._ahead = Ahead(self.memory, self.head, below, self._now_us, self._store.beside, self._wake)
+            if self._ahead.look(self._queue):
+                self._wake()
+        except Exception as error:  # noqa: BLE001 - the writer ends by it, once it knows what became of the batch
+            self._fault = error
 
     async def _confirm(self, draft: Draft, lost: Exception) -> Head:
         """Ask the database, for as long as it takes, whether a draft was committed."""
@@ -304,7 +331,7 @@ class Writer:
         self._meters.cached.set(self.memory.account_count)
         self._meters.count(draft, sum(len(job.transfer_ids()) for job in batch))
         for job, answer in zip(batch, answers, strict=True):
-            if isinstance(job, AcknowledgeJob):
+            if type(job) is AcknowledgeJob:
                 self.memory.take_returns(job.refused)
             if not job.future.done():
                 job.future.set_result(answer)
@@ -315,54 +342,6 @@ def _heed_cancellation() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-class _Meters:
-    """Bound children of the ledger's metrics for one shard."""
-
-    def __init__(self, shard_id: int) -> None:
-        shard = str(shard_id)
-        self._shard = shard
-        self.queued = metrics.QUEUED_TRANSFERS.labels(shard)
-        self.cached = metrics.CACHED_ACCOUNTS.labels(shard)
-        self.load = metrics.LOAD_SECONDS.labels(shard)
-        self.ahead = metrics.BATCHES_AHEAD.labels(shard)
-        self.loaded_ahead = metrics.ACCOUNTS_LOADED_AHEAD.labels(shard)
-        self.decide = metrics.DECIDE_SECONDS.labels(shard)
-        self.write = metrics.WRITE_SECONDS.labels(shard)
-        self.commit = metrics.COMMIT_SECONDS.labels(shard)
-        self.queue_wait = metrics.QUEUE_WAIT_SECONDS.labels(shard)
-        self.unknown = metrics.UNKNOWN_OUTCOMES.labels(shard)
-        self.doubts = metrics.DOUBTS.labels(shard)
-        self._batch = metrics.BATCH_TRANSFERS.labels(shard)
-        self._repeats = metrics.REPEATS.labels(shard)
-        self._outcomes: dict[tuple[int, int], Any] = {}
-        self._moved: dict[int, Any] = {}
-
-    def count(self, draft: Draft, asked: int) -> None:
-        """Count a committed draft."""
-        self._batch.observe(len(draft.transfers))
-        counts: dict[tuple[int, int], int] = {}
-        for decision in draft.decisions.values():
-            key = (decision.outcome, decision.refusal)
-            counts[key] = counts.get(key, 0) + 1
-        for key, count in counts.items():
-            child = self._outcomes.get(key)
-            if child is None:
-                outcome, refusal = key
-                reason = Refusal(refusal).name if refusal else ""
-                child = metrics.TRANSFERS.labels(self._shard, Outcome(outcome).name, reason)
-                self._outcomes[key] = child
-            child.inc(count)
-        for currency, amount_minor in draft.moved_minor().items():
-            moved = self._moved.get(currency)
-            if moved is None:
-                moved = metrics.POSTED_MINOR.labels(self._shard, currencies.CODE_BY_NUMBER[currency])
-                self._moved[currency] = moved
-            moved.inc(amount_minor)
-        repeats = asked - len(draft.decisions) - len(draft.crossings_refused)
-        if repeats > 0:
-            self._repeats.inc(repeats)
 
 
 def _fail(job: Job[Any], error: errors.BankError) -> None:

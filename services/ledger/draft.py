@@ -84,7 +84,7 @@ class Draft:
 
     `committed`, `hold`, `cap` and `original` give what the books have, or None; nothing is changed
     through them. `own` are accounts as the books have them that were read for this draft: they are changed,
-    not copied. `known` gives what ids already mean. `sequence` is the last one used.
+    not copied, and count as `touched`, changed or not. `known` gives what ids already mean. `sequence` is the last one used.
     """
 
     begins_day = False
@@ -113,8 +113,7 @@ class Draft:
         self.shard_id = shard_id
         self.first_sequence = self.sequence = sequence
         self.booking_time_us, self.business_date = booking_time_us, business_date
-        self._committed = committed
-        self._known = known
+        self._committed, self._known = committed, known
         self._committed_peers = peers
         self._committed_hold = hold
         self._committed_cap = cap
@@ -124,7 +123,6 @@ class Draft:
         self._siblings, self._open_holds = siblings or {}, open_holds or {}
         self._is_in_flight = is_in_flight
         self.touched: dict[int, AccountState] = {} if own is None else own
-        """Accounts as they are now, whether anything here changed them or not."""
         self.decisions: dict[bytes, Decision] = {}
         self.peers: dict[int, Watermarks] = {}
         self.holds: dict[bytes, Hold] = {}

@@ -5,8 +5,7 @@ Labels are small closed sets: never an account, a customer or a transfer.
 
 from typing import Any
 
-from prometheus_client import Counter, Gauge, Histogram
-
+from services.chassis.meters import Counter, Gauge, Histogram
 from services.domain.outcomes import Outcome
 
 _SECONDS = (0.0002, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)

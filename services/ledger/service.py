@@ -55,7 +55,7 @@ class LedgerService(ledger_pb2_grpc.LedgerServicer):
         deadline = _deadline(context)
         transfers = await self._read(shard, request, deadline)
         answers = await writer.ask(PostJob(transfers, deadline))
-        if PlaceError.ORIGINAL_IN_TRANSIT in answers.errors.values():
+        if answers.errors and PlaceError.ORIGINAL_IN_TRANSIT in answers.errors.values():
             # What a peer had said of it may have been written in passing with that batch, after the decisions.
             answers = await writer.ask(PostJob(transfers, deadline))
         if answers.crossings:

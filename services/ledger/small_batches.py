@@ -2,9 +2,9 @@
 
 Most batches of a bank that takes calls of one transfer are small, and what they cost is round trips, not
 rows. Such a batch goes over as columns: the head is advanced by the same compare-and-swap, and its rows are
-appended only if it was. There are two statements in `queries.sql`, since every table that one names costs
-it time, with or without rows. Beyond a hundred rows or so COPY is cheaper. Never here: a connection, large
-batches or unusual ones (`rows.py`).
+appended only if it was. There are three statements in `queries.sql`, since every table that one names costs
+it time, with or without rows, and one transfer alone goes over as plain values. Beyond a hundred rows or so COPY is
+cheaper. Never here: a connection, large batches or unusual ones (`rows.py`).
 """
 
 from collections.abc import Sequence
@@ -21,16 +21,20 @@ LEGS_MAX: Final = 64
 PAIRS_MAX: Final = 256
 """Pairs of metadata: one transfer may have many."""
 
+ONE: Final = "write_one_transfer"
 PLAIN: Final = "write_small_batch"
 MIXED: Final = "write_small_mixed_batch"
 
 _PLAIN: Final = frozenset({"transfers", "entries", "peers", "crossings_out", "crossings_landed"})
-"""What goes over in both statements."""
+"""What goes over in the last two."""
 
 BESIDES: Final = frozenset(
     {"further_legs", "metadata", "creditors", "relations", "spenders", "caps", "refused_legs", "holds"}
 )
-"""What goes over in the second one only."""
+"""What goes over in the last one only."""
+
+_ENTRIES: Final = 2
+"""Of a transfer between two accounts."""
 
 _NOT_WRITTEN: Final = frozenset(
     {"shard_id", "first_sequence", "sequence", "booking_time_us", "business_date", "touched", "decisions", "originals"}
@@ -48,7 +52,8 @@ def _parts() -> dict[str, str]:
 
 
 _PARTS: Final = _parts()
-_values: Final = attrgetter(*_PARTS.values())
+_not_plain: Final = attrgetter(*(path for name, path in _PARTS.items() if name not in _PLAIN))
+_not_mixed: Final = attrgetter(*(path for name, path in _PARTS.items() if name not in _PLAIN | BESIDES))
 
 
 def statement(draft: Draft) -> str | None:
@@ -58,20 +63,38 @@ def statement(draft: Draft) -> str | None:
     """
     if len(draft.transfers) + len(draft.further_legs) > LEGS_MAX:
         return None
-    held = frozenset(name for name, value in zip(_PARTS, _values(draft), strict=True) if value)
-    if held <= _PLAIN:
-        return PLAIN
-    if held <= _PLAIN | BESIDES and _pairs(draft) <= PAIRS_MAX:
+    if not any(_not_plain(draft)):
+        return ONE if _is_one_transfer(draft) else PLAIN
+    if not any(_not_mixed(draft)) and _pairs(draft) <= PAIRS_MAX:
         return MIXED
     return None
+
+
+def _is_one_transfer(draft: Draft) -> bool:
+    """Tell whether a plain draft is one transfer between two accounts of its shard."""
+    return (
+        len(draft.transfers) == 1
+        and len(draft.entries) == _ENTRIES
+        and not (draft.peers or draft.crossings_out or draft.crossings_landed)
+    )
 
 
 def _pairs(draft: Draft) -> int:
     return sum(len(pairs) for _, pairs in draft.metadata)
 
 
-def columns(draft: Draft) -> list[Sequence[Any]]:
-    """Return the rows of the first statement column by column, in the order of its parameters."""
+def arguments(draft: Draft, name: str) -> Sequence[Any]:
+    """Return what a draft gives a statement after the head and the business date."""
+    if name == ONE:
+        (transfer,), (payer, payee) = draft.transfers, draft.entries
+        return *transfer, *payer[:-1], payer[-1] or None, *payee[:-1], payee[-1] or None
+    if name == PLAIN:
+        return _columns(draft)
+    return *_columns(draft), *_columns_besides(draft)
+
+
+def _columns(draft: Draft) -> list[Sequence[Any]]:
+    """Return the rows that all batches may have column by column, in the order of the parameters."""
     marks = draft.peers.values()
     *entries, helds = _turned(draft.entries, 6)
     return [
@@ -87,8 +110,8 @@ def columns(draft: Draft) -> list[Sequence[Any]]:
     ]
 
 
-def columns_besides(draft: Draft) -> list[Sequence[Any]]:
-    """Return the rows that only the second statement carries, in the order of its further parameters."""
+def _columns_besides(draft: Draft) -> list[Sequence[Any]]:
+    """Return the rows that only the last statement carries, in the order of its further parameters."""
     return [
         *_turned([(sequence, first, *leg) for sequence, first, leg in draft.further_legs], 7),
         *_turned([(sequence, *pair) for sequence, pairs in draft.metadata for pair in pairs], 3),

@@ -249,10 +249,8 @@ class Store:
     async def _write_small(self, draft: Draft, advance: tuple[int, ...], statement: str) -> float:
         """Write and commit a draft with one statement; return when that began."""
         began = perf_counter()
-        columns = small_batches.columns(draft)
-        if statement == small_batches.MIXED:
-            columns += small_batches.columns_besides(draft)
-        if await self._connection.fetchval(SQL[statement], *advance, draft.business_date, *columns) is None:
+        arguments = small_batches.arguments(draft, statement)
+        if await self._connection.fetchval(SQL[statement], *advance, draft.business_date, *arguments) is None:
             raise FenceLost
         return began
 

@@ -14,9 +14,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from prometheus_client import Gauge
-
 from services.chassis import logs, postgres, queries
+from services.chassis.meters import Gauge
 from services.domain import currencies
 from services.ledger import metrics
 from services.ledger.pacing import Pace

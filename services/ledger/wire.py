@@ -60,8 +60,10 @@ def transfers(request: ledger_pb2.PostTransfersRequest, shard_by_slot: Sequence[
         read.creditors[creditor.place] = Creditor(*texts)
     if request.further_legs:
         _read_further_legs(read, request, count, shard_by_slot)
-    _read_specials(read, request, count)
-    read.metadata = read_metadata(request.metadata, count)
+    if request.specials:
+        _read_specials(read, request, count)
+    if request.metadata:
+        read.metadata = read_metadata(request.metadata, count)
     read.actors = read_actors(request, count)
     read.fingerprints = _fingerprints(read)
     _route(read, shard_id, shard_by_slot)
@@ -186,7 +188,7 @@ def _route(read: Transfers, shard_id: int, shard_by_slot: Sequence[int]) -> None
     Of several shards, the home decides: that of the first payer, of a reversal whichever decided the original.
     """
     peers = [shard_by_slot[account // SLOT_DIVISOR] for account in read.credit_accounts]
-    if any(peer != shard_id for peer in peers):
+    if peers.count(shard_id) != len(peers):
         read.peers = [0 if peer == shard_id else peer for peer in peers]
         for place, peer in enumerate(peers):
             if not peer:  # Nobody has the slot.
@@ -254,19 +256,18 @@ def fingerprint(body: bytes) -> int:
 
 def answered(answers: Answers) -> ledger_pb2.PostTransfersResponse:
     """Write outcomes."""
-    places: Sequence[int] = ()
-    if answers.errors:
-        places = [answers.errors.get(place, 0) for place in range(len(answers.outcomes))]
-    return ledger_pb2.PostTransfersResponse(
+    response = ledger_pb2.PostTransfersResponse(
         outcomes=answers.outcomes,  # type: ignore[arg-type]
         refusals=answers.refusals,
         booking_times_us=answers.booking_times_us,
-        errors=places,  # type: ignore[arg-type]
         repeats=answers.repeats,
-        refused_legs=[
-            ledger_pb2.RefusedLeg(place=place, leg=leg) for place, leg in sorted(answers.refused_legs.items())
-        ],
     )
+    if answers.errors:
+        places: list[int] = [answers.errors.get(place, 0) for place in range(len(answers.outcomes))]
+        response.errors.extend(places)  # type: ignore[arg-type]
+    for place, leg in sorted(answers.refused_legs.items()):
+        response.refused_legs.add(place=place, leg=leg)
+    return response
 
 
 def record(transfer: TransferRecord) -> ledger_pb2.TransferRecord:
@@ -333,7 +334,7 @@ def _check_place(place: int, count: int, field: str) -> None:
 
 def check_texts_and_dates(texts: Sequence[str], dates: Sequence[int]) -> None:
     """Raise `Malformed` for texts or days since 1970-01-01 that the books cannot take."""
-    if any("\0" in text for text in texts):
+    if "\0" in "".join(texts):
         raise errors.Malformed("TEXT_INVALID", "references", "a text contains NUL")
     if dates and not 0 <= min(dates) <= max(dates) <= DAYS_MAX:
         raise errors.Malformed("DATE_INVALID", "value_dates", f"from 0 to {DAYS_MAX} days since 1970-01-01")

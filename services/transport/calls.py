@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import grpc
 
+from services.transport import frames
 from services.transport.fields import STATUS_OK, Metadata, RequestHead, Unsound, encoded, message_text, texts
 from services.transport.sending import Stream
 
@@ -64,15 +65,33 @@ class Limits:
 
 
 class Refusal:
-    """An answer that is known beforehand, as bytes; `told` is called whenever it is given."""
+    """An answer that is known beforehand, as bytes; `told` hears how often it was given."""
 
-    __slots__ = ("block", "told")
+    __slots__ = ("_block", "_told", "_uncounted")
 
     def __init__(
-        self, code: grpc.StatusCode, message: str, metadata: Metadata = (), told: Callable[[], object] | None = None
+        self, code: grpc.StatusCode, message: str, metadata: Metadata = (), told: Callable[[int], object] | None = None
     ) -> None:
-        self.block = _refusing_block(code, message, metadata)
-        self.told = told
+        self._block = _refusing_block(code, message, metadata)
+        self._told = told
+        self._uncounted = 0
+
+    def given(self) -> bytes:
+        """Give its fields, and count that."""
+        self._uncounted += 1
+        self.count()
+        return self._block
+
+    def ending(self, number: int) -> bytes:
+        """Give the frames that end a stream by it, to be counted later."""
+        self._uncounted += 1
+        return frames.ending(number, self._block)
+
+    def count(self) -> None:
+        """Tell how often it was given since this was told last."""
+        if self._told is not None and self._uncounted:
+            self._told(self._uncounted)
+        self._uncounted = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,12 +92,17 @@ class Decoder:
         """Allow the peer no table from now on: it has acknowledged our settings."""
         self._decoder.max_allowed_table_size = 0
 
+    @property
+    def has_table(self) -> bool:
+        """Tell whether a block's bytes may mean something else the next time."""
+        return self._decoder.header_table_size > 0
+
     def decode(self, block: bytes) -> Fields:
         """Read a block. Raises Unsound, TooLarge, or ConnectionFault when the tables no longer agree."""
         known = self._remembered_blocks.get(block)
         if known is not None:
             return known
-        has_table = self._decoder.header_table_size > 0
+        has_table = self.has_table
         try:
             fields = self._at_once(block) if has_table else self._each(block)
         except (hpack.HPACKError, IndexError) as error:
@@ -109,6 +114,16 @@ class Decoder:
                 self._remembered_blocks.clear()
             self._remembered_blocks[block] = fields
         return fields
+
+    def through(self, block: bytes, name: str) -> bytes:
+        """Give the beginning of a block that was read, with its first field of a name; there is one, and no table."""
+        at = 0
+        while True:
+            following = _end_of_field(block, at)
+            field = self._recall(block[at:following])
+            if field is not None and field[0] == name:
+                return block[:following]
+            at = following
 
     def _at_once(self, block: bytes) -> Fields:
         return [_sound(bytes(name), bytes(value)) for name, value in self._decoder.decode(block, raw=True)]

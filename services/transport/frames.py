@@ -70,6 +70,7 @@ class ConnectionFault(Exception):
 _head = Struct(">BHBBI").pack
 read_head: Final = Struct(">BHBBI").unpack_from
 """Reads a frame's head: length (its high 8 bits, its low 16), kind, flags, stream with a reserved bit."""
+_reset = Struct(">BHBBII").pack
 _setting = Struct(">HI")
 number: Final = Struct(">I").pack
 """Writes a number of 32 bits: an increment, or an error code."""
@@ -123,6 +124,18 @@ def headers(stream: int, block: bytes, frame_bytes: int, *, ends_stream: bool) -
             part,
         )
         for place, part in enumerate(parts)
+    )
+
+
+def ending(stream: int, block: bytes) -> bytes:
+    """Write a block of fields, no larger than every peer takes, that ends a stream whose rest is not wanted."""
+    size = len(block)
+    return b"".join(
+        (
+            _head(size >> 16, size & 0xFFFF, HEADERS, END_STREAM | END_HEADERS, stream),
+            block,
+            _reset(0, 4, RST_STREAM, 0, stream, ErrorCode.NO_ERROR),
+        )
     )
 
 

@@ -1,7 +1,7 @@
 """The serving end of one connection: frames become calls, and what calls say becomes frames.
 
-What finds no place is refused at its first bytes, before a task is made for it, so that refusing costs a
-hundredth of serving. Never here: what a method does, or how many calls there may be (`server.py`).
+Never here: what a method does, how many calls there may be (`server.py`), or how those beyond are turned away
+(`refusing.py`).
 """
 
 import asyncio
@@ -13,9 +13,9 @@ import grpc
 
 from services.transport import frames
 from services.transport.calls import HEADERS_BLOCK, PREFIX_BYTES, Aborted, Call, Refusal
-from services.transport.connection import Connection
 from services.transport.fields import Fields, RequestHead, Unsound, request_head
 from services.transport.frames import ConnectionFault, ErrorCode
+from services.transport.refusing import RefusingConnection
 from services.transport.sending import Stream
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _MESSAGE_TOO_LARGE: Final = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "a messa
 _MESSAGE_UNREADABLE: Final = Refusal(grpc.StatusCode.INVALID_ARGUMENT, "not one message of gRPC")
 
 
-class ServerConnection(Connection):
+class ServerConnection(RefusingConnection):
     """One caller's connection."""
 
     def __init__(self, server: "Server") -> None:
@@ -42,8 +42,6 @@ class ServerConnection(Connection):
         self.message_bytes_max = limits.message_bytes_max
         self._server = server
         self._limits = limits
-        self._calls: dict[int, Call] = {}
-        self._last_taken = 0
         self._is_greeted = False
         self._made_at = self._idle_since = self.loop.time()
         self._strikes = 0
@@ -103,16 +101,16 @@ class ServerConnection(Connection):
             self.reset(number, ErrorCode.REFUSED_STREAM)
             return
         if fields is None:
-            self._turn_away(number, _TOO_MUCH_METADATA, ends_stream=ends_stream)
+            self.turn_away(number, _TOO_MUCH_METADATA, ends_stream=ends_stream)
             return
         head = self._head(fields)
         method = self._server.methods.get(head.path)
         if method is None:
-            self._turn_away(number, _UNKNOWN_METHOD, ends_stream=ends_stream)
+            self.turn_away(number, _UNKNOWN_METHOD, ends_stream=ends_stream)
             return
         refusal = (method.refuses and method.refuses()) or self._server.place_for(method)
         if refusal:
-            self._turn_away(number, refusal, ends_stream=ends_stream)
+            self.find_no_place(number, refusal, ends_stream=ends_stream)
             return
         call = Call(number, self._window_of_streams, self, method, head)
         self._calls[number] = call
@@ -276,18 +274,8 @@ class ServerConnection(Connection):
         self._answered(call)
 
     def _refuse(self, call: Call, refusal: Refusal) -> None:
-        if refusal.told is not None:
-            refusal.told()
         call.cancel()
-        self.refuse(call, refusal.block)
-
-    def _turn_away(self, number: int, refusal: Refusal, *, ends_stream: bool) -> None:
-        """Refuse a call that was not begun."""
-        if refusal.told is not None:
-            refusal.told()
-        self.send(self.fields(number, refusal.block, ends_stream=True))
-        if not ends_stream:
-            self.reset(number, ErrorCode.NO_ERROR)
+        self.refuse(call, refusal.given())
 
     def _answered(self, call: Call) -> None:
         """Note that nothing more is said to a call than what waits for room."""
@@ -319,6 +307,7 @@ class ServerConnection(Connection):
     def _forget(self, call: Call) -> None:
         if self._calls.pop(call.number, None) is not None:
             self._server.end(call)
+            self.look_again()
             if not self._calls:
                 self._idle_since = self.loop.time()
                 self._close_if_left()
@@ -349,6 +338,7 @@ class ServerConnection(Connection):
         super().take_pong(payload)
         if payload == _LEAVING and self._leaving_at is not None and not self._refuses_streams:
             self._refuses_streams = True
+            self.look_again()
             self.send(frames.going_away(self._last_taken, ErrorCode.NO_ERROR))
             self._close_if_left()
 
@@ -392,6 +382,3 @@ class ServerConnection(Connection):
             if not call.has_whole_request and call.method.stream is None:
                 self._refuse(call, self._server.refusals.request_late)
         super().look(now, silent_seconds_max, answer_seconds_max)
-
-    def _last_stream(self) -> int:
-        return self._last_taken

@@ -41,7 +41,7 @@ def skip_the_fence() -> Patches:
 
     yield patch.dict(statements.RUN, advance_head=advance)
     yield patch.object(statements.writing, "advance_head", advance)
-    names = ("advance_head", "write_small_batch", "write_small_mixed_batch")
+    names = ("advance_head", "write_one_transfer", "write_small_batch", "write_small_mixed_batch")
     yield patch.dict(statements.CONDITIONS, dict.fromkeys(names, lambda *_: True))
 
 
@@ -134,7 +134,8 @@ def keep_what_stood_on_it() -> Patches:
             try:
                 return await commit(self, draft)
             finally:
-                self._ahead = made[-1]
+                if made:
+                    self._ahead = made[-1]
 
     yield patch.object(Writer, "_commit", stubborn)
 

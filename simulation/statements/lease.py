@@ -37,6 +37,7 @@ CONDITIONS |= {
     "renew_lease": _is_own,
     "release_lease": _is_own,
     "advance_head": _has_not_moved,
+    "write_one_transfer": _has_not_moved,
     "write_small_batch": _has_not_moved,
     "write_small_mixed_batch": _has_not_moved,
     "raise_own_epoch": _has_epoch,

@@ -35,6 +35,7 @@ LOCKS = {
     "next_epoch": "head",
     "advance_head": "head",
     "raise_own_epoch": "head",
+    "write_one_transfer": "head",
     "write_small_batch": "head",
     "write_small_mixed_batch": "head",
     "begin_move": "moves under way",

@@ -45,6 +45,19 @@ def write_small_batch(
 
 
 @statement
+def write_one_transfer(
+    session: "Session", sequence: int, epoch: int, last_sequence: int, time_us: int, business_date: int, *values: Any
+) -> list[Record]:
+    transfer, entries = values[: len(_TRANSFER)], values[len(_TRANSFER) :]
+    assert len(entries) == 2 * len(_ENTRY)
+    sides = zip(entries[: len(_ENTRY)], entries[len(_ENTRY) :], strict=True)
+    nothing = [()] * (len(_SENT) + len(_LANDED) + _WATERMARKS)
+    columns = (*((value,) for value in transfer), *sides, *nothing)
+    answer: list[Record] = write_small_batch(session, sequence, epoch, last_sequence, time_us, business_date, *columns)
+    return answer
+
+
+@statement
 def write_small_mixed_batch(
     session: "Session", sequence: int, epoch: int, last_sequence: int, time_us: int, business_date: int, *columns: Any
 ) -> list[Record]:

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 from ledger_room import Watched, Writing, connected, held_head, post, prepare, taken, until, watched, writing
-from memory_books import ask, cash, customer_account
+from memory_books import ask, cash, customer_account, transfers
 from prometheus_client import REGISTRY
 
 from services.domain import errors
 from services.domain.outcomes import Outcome, Refusal
 from services.ledger.batching import Writer
+from services.ledger.books import Answers
 from services.ledger.draft import Draft
 from services.ledger.jobs import PostJob
 from services.ledger.memory import Memory
@@ -148,6 +149,28 @@ async def test_what_must_ask_the_database_is_decided_in_its_turn_with_all_the_ot
     assert (await unknown_account.future).refusals == [Refusal.DEBIT_ACCOUNT_NOT_FOUND]
     assert ahead() == before
     assert [len(draft.transfers) for draft in books.drafts[-2:]] == [1, 2]
+
+
+class _Broken(PostJob):
+    """A call that cannot be decided."""
+
+    def decide(self, draft: Draft) -> Answers:
+        raise ZeroDivisionError
+
+
+async def test_a_bug_while_deciding_ahead_ends_the_writer_and_says_nothing_false(
+    books: Writing, ledger_dsn: str
+) -> None:
+    async with held_head(ledger_dsn):
+        below = await begun(books.writer, watched(ask(1, CASH, A, 100)))
+        broken = _Broken(transfers([ask(2, A, B, 70)]), float("inf"))
+        books.writer.submit(broken)
+    with pytest.raises(ZeroDivisionError):
+        await books.running
+    with pytest.raises(errors.OutcomeUnknown):
+        await below.future
+    with pytest.raises(errors.Unavailable):
+        await broken.future
 
 
 async def test_no_draft_keeps_those_before_it(ledger_dsn: str) -> None:

@@ -46,8 +46,8 @@ from simulation.tables import Row, Table, definitions
 SQL = {**store.SQL, **reader.SQL, **history.SQL, **account_database.SQL, **sealing.SQL}
 
 WRITES = {
-    "take_lease", "renew_lease", "release_lease", "end_earlier_writers", "next_epoch", "advance_head", "raise_own_epoch", "write_small_batch",
-    "write_small_mixed_batch",
+    "take_lease", "renew_lease", "release_lease", "end_earlier_writers", "next_epoch", "advance_head", "raise_own_epoch",
+    "write_one_transfer", "write_small_batch", "write_small_mixed_batch",
     "begin_day", "put_actors", "write_holds", "write_account_facts", "write_caps", "lift_caps", "write_change",
     "write_peers", "add_value_sums", "write_promises", "begin_move", "lock_moves", "finish_move", "refuse_move", "put_seal",
     "put_claims", "take_account_serials", "put_customers", "put_accounts", "activate_customers", "activate_accounts",

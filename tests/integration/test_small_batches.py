@@ -27,6 +27,14 @@ def _post(draft: Draft) -> None:
     posting.post(draft, transfers(asked))
 
 
+def _post_one(draft: Draft) -> None:
+    posting.post(draft, transfers([ask(4, A, B, 5, reference="alone")]))
+
+
+def _refuse_one(draft: Draft) -> None:
+    posting.post(draft, transfers([ask(5, A, B, 10**9)]))
+
+
 def _land(draft: Draft) -> None:
     sent = [Crossing(n, _an_id(100 + n), FAR, A, 10, CZK, "gift", TODAY) for n in (1, 2)]
     posting.land(draft, crossings(2, sent))
@@ -49,10 +57,11 @@ async def _written(dsn: str, is_small: bool) -> dict[str, list[Any]]:
         assert head is not None
         books = CommittedBooks(head)
         await _open_transit(store, books)
-        for fill in (_post, _land, _acknowledge):
+        for fill in (_post, _post_one, _refuse_one, _land, _acknowledge):
             draft = books.draft()
             fill(draft)
-            assert small_batches.statement(draft) == (small_batches.PLAIN if is_small else None)
+            name = small_batches.ONE if fill is _post_one else small_batches.PLAIN
+            assert small_batches.statement(draft) == (name if is_small else None)
             await books.commit(store, draft)
     finally:
         await store.close()
@@ -66,7 +75,7 @@ async def test_one_statement_leaves_the_same_rows_as_copy(
     small = await _written(ledger_dsns[1], is_small=True)
     monkeypatch.setattr(small_batches, "LEGS_MAX", -1)
     assert small == await _written(ledger_dsns[2], is_small=False)
-    assert len(small["transfer"]) == 6
+    assert len(small["transfer"]) == 8
 
 
 async def _with_everything(dsn: str, monkeypatch: pytest.MonkeyPatch) -> tuple[dict[str, list[Row]], set[str]]:
@@ -107,13 +116,14 @@ PAIRS = tuple((f"key {number}", "value") for number in range(small_batches.PAIRS
 @pytest.mark.parametrize(
     ("asked", "statement"),
     [
+        (ask(1, cash(1), A, 1), small_batches.ONE),
         (Ask(_an_id(1), LEGS[:-1]), small_batches.MIXED),
         (Ask(_an_id(1), LEGS), None),
         (ask(1, cash(1), A, 1, metadata=PAIRS[:-1]), small_batches.MIXED),
         (ask(1, cash(1), A, 1, metadata=PAIRS), None),
         (ask(1, cash(1), A, 1, value_date=TODAY - 1), None),
     ],
-    ids=["legs", "many legs", "metadata", "much metadata", "value date"],
+    ids=["one transfer", "legs", "many legs", "metadata", "much metadata", "value date"],
 )
 async def test_what_no_statement_carries_is_copied(ledger_dsn: str, asked: Ask, statement: str | None) -> None:
     store = Store(ledger_dsn)

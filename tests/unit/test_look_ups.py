@@ -130,7 +130,7 @@ async def test_who_gives_up_gives_the_place_back() -> None:
     await ledgers.answered_after(0)
 
 
-@pytest.mark.parametrize(("fullness", "taken"), [(0.25, 75), (0.5, 50), (0.75, 25), (1.0, TAKEN_BESIDE_A_FULL_QUEUE)])
+@pytest.mark.parametrize(("fullness", "taken"), [(0.1, 72), (0.25, 42), (0.5, 12), (1.0, TAKEN_BESIDE_A_FULL_QUEUE)])
 async def test_they_give_way_to_the_transfers_of_their_shard(fullness: float, taken: int) -> None:
     ledgers = Ledgers(400, 60.0)
     ledgers.fullness[1] = fullness

@@ -65,6 +65,38 @@ def test_goals_are_missed_by_a_generator_that_offers_too_little_and_a_bank_that_
     assert not goal(unseen, "p99 within the gateway")["reached"], "what nobody knows has not been reached"
 
 
+LOOK_UPS = {
+    "balances_without_pause_per_s": 10_000,
+    "without_pause_per_s": 2_000,
+    "offered_per_s": 27_000,
+    "answered_per_s": 200,
+    "inside_p99_ms": 500.0,
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "missed"),
+    [
+        ({}, ""),
+        ({"offered_per_s": 26_900}, "look-ups offered in the storm"),
+        ({"answered_per_s": 190}, "look-ups answered in it"),
+        ({"inside_p99_ms": 500.1}, "p99 within the gateway of look-ups"),
+        ({"inside_p99_ms": None}, "p99 within the gateway of look-ups"),
+    ],
+)
+def test_goals_of_a_storm_of_look_ups_are_missed_by_too_weak_a_storm_and_a_bank_that_answers_nobody(
+    changed: dict[str, float], missed: str
+) -> None:
+    inside = Inside.read([said((0.5, 1_000), ("+Inf", 1_000))])
+    document = documented(carried_out(100) + refusals(900), inside=inside, look_ups=LOOK_UPS | changed)
+    assert [each["figure"] for each in document["goals"] if not each["reached"]] == [
+        goal(document, missed)["figure"] for missed in [missed] * bool(missed)
+    ]
+    assert len(document["goals"]) == 8
+    few = documented(carried_out(95), beside=carried_out(94), inside=inside, look_ups=LOOK_UPS)
+    assert not goal(few, "carried out beside a storm of look-ups")["reached"]
+
+
 def carried_out(calls: int) -> list[Answered]:
     return [Answered(0.0, 0.1, 0.0, 0.1, [DONE])] * calls
 
@@ -73,8 +105,14 @@ def refusals(calls: int) -> list[Answered]:
     return [Answered(0.0, 0.1, 0.0, 0.1, [Outcome(ERROR, "QUEUE_FULL")])] * calls
 
 
-def documented(answered: list[Answered], *, inside: Inside | None) -> dict[str, Any]:
-    """Give the document of a second's overload of a bank that can do a hundred transfers in one."""
+def documented(
+    answered: list[Answered],
+    *,
+    inside: Inside | None,
+    look_ups: dict[str, Any] | None = None,
+    beside: list[Answered] | None = None,
+) -> dict[str, Any]:
+    """Give the document of a second's overload of a bank that can do a hundred transfers in one, and of a storm as long."""
     phase = Phase("overload", 1_000.0, 1.0, 1.0, answered, cores=BANK, inside=inside)
     capacities = {
         "capacity_per_s": 100,
@@ -82,7 +120,10 @@ def documented(answered: list[Answered], *, inside: Inside | None) -> dict[str, 
         "cores": BANK,
         "cores_beside_burden": BANK,
     }
-    return report.to_json(capacities, [phase], {}, {}, "proved")
+    if look_ups is None:
+        return report.to_json(capacities, [phase], {}, {}, "proved")
+    storm = Phase("look-up storm", 100.0, 1.0, 1.0, carried_out(95) if beside is None else beside, inside=inside)
+    return report.to_json(capacities, [phase, storm], {"look_ups": look_ups}, {}, "proved")
 
 
 def goal(document: dict[str, Any], begins: str) -> dict[str, Any]:

@@ -10,9 +10,8 @@ import sys
 from collections.abc import Callable
 from typing import Any, Final
 
-from prometheus_client import Counter, Gauge, Histogram
-
 from services.chassis import process
+from services.chassis.meters import Counter, Gauge, Histogram
 from services.gateway import scopes
 from services.gateway.authentication import Authenticator, Caller
 from services.gateway.metering import Metering
@@ -40,8 +39,6 @@ PARTS: Final[dict[str, tuple[tuple[type, str, Callable[..., Any]], ...]]] = {
     "rates": ((Metering, "spend", _nothing),),
     "metrics": (
         (Counter, "inc", _nothing),
-        (Gauge, "inc", _nothing),
-        (Gauge, "dec", _nothing),
         (Gauge, "set", _nothing),
         (Histogram, "observe", _nothing),
     ),
