@@ -73,8 +73,8 @@ class Recent(Generic[K, V]):
         """Return the values of many keys, None for those that are not there."""
         return list(map(self._values.get, keys))
 
-    def update(self, fresh: dict[K, V]) -> None:
-        """Take values in; when there are too many, forget the oldest, but none of these."""
+    def update(self, fresh: dict[K, V]) -> list[V]:
+        """Take values in; when there are too many, forget the oldest, but none of these, and return them."""
         values = self._values
         if len(values) + len(fresh) > self._size_max:
             for key in fresh:
@@ -82,7 +82,7 @@ class Recent(Generic[K, V]):
         older = len(values)
         values.update(fresh)
         excess = len(values) - self._size_max
-        if excess > 0:
-            count = min(excess + self._size_max // FORGOTTEN_AT_ONCE, older)
-            for key in list(islice(values, count)):
-                del values[key]
+        if excess <= 0:
+            return []
+        count = min(excess + self._size_max // FORGOTTEN_AT_ONCE, older)
+        return [values.pop(key) for key in list(islice(values, count))]

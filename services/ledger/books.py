@@ -94,6 +94,7 @@ class AccountState:
         "number",
         "promised_minor",
         "restrictions",
+        "row",
         "spent",
         "version",
     )
@@ -128,6 +129,8 @@ class AccountState:
         """Whether a cap over all of its customer's accounts in this currency holds."""
         self.promised_minor = 0
         """What open promises will credit, if they are kept."""
+        self.row: bytearray | None = None
+        """Where the writer remembers it, for `remembered.py` alone; None when that is not known."""
 
     def become(self, twin: "AccountState") -> None:
         """Take over what a twin says."""
@@ -158,6 +161,7 @@ class AccountState:
         twin.spent = self.spent
         twin.is_capped = self.is_capped
         twin.promised_minor = self.promised_minor
+        twin.row = self.row
         return twin
 
 

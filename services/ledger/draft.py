@@ -83,7 +83,8 @@ class Draft:
     """What one batch would write: decided in memory, committed as one or dropped as one.
 
     `committed`, `hold`, `cap` and `original` give what the books have, or None; nothing is changed
-    through them. `known` gives what ids already mean. `sequence` is the last one used.
+    through them. `own` are accounts as the books have them that were read for this draft: they are changed,
+    not copied, and count as `touched`, changed or not. `known` gives what ids already mean. `sequence` is the last one used.
     """
 
     begins_day = False
@@ -107,12 +108,12 @@ class Draft:
         siblings: Mapping[int, Sequence[int]] | None = None,
         open_holds: Mapping[int, Sequence[Hold]] | None = None,
         is_in_flight: Callable[[int], bool] = lambda _number: False,
+        own: dict[int, AccountState] | None = None,
     ) -> None:
         self.shard_id = shard_id
         self.first_sequence = self.sequence = sequence
         self.booking_time_us, self.business_date = booking_time_us, business_date
-        self._committed = committed
-        self._known = known
+        self._committed, self._known = committed, known
         self._committed_peers = peers
         self._committed_hold = hold
         self._committed_cap = cap
@@ -121,7 +122,7 @@ class Draft:
         self._committed_spans = spans or SpanFacts()
         self._siblings, self._open_holds = siblings or {}, open_holds or {}
         self._is_in_flight = is_in_flight
-        self.touched: dict[int, AccountState] = {}
+        self.touched: dict[int, AccountState] = {} if own is None else own
         self.decisions: dict[bytes, Decision] = {}
         self.peers: dict[int, Watermarks] = {}
         self.holds: dict[bytes, Hold] = {}

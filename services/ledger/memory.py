@@ -5,12 +5,12 @@ loaded before a batch is decided. Never here: deciding, committing.
 """
 
 from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Any, Final, TypeVar
 
-from services.chassis.bounded import Bounded, Recent
+from services.chassis.bounded import Bounded
 from services.domain import chart
 from services.domain.outcomes import Outcome
 from services.ledger import spanning
@@ -18,11 +18,12 @@ from services.ledger.books import ENGINE, AccountState, Actor, Cap, CapKey, Deci
 from services.ledger.change_rows import ChangeDecision
 from services.ledger.draft import Draft, SpanFacts
 from services.ledger.jobs import Job
+from services.ledger.remembered import Remembered
 from services.ledger.store import Head, Store
 from services.ledger.traffic import Crossing, Promise, PromiseState, Watermarks
 
 ACCOUNTS_MAX: Final = 1 << 20
-"""Accounts remembered per shard, unless an operator says otherwise; about 400 bytes each. Of the rest, each costs its
+"""Accounts remembered per shard, unless an operator says otherwise; about 200 bytes each. Of the rest, each costs its
 batch some 10 us of PostgreSQL's time."""
 
 IDS_MAX: Final = 100_000
@@ -39,19 +40,6 @@ K = TypeVar("K")
 V = TypeVar("V")
 
 
-class _States(dict[int, AccountState]):
-    """The accounts that a batch needs, found once; for any other its memory is asked."""
-
-    def __init__(
-        self, found: Iterable[tuple[int, AccountState]], remembered: Callable[[int], AccountState | None]
-    ) -> None:
-        super().__init__(found)
-        self._remembered = remembered
-
-    def __missing__(self, number: int) -> AccountState | None:
-        return self._remembered(number)
-
-
 def _first_of(above: Mapping[K, V], below: Callable[[K], V | None]) -> Callable[[K], V | None]:
     return lambda key: above.get(key) or below(key)
 
@@ -60,7 +48,8 @@ def _first_of(above: Mapping[K, V], below: Callable[[K], V | None]) -> Callable[
 class Facts:
     """What one batch needs: accounts as remembered, and what nobody remembers, which is always loaded afresh."""
 
-    states: _States | None = None
+    states: dict[int, AccountState] | None = None
+    """Of the one draft that is made of them, which changes them."""
     known: dict[bytes, Decision] = field(default_factory=dict)
     """Ids that the database says mean something, asked only when its index objected."""
     originals: dict[bytes, Original] = field(default_factory=dict)
@@ -158,7 +147,7 @@ class Memory:
         self.peers = peers
         self.promises = OpenPromises(promises)
         self._is_in_flight = is_in_flight
-        self._accounts: Recent[int, AccountState] = Recent(accounts_max or ACCOUNTS_MAX)
+        self._accounts = Remembered(accounts_max or ACCOUNTS_MAX)
         self._decisions: Bounded[bytes, Decision] = Bounded(IDS_MAX)
         self._holds: Bounded[bytes, Hold] = Bounded(HOLDS_MAX)
         self._caps: Bounded[CapKey, Cap] = Bounded(CAPS_MAX)
@@ -183,13 +172,9 @@ class Memory:
         special = [job for job in jobs if job.is_special]
         if special:
             await self._load_special(special, store, facts, wanted)
-        numbers = list(wanted)
-        remembered = zip(numbers, self._accounts.pick(numbers), strict=True)
-        states = facts.states = _States(
-            [(number, state) for number, state in remembered if state is not None], self._accounts.get
-        )
-        if len(states) < len(numbers):
-            loaded = await store.load_accounts([number for number in numbers if number not in states])
+        states = facts.states = self._accounts.pick(list(wanted))
+        if len(states) < len(wanted):
+            loaded = await store.load_accounts([number for number in wanted if number not in states])
             self.take_loaded(loaded)
             states.update(loaded)
         await self._load_caps(states.values(), {key for job in jobs for key in job.cap_keys()}, store)
@@ -200,15 +185,18 @@ class Memory:
         """Bring in what deciding a plain job on top of a draft needs; tell whether memory and the draft had it all."""
         states = facts.states
         if states is None:
-            states = facts.states = _States((), _first_of(below.touched, self._accounts.get))
-        wanted = {number for column in job.accounts() for number in column}
+            states = facts.states = {}
+        wanted = set().union(*job.accounts())
         wanted.update(chart.transit_account(self.shard_id, *pair) for pair in job.transits())
-        numbers = list(wanted - states.keys())
-        for number, remembered in zip(numbers, self._accounts.pick(numbers), strict=True):
-            state = below.touched.get(number) or remembered
-            if state is None or (state.is_capped and not self._has_cap(state, below)):
-                return False
-            states[number] = state
+        wanted -= states.keys()
+        changing = below.touched.keys() & wanted
+        found = self._accounts.pick(list(wanted - changing))
+        found.update({number: below.touched[number].copy() for number in changing})
+        if len(found) < len(wanted):
+            return False
+        if any(state.is_capped and not self._has_cap(state, below) for state in found.values()):
+            return False
+        states.update(found)
         if not all(map(self._is_named, job.actors())):
             return False
         job.name_actors(self._actor_id)
@@ -216,9 +204,7 @@ class Memory:
 
     def lacks(self, numbers: Iterable[int], below: Draft) -> list[int]:
         """Return those of the accounts that neither memory nor a draft has."""
-        wanted = [number for number in numbers if number not in below.touched]
-        remembered = zip(wanted, self._accounts.pick(wanted), strict=True)
-        return [number for number, state in remembered if state is None]
+        return [number for number in numbers if number not in below.touched and number not in self._accounts]
 
     def take_loaded(self, loaded: dict[int, AccountState]) -> None:
         """Take in accounts as the tables have them, which no draft that is being written touches."""
@@ -299,19 +285,21 @@ class Memory:
         booking_time_us = max(now_us, head.booking_time_us + 1)
         business_date = booking_time_us // MICROSECONDS_PER_DAY
         known, remembered = facts.known, self._decisions.get
+        committed: Callable[[int], AccountState | None] = self._accounts.get
         hold: Callable[[bytes], Hold | None] = self._holds.get
         cap: Callable[[CapKey], Cap | None] = self._caps.get
         peers: MutableMapping[int, Watermarks] = self.peers
         if below is not None:
             # Its parts, never itself: each draft would hold the one before it, and so on.
             known, peers = below.decisions, ChainMap(below.peers, peers)
+            committed = _first_of(below.touched, committed)
             hold, cap = _first_of(below.holds, hold), _first_of(below.caps, cap)
         draft = Draft(
             self.shard_id,
             head.sequence,
             booking_time_us,
             business_date,
-            self._accounts.get if facts.states is None else facts.states.__getitem__,
+            committed,
             (lambda transfer_id: known.get(transfer_id) or remembered(transfer_id)) if known else remembered,
             peers,
             hold=hold,
@@ -322,33 +310,20 @@ class Memory:
             siblings=facts.siblings,
             open_holds=facts.open_holds,
             is_in_flight=self._is_in_flight,
+            own=facts.states,
         )
         draft.begins_day = business_date > head.booking_time_us // MICROSECONDS_PER_DAY
         return draft
 
     def take(self, draft: Draft) -> None:
         """Take a committed draft in."""
-        self._accounts.update(dict(self._as_remembered(draft.touched)))
+        self._accounts.update(draft.touched)
         self._decisions.update(draft.decisions)
         self._holds.update(draft.holds)
         self._caps.update(draft.caps)
         self.peers.update(draft.peers)
         if draft.spans.promises:
             self.promises.take(draft.spans.promises)
-
-    def _as_remembered(self, touched: Mapping[int, AccountState]) -> Iterator[tuple[int, AccountState]]:
-        """Give accounts as the same objects as before where there are some, changed.
-
-        New ones in their place would be looked at by the collector of cycles, together with all that they hold.
-        """
-        remembered = self._accounts.get
-        for number, twin in touched.items():
-            state = remembered(number)
-            if state is None:
-                yield number, twin
-            else:
-                state.become(twin)
-                yield number, state
 
     def remember(self, known: dict[bytes, Decision]) -> None:
         """Remember what the database said of ids: whoever repeats them once repeats them again."""

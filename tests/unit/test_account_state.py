@@ -4,7 +4,7 @@ from services.ledger.books import AccountState, Allowance, Spent
 
 
 def said(state: AccountState) -> dict[str, object]:
-    return {slot: getattr(state, slot) for slot in AccountState.__slots__}
+    return {slot: getattr(state, slot) for slot in AccountState.__slots__ if slot != "row"}
 
 
 def filled(number: int, by: int) -> AccountState:
@@ -24,7 +24,9 @@ def test_a_copy_says_the_same_and_is_changed_alone() -> None:
 
 def test_what_becomes_a_twin_says_all_that_the_twin_says() -> None:
     state, twin = filled(1, 3), filled(1, 4)
+    state.row = row = bytearray(1)
     differing = {slot for slot in AccountState.__slots__ if getattr(state, slot) != getattr(twin, slot)}
     assert differing == set(AccountState.__slots__) - {"number"}
     state.become(twin)
     assert said(state) == said(twin)
+    assert state.row is row

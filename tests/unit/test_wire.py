@@ -309,6 +309,13 @@ def test_errors_are_a_column_only_when_there_are_any() -> None:
     assert list(wire.answered(answers).errors) == [0, PlaceError.TRANSFER_ID_REUSED]
 
 
+def test_which_legs_were_refused_is_told_by_place() -> None:
+    answers = Answers([Outcome.REFUSED] * 3, [Refusal.DEBITS_FROZEN] * 3, [5] * 3, {}, {}, {2: 4, 0: 1}, [1])
+    response = wire.answered(answers)
+    assert [(leg.place, leg.leg) for leg in response.refused_legs] == [(0, 1), (2, 4)]
+    assert list(response.repeats) == [1]
+
+
 def test_a_transfer_is_written_with_all_its_legs() -> None:
     legs = (Leg(A, B, 100, CZK), Leg(B, C, 50, CZK))
     paid = Creditor("KB", "1", "Jan", "rent")
