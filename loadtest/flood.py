@@ -38,20 +38,19 @@ NUMBER_AT: Final = 5
 _write_number = Struct(">I").pack_into
 
 
-class Volley:
-    """Calls written beforehand, of which the first so many are sent at once, under numbers of their own."""
+class Calls:
+    """Calls written beforehand, sent one stretch after the other, from the first again after the last."""
 
     def __init__(self, calls: Sequence[tuple[tuple[tuple[str, str], ...], bytes]]) -> None:
         """Write calls of these headers and messages."""
-        blocks: dict[tuple[tuple[str, str], ...], bytes] = {}
         self._octets = bytearray()
         self._numbers: list[tuple[int, int]] = []
         """Where the two frames of each call name its stream."""
         self._ends = [0]
         self._data_bytes = [0]
+        self._next = 0
         for headers, message in calls:
-            block = blocks.get(headers) or blocks.setdefault(headers, _literal(headers))
-            data = prefixed(message)
+            block, data = _literal(headers), prefixed(message)
             assert len(block) <= FRAME_BYTES_DEFAULT and len(data) <= FRAME_BYTES_DEFAULT, "a call has two frames"
             at = len(self._octets)
             self._numbers.append((at + NUMBER_AT, at + HEAD_BYTES + len(block) + NUMBER_AT))
@@ -59,23 +58,26 @@ class Volley:
             self._ends.append(len(self._octets))
             self._data_bytes.append(self._data_bytes[-1] + len(data))
 
-    def __len__(self) -> int:
-        """Tell how many calls there are."""
-        return len(self._numbers)
+    @property
+    def left(self) -> int:
+        """Tell how many there are until the last."""
+        return len(self._numbers) - self._next
 
     def data_bytes(self, count: int) -> int:
-        """Tell how much of a window the first so many take."""
-        return self._data_bytes[count]
+        """Tell how much of a window the next so many take."""
+        return self._data_bytes[self._next + count] - self._data_bytes[self._next]
 
     def numbered(self, count: int, first: int) -> bytes:
-        """Write the first so many, the first of them on stream `first`."""
+        """Write the next so many, the first of them on stream `first`."""
+        begin, end = self._next, self._next + count
         octets, number = self._octets, first
-        for headers_at, data_at in self._numbers[:count]:
+        for headers_at, data_at in self._numbers[begin:end]:
             _write_number(octets, headers_at, number)
             _write_number(octets, data_at, number)
             number += 2
+        self._next = end if end < len(self._numbers) else 0
         with memoryview(octets) as whole:
-            return bytes(whole[: self._ends[count]])
+            return bytes(whole[self._ends[begin] : self._ends[end]])
 
 
 def _literal(headers: Sequence[tuple[str, str]]) -> bytes:
@@ -123,14 +125,14 @@ class Flood(Connection):
         """Tell how many more calls the server and the socket take now."""
         return 0 if self._is_stalled or not self.is_open else max(0, self.streams_max - (self.sent - self.ended))
 
-    def send(self, volley: Volley, count: int) -> int:
-        """Send the first so many of a volley, or as many as there is room for; tell how many."""
-        count = min(count, self.room(), len(volley))
-        while count and volley.data_bytes(count) > self._window:
+    def send(self, calls: Calls, count: int) -> int:
+        """Send the next so many calls, or as many as there is room for and are left; tell how many."""
+        count = min(count, self.room(), calls.left)
+        while count and calls.data_bytes(count) > self._window:
             count -= 1
         if count:
-            self._window -= volley.data_bytes(count)
-            self._transport.write(volley.numbered(count, self._next_id))
+            self._window -= calls.data_bytes(count)
+            self._transport.write(calls.numbered(count, self._next_id))
             self._next_id += 2 * count
             self.sent += count
             self._sent_at.extend([time.monotonic()] * count)

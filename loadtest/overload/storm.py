@@ -22,7 +22,7 @@ from hivecore.gateway.v1 import bank_pb2
 
 from loadtest.client import Access
 from loadtest.crew import Crew
-from loadtest.flood import Flood, Volley, read
+from loadtest.flood import Calls, Flood, read
 from loadtest.lean_client import failure_of, headers_of
 
 BALANCE: Final = "GetBalance"
@@ -33,10 +33,12 @@ MIX: Final = {STATUS: 50, BALANCE: 30, STATEMENT: 20}
 
 REQUEST_NAME: Final = "x-request-id"
 STATEMENT_PAGE: Final = 25
-CONNECTIONS: Final = 4
+CONNECTIONS: Final = 32
+"""Of each process, in turns: a server reads a few calls of each at a time."""
 DIFFERENT: Final = 2_048
 """Look-ups that are written beforehand, and asked again and again."""
 VOLLEY: Final = 128
+"""Look-ups that are sent together on one connection at most."""
 STEP_SECONDS: Final = 0.002
 """What becomes due within it is sent together."""
 GRACE_SECONDS: Final = 1.0
@@ -128,9 +130,7 @@ class Storm:
 
     def __init__(self, load: StormLoad) -> None:
         self._load = load
-        calls = [(self._headers(method), request) for method, request in load.look_ups]
-        volleys = [Volley(calls[at : at + VOLLEY]) for at in range(0, len(calls), VOLLEY)]
-        self._volleys = itertools.cycle(volleys)
+        self._calls = Calls([(self._headers(method), request) for method, request in load.look_ups])
         self._stack = ExitStack()
         self._floods: list[Flood] = []
         self._turns = itertools.cycle(self._floods)
@@ -160,7 +160,7 @@ class Storm:
             before = begin
             while (now := time.monotonic()) < self._end:
                 if self._is_paced:
-                    due = int((now - begin) * load.per_second / load.processes)
+                    due = max(0, int((now - begin) * load.per_second / load.processes))
                     self._send(due - seen.due)
                     seen.due = due
                 else:
@@ -205,10 +205,10 @@ class Storm:
             self._send(min(self._load.in_flight_max - self._in_flight, len(self._load.look_ups)))
 
     def _send(self, count: float) -> None:
-        """Send so many, or as many as there is room for."""
+        """Send so many, spread over all connections, or as many as there is room for."""
+        share = math.ceil(min(max(0, count) / len(self._floods), VOLLEY))
         without_room = 0
         while count > 0 and without_room < len(self._floods):
-            wanted = int(min(count, VOLLEY))
-            sent = next(self._turns).send(next(self._volleys), wanted)
+            sent = next(self._turns).send(self._calls, int(min(count, share)))
             count -= sent
             without_room = 0 if sent else without_room + 1

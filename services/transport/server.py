@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Final
 
 from services.transport.calls import Call, Limits, Method, Refusal, Refusals
+from services.transport.refusing import Crowd
 from services.transport.serving import ServerConnection
 
 BACKLOG: Final = 1_024
@@ -47,6 +48,7 @@ class Server:
         self.refusals = refusals
         self.methods: dict[str, Method] = {}
         """By path, `/package.Service/Method`."""
+        self.crowd: Crowd = {}
         self._loop = asyncio.get_running_loop()
         self._sockets: list[tuple[socket.socket, ssl.SSLContext | None]] = []
         self._connecting: set[asyncio.Task[None]] = set()
@@ -283,6 +285,7 @@ class Server:
 
     def _sweep(self) -> None:
         now = self._loop.time()
+        self.crowd.clear()
         for connection in list(self._connections):
             connection.look(now, self.limits.silent_seconds_max, self.limits.answer_seconds_max)
         self._sweeping = self._loop.call_later(SWEEP_SECONDS, self._sweep)

@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Final
 import grpc
 
 from services.transport import frames
-from services.transport.calls import HEADERS_BLOCK, PREFIX_BYTES, Aborted, Call, Refusal
-from services.transport.fields import Fields, RequestHead, Unsound, request_head
+from services.transport.calls import HEADERS_BLOCK, PREFIX_BYTES, Aborted, Call, Method, Refusal
+from services.transport.fields import Fields, Unsound
 from services.transport.frames import ConnectionFault, ErrorCode
+from services.transport.heads import request_head
 from services.transport.refusing import RefusingConnection
 from services.transport.sending import Stream
 
 if TYPE_CHECKING:
     from services.transport.server import Server
-
-REMEMBERED_HEADS_MAX: Final = 64
 
 _LEAVING: Final = b"leaving!"
 assert len(_LEAVING) == frames.PING_BYTES
@@ -38,7 +37,7 @@ class ServerConnection(RefusingConnection):
     def __init__(self, server: "Server") -> None:
         limits = server.limits
         # A whole message always has room, so that nobody has to be told of what was received of it.
-        super().__init__(limits.metadata_bytes_max, limits.message_bytes_max + frames.WINDOW_DEFAULT)
+        super().__init__(limits.metadata_bytes_max, limits.message_bytes_max + frames.WINDOW_DEFAULT, server.crowd)
         self.message_bytes_max = limits.message_bytes_max
         self._server = server
         self._limits = limits
@@ -48,7 +47,6 @@ class ServerConnection(RefusingConnection):
         self._pinged_us_at = -math.inf
         self._leaving_at: float | None = None
         self._refuses_streams = False
-        self._heads: dict[tuple[tuple[str, str], ...], RequestHead] = {}
         self._renew_at = self._made_at + server.age_of_next()
 
     # Of the transport.
@@ -97,20 +95,20 @@ class ServerConnection(RefusingConnection):
         if not number & 1:
             raise ConnectionFault(ErrorCode.PROTOCOL_ERROR, "callers' streams have odd numbers")
         self._last_taken = number
-        if self._refuses_streams or len(self._calls) >= self._limits.streams_per_connection_max:
+        if self._takes_no_streams():
             self.reset(number, ErrorCode.REFUSED_STREAM)
             return
         if fields is None:
             self.turn_away(number, _TOO_MUCH_METADATA, ends_stream=ends_stream)
             return
-        head = self._head(fields)
+        head = request_head(fields)
         method = self._server.methods.get(head.path)
         if method is None:
             self.turn_away(number, _UNKNOWN_METHOD, ends_stream=ends_stream)
             return
-        refusal = (method.refuses and method.refuses()) or self._server.place_for(method)
+        refusal = self.refusal_for(method)
         if refusal:
-            self.find_no_place(number, refusal, ends_stream=ends_stream)
+            self.find_no_place(number, method, refusal, ends_stream=ends_stream)
             return
         call = Call(number, self._window_of_streams, self, method, head)
         self._calls[number] = call
@@ -121,16 +119,14 @@ class ServerConnection(RefusingConnection):
         elif ends_stream:
             self._run(call)
 
-    def _head(self, fields: Fields) -> RequestHead:
-        """Read a request's fields, the usual ones only once."""
-        key = tuple(fields)
-        head = self._heads.get(key)
-        if head is None:
-            head = request_head(fields)
-            if len(self._heads) >= REMEMBERED_HEADS_MAX:
-                self._heads.clear()
-            self._heads[key] = head
-        return head
+    def refusal_for(self, method: Method) -> Refusal | None:
+        """Tell why there is no place for one more call of a method, unless no stream is taken at all."""
+        if self._takes_no_streams():
+            return None
+        return (method.refuses and method.refuses()) or self._server.place_for(method)
+
+    def _takes_no_streams(self) -> bool:
+        return self._refuses_streams or len(self._calls) >= self._limits.streams_per_connection_max
 
     def _take_trailers(self, number: int, *, ends_stream: bool) -> None:
         """Take what callers of gRPC do not send, or sent to a call that has ended."""

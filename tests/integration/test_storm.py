@@ -75,7 +75,7 @@ async def let_loose(access: Access, **given: Any) -> storm.StormSeen:
     one = Storm(load)
     await one.connect()
     async with asyncio.timeout(30):
-        await one.run(time.monotonic())
+        await one.run(time.monotonic() + 0.01)
     return one.seen()
 
 
@@ -94,11 +94,12 @@ async def test_all_that_is_due_is_sent_and_told_apart_by_reason() -> None:
     gateway = Gateway()
     async with serving(gateway) as access:
         seen = await let_loose(access)
-    assert 0.5 * 4_000 * SECONDS < seen.due <= 4_000 * SECONDS, "nothing is sent after the end"
+    assert 0 < seen.due <= 4_000 * SECONDS, "nothing is sent after the end"
     assert (seen.sent, seen.reset, seen.unanswered) == (seen.due, 0, 0)
     counts = {reason: len(seconds) for reason, seconds in seen.seconds_by_reason.items()}
     assert counts.keys() == {"", "QUEUE_FULL", "TOO_MANY_CALLS"}
     assert sum(counts.values()) == seen.sent
+    assert 0.2 * seen.sent < counts["QUEUE_FULL"] < 0.4 * seen.sent, "in the proportions of the mix"
     by_kind = Counter(name.count("/") for name in gateway.asked.elements())
     assert (counts[""], counts["TOO_MANY_CALLS"]) == (by_kind[1], by_kind[3])
     assert gateway.asked.keys() >= {f"accounts/{number}" for number in ACCOUNTS}

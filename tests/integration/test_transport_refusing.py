@@ -15,7 +15,7 @@ from services.transport import frames
 from services.transport.calls import Method, Refusal
 from services.transport.connection import WINDOW_BYTES
 from services.transport.fields import encoded
-from services.transport.refusing import ALIKE_MAX
+from services.transport.refusing import CROWD_MAX
 from services.transport.server import Server
 
 HELLO = frames.PREFACE + frames.settings({}) + frames.frame(frames.SETTINGS, frames.ACK, 0)
@@ -111,6 +111,24 @@ async def test_of_many_that_come_together_one_of_a_kind_is_looked_at_and_all_are
         assert door.told == 100
 
 
+async def test_those_of_other_connections_are_refused_at_a_glance_until_there_is_room() -> None:
+    """Nor do they have to be readable beyond the path: who is refused is not read."""
+    door = Door()
+    unread = block("/test.Room/Closed") + b"\0\x03x-a\x7f\xff"
+    async with closed(door) as address, calling(address) as first, calling(address) as second:
+        await first.send([call(1, block("/test.Room/Closed"))])
+        await first.statuses(1)
+        await second.send([call(1, block(PATH), b"\0\0\0\0\x02hi")])  # From now on it has no table.
+        await second.statuses(1)
+        await second.send([call(3, unread)])
+        assert await second.statuses(1) == {3: "8"}
+        assert door.told == 2
+        door.closed = False
+        await second.send([call(5, unread)])
+        with pytest.raises(ConnectionError):
+            await second.statuses(1)
+
+
 async def test_of_too_many_kinds_each_is_looked_at_and_all_are_told_and_counted() -> None:
     door = Door()
     path = "/test.Room/Closed"
@@ -118,7 +136,7 @@ async def test_of_too_many_kinds_each_is_looked_at_and_all_are_told_and_counted(
     async with closed(door) as address, calling(address) as caller:
         await caller.send(call(2 * n + 1, kinds[n % 50]) for n in range(150))
         assert await caller.statuses(150) == dict.fromkeys(range(1, 301, 2), "8")
-        assert 2 * (50 - ALIKE_MAX) < door.asked <= 150
+        assert 2 * (50 - CROWD_MAX) < door.asked <= 150, "the first few kinds make the crowd"
         assert door.told == 150
 
 
