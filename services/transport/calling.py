@@ -22,9 +22,9 @@ from services.transport.fields import (
     message_of,
     metadata_of,
     texts,
-    timeout_of,
 )
 from services.transport.frames import ConnectionFault, ErrorCode
+from services.transport.heads import timeout_of
 from services.transport.sending import Stream
 
 _CODES: Final = {str(code.value[0]): code for code in grpc.StatusCode}
@@ -94,7 +94,7 @@ class _Calling(Stream):
     def __init__(self, number: int, window: int, answer: "asyncio.Future[bytes]") -> None:
         super().__init__(number, window)
         self.answer = answer
-        self.fields: Fields = []
+        self.fields: list[tuple[str, str]] = []
         self.parts: list[bytes] = []
         self.held_bytes = 0
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 import grpc
 
 from services.transport import frames
-from services.transport.fields import STATUS_OK, Metadata, RequestHead, Unsound, encoded, message_text, texts
+from services.transport.fields import STATUS_OK, Metadata, Unsound, encoded, message_text, texts
+from services.transport.heads import RequestHead
 from services.transport.sending import Stream
 
 if TYPE_CHECKING:

@@ -13,15 +13,14 @@ import grpc
 
 from services.transport import frames
 from services.transport.calls import HEADERS_BLOCK, PREFIX_BYTES, Aborted, Call, Method, Refusal
-from services.transport.fields import Fields, RequestHead, Unsound, request_head
+from services.transport.fields import Fields, Unsound
 from services.transport.frames import ConnectionFault, ErrorCode
+from services.transport.heads import request_head
 from services.transport.refusing import RefusingConnection
 from services.transport.sending import Stream
 
 if TYPE_CHECKING:
     from services.transport.server import Server
-
-REMEMBERED_HEADS_MAX: Final = 64
 
 _LEAVING: Final = b"leaving!"
 assert len(_LEAVING) == frames.PING_BYTES
@@ -48,7 +47,6 @@ class ServerConnection(RefusingConnection):
         self._pinged_us_at = -math.inf
         self._leaving_at: float | None = None
         self._refuses_streams = False
-        self._heads: dict[tuple[tuple[str, str], ...], RequestHead] = {}
         self._renew_at = self._made_at + server.age_of_next()
 
     # Of the transport.
@@ -103,7 +101,7 @@ class ServerConnection(RefusingConnection):
         if fields is None:
             self.turn_away(number, _TOO_MUCH_METADATA, ends_stream=ends_stream)
             return
-        head = self._head(fields)
+        head = request_head(fields)
         method = self._server.methods.get(head.path)
         if method is None:
             self.turn_away(number, _UNKNOWN_METHOD, ends_stream=ends_stream)
@@ -129,17 +127,6 @@ class ServerConnection(RefusingConnection):
 
     def _takes_no_streams(self) -> bool:
         return self._refuses_streams or len(self._calls) >= self._limits.streams_per_connection_max
-
-    def _head(self, fields: Fields) -> RequestHead:
-        """Read a request's fields, the usual ones only once."""
-        key = tuple(fields)
-        head = self._heads.get(key)
-        if head is None:
-            head = request_head(fields)
-            if len(self._heads) >= REMEMBERED_HEADS_MAX:
-                self._heads.clear()
-            self._heads[key] = head
-        return head
 
     def _take_trailers(self, number: int, *, ends_stream: bool) -> None:
         """Take what callers of gRPC do not send, or sent to a call that has ended."""

@@ -13,10 +13,9 @@ from services.transport.fields import (
     encoded,
     message_of,
     message_text,
-    seconds_of,
-    timeout_of,
 )
 from services.transport.frames import ConnectionFault
+from services.transport.heads import seconds_of, timeout_of
 
 BYTES_MAX = 16_384
 NAMES = (":path", ":method", "content-type", "authorization", "x-request-id", "te", "grpc-timeout", "a" * 130)
