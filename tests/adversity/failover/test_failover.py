@@ -79,12 +79,14 @@ async def test_a_primary_that_only_callers_reach_acknowledges_nothing(replicated
         storm.mark()
         others.enter("during")
         machine.lose_sight_of(rest)
-        cancelled = await cancel_waits(cluster, primary)
-        await storm.more(FEW, REPLICATED)
-        others.enter("after")
-        tell(noticed, storm, others)
-        noticed.say(f"{cancelled} waits for a replica cancelled on the primary that was cut off")
-        machine.see_again(rest)
+        try:
+            cancelled = await cancel_waits(cluster, primary)
+            await storm.more(FEW, REPLICATED)
+            others.enter("after")
+            tell(noticed, storm, others)
+            noticed.say(f"{cancelled} waits for a replica cancelled on the primary that was cut off")
+        finally:
+            machine.see_again(rest)
         assert await cluster.settled() != primary
     assert cancelled
     await people.expect_sound_books()
@@ -99,8 +101,8 @@ async def cancel_waits(cluster: Cluster, primary: str) -> int:
         while not await connection.fetchval("SELECT pg_is_in_recovery()"):
             cancelled += len(await connection.fetch(CANCEL_WAITING))
             await asyncio.sleep(0.05)
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-        pass  # It was demoted: all its sessions ended.
+    except postgres.ERRORS:
+        pass  # It was demoted: all its sessions ended, this one perhaps in the middle of an answer.
     finally:
         connection.terminate()
     return cancelled
