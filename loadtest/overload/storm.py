@@ -59,14 +59,13 @@ def draw(
 
 def _ask(method: str, account: str, paid: tuple[str, str]) -> LookUp:
     request: Any
-    match method:
-        case "GetBalance":
-            request = bank_pb2.GetBalanceRequest(name=f"accounts/{account}/balance")
-        case "ListEntries":
-            request = bank_pb2.ListEntriesRequest(parent=f"accounts/{account}", page_size=STATEMENT_PAGE)
-        case _:
-            payer, transfer_id = paid
-            request = bank_pb2.GetTransferRequest(name=f"accounts/{payer}/transfers/{transfer_id}")
+    if method == BALANCE:
+        request = bank_pb2.GetBalanceRequest(name=f"accounts/{account}/balance")
+    elif method == STATEMENT:
+        request = bank_pb2.ListEntriesRequest(parent=f"accounts/{account}", page_size=STATEMENT_PAGE)
+    else:
+        payer, transfer_id = paid
+        request = bank_pb2.GetTransferRequest(name=f"accounts/{payer}/transfers/{transfer_id}")
     return method, request.SerializeToString()
 
 
