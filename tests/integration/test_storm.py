@@ -109,7 +109,8 @@ async def test_what_finds_no_room_is_dropped_and_what_is_never_answered_is_said(
     gateway = Gateway()
     gateway.silent = True
     async with serving(gateway) as access:
-        load = {"weights": {STATEMENT: 1}, "connections": 2, "per_second": 100_000.0, "deadline_seconds": 0.5}
+        # No deadline may come while there is a storm, however slow the machine: it would make room.
+        load = {"weights": {STATEMENT: 1}, "connections": 2, "per_second": 100_000.0, "deadline_seconds": 16 * SECONDS}
         seen = await let_loose(access, **load)
     assert seen.sent == 2 * bounds.STREAMS_PER_CONNECTION_MAX == gateway.most
     assert seen.due - seen.sent > 1_000
@@ -121,7 +122,8 @@ async def test_without_a_pause_no_more_are_under_way_than_there_are_callers() ->
     async with serving(gateway) as access:
         seen = await let_loose(access, weights={STATEMENT: 1}, per_second=math.inf, in_flight_max=7)
     assert gateway.most <= 7
-    assert seen.due == seen.sent == len(seen.seconds_by_reason[""]) > 100
+    asked_again = 2 * 7
+    assert seen.due == seen.sent == len(seen.seconds_by_reason[""]) > asked_again
 
 
 async def test_figures_are_those_of_what_was_sent() -> None:
