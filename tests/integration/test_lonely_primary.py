@@ -20,6 +20,9 @@ from services.ledger.store import Store
 
 DATABASE = "lonely"
 
+WAIT_SECONDS_MAX = 60
+"""For a commit to begin to wait."""
+
 
 class Lonely:
     """The server, and an operator who looks at it without waiting himself."""
@@ -34,12 +37,33 @@ class Lonely:
         await self._operator.execute("SELECT pg_reload_conf()")
         while await self._operator.fetchval("SHOW synchronous_standby_names") != replica:
             await asyncio.sleep(children.POLL_SECONDS)
+        if replica:
+            await self._see_one_wait()
+
+    async def _see_one_wait(self) -> None:
+        """Commit until it waits: sessions hear of a setting before the server's process that makes commits wait."""
+        probe = await asyncpg.connect(self.dsn)
+        async with asyncio.timeout(WAIT_SECONDS_MAX):
+            while True:
+                commit = asyncio.create_task(probe.execute("SELECT pg_logical_emit_message(true, 'probe', '')"))
+                while not commit.done() and not await self._sessions():
+                    await asyncio.sleep(children.POLL_SECONDS)
+                if not commit.done():
+                    await self.cancel()
+                    await commit
+                    break
+        await probe.close()
+
+    async def _sessions(self) -> list[int]:
+        rows = await self._operator.fetch("SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+        return [row["pid"] for row in rows]
 
     async def waiting(self) -> list[int]:
         """Wait until commits wait; give their sessions."""
-        while not (rows := await self._operator.fetch("SELECT pid FROM pg_stat_activity WHERE wait_event = 'SyncRep'")):
-            await asyncio.sleep(children.POLL_SECONDS)
-        return [row["pid"] for row in rows]
+        async with asyncio.timeout(WAIT_SECONDS_MAX):
+            while not (sessions := await self._sessions()):
+                await asyncio.sleep(children.POLL_SECONDS)
+        return sessions
 
     async def cancel(self) -> None:
         """Cancel what waits, as an operator might who takes it for stuck."""
