@@ -2,8 +2,8 @@
 
 A stage is one bank, opened for it and proved sound at its end. Rows of a stage follow each other on the
 same books, each after a checkpoint and a warm-up of its own; rows that are held against each other share a
-checkpoint. A row that stands there twice is measured twice,
-and the better run counts; pgbench comes before, in between and after: so no noisy minute makes a figure.
+checkpoint. A row that stands there several times is measured
+as often, and the best run counts; pgbench comes before, in between and after: so no noisy minute makes a figure.
 Never here: measuring.
 """
 
@@ -41,11 +41,12 @@ class Together:
     """Rows that are held against each other: right after each other, with one checkpoint before the first.
 
     What is touched first after a checkpoint goes to the log in whole pages, which the first row pays more of. Turned
-    round in another step, each row has one run in each place, and the better ones are alike.
+    round in another step, each row has as many runs in each place, and the better ones are alike; what is said of two rows
+    is said of their runs side by side.
     """
 
     scenarios: tuple[Scenario, ...]
-    """Of one number of calls in flight each."""
+    """With as many alternatives of calls in flight each, which come one after the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,21 +170,21 @@ def _main(sizes: Sizes) -> tuple[Step, ...]:
         (Scenario(f"single_{count}", in_flight=(count,)), Scenario(f"call_of_{count}", count, bulk=True))
         for count in IN_FLIGHT
     )
-    rows: tuple[Scenario, ...] = (
-        Scenario("calls_100", 100, (8,)),
-        Scenario("calls_1000_local", 1_000, THOUSANDS),
-        Scenario("hot_account", 1_000, THOUSANDS, hot=Hot(1.0)),
+    hundreds = Scenario("calls_100", 100, (8,))
+    local = Scenario("calls_1000_local", 1_000, THOUSANDS)
+    hot = Scenario("hot_account", 1_000, THOUSANDS, hot=Hot(1.0))
+    rows = (
         *(() if sizes.is_short else (Scenario("calls_1000_zipf", 1_000, (4,), popularity="zipf:1.0"),)),
         *(Scenario(f"calls_1000_crossing_{share:.0%}".rstrip("%"), 1_000, THOUSANDS, share) for share in shares),
         Scenario("calls_8000", 8_000, (2,)),
     )
     one_way, other_way = [Together(pair) for pair in pairs], [Together(pair[::-1]) for pair in pairs]
+    both_ways: tuple[Step, ...] = (*one_way, *other_way)
     # Short: the bank seals beside pgbench what the steady row would have to wait for.
-    passes: tuple[Step, ...] = (
-        (*one_way, *other_way, Pgbench()) if sizes.is_short else (*one_way, Pgbench(), *other_way)
-    )
+    passes: tuple[Step, ...] = (*both_ways, Pgbench()) if sizes.is_short else (*both_ways, Pgbench(), *both_ways)
     # The steady row comes before what leaves the most to seal, the other one after it.
     singles: tuple[Step, ...] = (*passes, OpenLoop("open_loop_half_peak", 0.5, is_steady=True))
-    bulk: tuple[Step, ...] = rows if sizes.is_short else (*rows, Pgbench(), *rows)
+    once: tuple[Step, ...] = (hundreds, Together((local, hot)), *rows)
+    bulk = once if sizes.is_short else (*once, Pgbench(), hundreds, Together((hot, local)), *rows)
     end = (OpenLoop("open_loop_after_checkpoint", 0.5), Pgbench())
     return (Pgbench(), Accounts(sizes.accounts), *singles, *bulk, *end)

@@ -88,15 +88,14 @@ class Measuring:
             case Pgbench():
                 self._pgbench()
             case Scenario():
-                before = self.rows.get(step.name)
-                for calls in step.in_flight if before is None else (before.in_flight,):
+                for calls in self._alternatives(step):
                     self.server.checkpoint()
                     self._keep(self._scenario(step, calls))
             case Together(scenarios):
-                self.server.checkpoint()
-                for scenario in scenarios:
-                    (calls,) = scenario.in_flight
-                    self._keep(self._scenario(scenario, calls))
+                for alternative in zip(*map(self._alternatives, scenarios), strict=True):
+                    self.server.checkpoint()
+                    for scenario, calls in zip(scenarios, alternative, strict=True):
+                        self._keep(self._scenario(scenario, calls))
             case OpenLoop():
                 self._keep(self._open_loop(step, self._rest() if step.is_steady else 0.0))
 
@@ -122,6 +121,11 @@ class Measuring:
             runs, outcomes = (*before.runs_per_s, *row.runs_per_s), before.outcomes + row.outcomes
             row = replace(better, runs_per_s=runs, outcomes=outcomes)
         self.rows[row.name] = row
+
+    def _alternatives(self, scenario: Scenario) -> tuple[int, ...]:
+        """Give the numbers of calls in flight to be tried: all at first, then the best."""
+        before = self.rows.get(scenario.name)
+        return scenario.in_flight if before is None else (before.in_flight,)
 
     def _open_accounts(self, count: int) -> None:
         have = sum(map(len, self.accounts_by_shard))

@@ -125,16 +125,19 @@ def test_rows_that_are_held_against_each_other_share_a_checkpoint(
     sizes = Sizes(seconds=0.2, warm_up_seconds=0.1, pgbench_scale=1, pgbench_clients=(2,))
     settings = Settings(sizes, generators=1, seed=1, say=lambda _: None)
     pair = (Scenario("single_4", in_flight=(4,)), Scenario("call_of_4", 4, bulk=True))
+    alternatives = (Scenario("calls_4", 4, in_flight=(1, 2)), Scenario("calls_8", 8, in_flight=(1, 2)))
 
     with measuring(settings, open_bank, server, bank.access(open_bank.data)) as stage:
         stage.accounts_by_shard, stage.journal = by_shard, journal
-        for step in (Together(pair), Together(pair[::-1]), pair[0], Pgbench(), Pgbench()):
+        once = [Together(pair), Together(pair[::-1]), pair[0], Pgbench(), Pgbench()]
+        for step, expected in (*((each, 1) for each in once), (Together(alternatives), 2), (Together(alternatives), 1)):
             before = requested_checkpoints(open_bank)
             stage.take(step)
-            assert requested_checkpoints(open_bank) - before == 1, step
+            assert requested_checkpoints(open_bank) - before == expected, step
 
     runs = {name: len(row.runs_per_s) for name, row in stage.rows.items()}
-    assert runs == {"single_4": 3, "call_of_4": 2, "pgbench_best": 2, "pgbench_1": 2}
+    alternated = {"calls_4": 3, "calls_8": 3}
+    assert runs == {"single_4": 3, "call_of_4": 2, "pgbench_best": 2, "pgbench_1": 2} | alternated
 
 
 def test_a_steady_open_loop_begins_when_all_is_sealed_and_says_how_long_that_took(
