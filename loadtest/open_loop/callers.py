@@ -5,10 +5,12 @@ Never here: what an operation is (`operations.py`), and when one is due (`arriva
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain, islice
 from random import Random, SystemRandom
 from typing import Any, Final, NamedTuple
 
@@ -38,6 +40,11 @@ TIMER_SECONDS: Final = 0.001
 
 BREATH: Final = 16
 """Operations after which a generator that is behind looks after the answers before it sends on."""
+
+
+KEPT_MAX: Final = 100_000
+"""Operations that a process draws before the clock runs, and answers that it looks at when all is over: some 200 MB. What is
+more is drawn when it is due, and looked at meanwhile, of the machine that the bank is measured on."""
 
 
 class Begun(NamedTuple):
@@ -121,21 +128,25 @@ class OpenCallers:
             workload,
             load.currency_code,
             ids,
-            lambda: time.time_ns() // 1_000_000,
+            lambda: self._milliseconds,
             load.batch_transfers,
             Stencil(load.currency_code) if self._is_lean else None,
         )
-        self._arrivals = arrivals(load.arrival, load.per_second, load.number, load.processes, chance)
+        self._milliseconds = time.time_ns() // 1_000_000
+        """Since 1970, when the operation that is drawn will be due; roughly, for ids."""
+        self._planned = self._plan(arrivals(load.arrival, load.per_second, load.number, load.processes, chance))
+        """Operations, and when they are due."""
         self._stack = AsyncExitStack()
         self._send: Send | None = None
         self._lean: LeanClient | None = None
         self._seen = Seen()
         self._in_flight: set[asyncio.Future[Any]] = set()
-        self._answered: list[Answered] = []
+        self._answered: deque[Answered] = deque()
         """Not looked at yet."""
 
     async def connect(self) -> None:
-        """Connect, and see that the token is good. Raises grpc.aio.AioRpcError."""
+        """Connect, see that the token is good, and draw what will be sent first. Raises grpc.aio.AioRpcError."""
+        self._planned = chain(list(islice(self._planned, KEPT_MAX)), self._planned)
         load = self._load
         number = next(accounts[0] for accounts in load.accounts_by_shard if accounts)
         request = bank_pb2.GetBalanceRequest(name=f"accounts/{number}/balance")
@@ -152,29 +163,34 @@ class OpenCallers:
         """Send what is due from `begin` (of the monotonic clock) on until the time is over, then await all answers."""
         load, seen, in_flight, monotonic = self._load, self._seen, self._in_flight, time.monotonic
         async with self._stack, asyncio.TaskGroup() as tasks:
-            for count, due in enumerate(self._arrivals):
-                if due >= load.warm_up_seconds + load.seconds:
-                    break
+            for count, (due, operation) in enumerate(self._planned):
                 wait = begin + due - monotonic()
                 if wait > TIMER_SECONDS / 2 or count % BREATH == 0:
                     await asyncio.sleep(max(0.0, wait))
-                    self._look_at_answers()
+                    self._look_at_answers(KEPT_MAX)
                 is_measured = due >= load.warm_up_seconds
                 seen.due += is_measured
                 if len(in_flight) >= load.in_flight_max:
                     seen.dropped += is_measured
                     continue
-                operation = self._operations.draw()
                 self._begin(Begun(operation, due, monotonic() - begin, is_measured), begin, tasks)
                 seen.in_flight_max = max(seen.in_flight_max, len(in_flight))
             while in_flight:
                 await asyncio.wait(in_flight)
-        self._look_at_answers()
+            self._look_at_answers(0)
 
     def seen(self) -> Seen:
         """Give what was seen, when all is over."""
         self._seen.sort_out()
         return self._seen
+
+    def _plan(self, dues: Iterator[float]) -> Iterator[tuple[float, Operation]]:
+        began = self._milliseconds
+        for due in dues:
+            if due >= self._load.warm_up_seconds + self._load.seconds:
+                return
+            self._milliseconds = began + int(due * 1000)
+            yield due, self._operations.draw()
 
     def _begin(self, begun: Begun, begin: float, tasks: asyncio.TaskGroup) -> None:
         """Send an operation. Of one call, by a client that can, without a task, which costs as much as the call."""
@@ -194,16 +210,18 @@ class OpenCallers:
         self._in_flight.discard(answer)
         self._answered.append(Answered(begun, answer, time.monotonic() - begin))
 
-    def _look_at_answers(self) -> None:
-        """Note what has come since; not where it comes in, where an error would go to the loop and not end the run."""
-        if self._answered:
+    def _look_at_answers(self, left_max: int) -> None:
+        """Note what was answered, the first ones first, but for so many.
+
+        Not where an answer comes in, where an error would go to the loop and not end the run.
+        """
+        while len(self._answered) > left_max:
             assert self._lean is not None
-            for begun, answer, at in self._answered:
-                (call,) = begun.operation.calls
-                told = self._lean.told(call.method, answer, len(call.sent))
-                self._enter(call, told)
-                self._note(begun, at, told, call)
-            self._answered.clear()
+            begun, answer, at = self._answered.popleft()
+            (call,) = begun.operation.calls
+            told = self._lean.told(call.method, answer, len(call.sent))
+            self._enter(call, told)
+            self._note(begun, at, told, call)
 
     async def _carry_out(self, send: Send, begun: Begun, begin: float) -> None:
         told: list[Outcome] = []

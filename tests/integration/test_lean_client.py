@@ -206,6 +206,20 @@ async def test_an_open_loop_loses_nothing_to_a_server_that_renews_its_connection
     assert {outcome for _, outcome in seen.outcomes} == {DONE}
 
 
+@pytest.mark.parametrize("kept", [0, 7])
+async def test_what_is_too_much_to_keep_is_drawn_when_due_and_looked_at_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    monkeypatch.setattr("loadtest.open_loop.callers.KEPT_MAX", kept)
+    async with served() as (access, _):
+        load = OpenLoad(access, [PAYMENT], "CZK", MIXES["look_ups"], 400.0, 1.0, warm_up_seconds=0.0, arrival=CONSTANT)
+        callers = OpenCallers(load)
+        await callers.connect()
+        await callers.run(time.monotonic())
+    seen = callers.seen()
+    assert seen.due == seen.all_latencies().get_total_count() == seen.done == 400
+
+
 async def test_an_answer_that_nobody_can_read_ends_an_open_loop_with_its_error() -> None:
     async def answer(_: bytes, __: Any) -> bytes:
         return b"\xff"
