@@ -2,6 +2,9 @@
 
 import random
 import socket
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 
 HOST = "127.0.0.1"
 
@@ -23,8 +26,35 @@ def is_free(port: int) -> bool:
 
 
 def choose_free(taken: frozenset[int] = frozenset()) -> int:
-    """Give a free port that is not among `taken`. Drawn at random, so that two who choose at once rarely collide."""
+    """Give a free port that is neither among `taken` nor held. Drawn at random, so that two who choose at once rarely collide."""
     for port in random.sample(PORTS, len(PORTS)):
-        if port not in taken and is_free(port):
+        if port not in taken and _is_nobodys(port):
             return port
     raise OSError(f"no free TCP port among {PORTS.start} to {PORTS.stop - 1}")
+
+
+def _is_nobodys(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+@contextmanager
+def held(numbers: Iterable[int]) -> Iterator[None]:
+    """Keep others from choosing these ports, whether anybody listens there or not; who knows them may listen.
+
+    Between the choice of a port and its process's first word lie seconds, in which another bank may choose, too. Where
+    a bound port cannot be listened on by somebody else, as on anything but Linux, nothing is held.
+    """
+    with ExitStack() as stack:
+        for number in numbers if sys.platform == "linux" else ():
+            holder = stack.enter_context(socket.socket())
+            holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                holder.bind((HOST, number))
+            except OSError:
+                continue  # Whoever is to listen there will say so.
+        yield

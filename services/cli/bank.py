@@ -115,11 +115,12 @@ class Bank:
         try:
             shape, numbers = await _prepare(options, places)
             bank = cls(options, shape, numbers, say, elsewhere)
-            await bank._start()
-            try:
-                yield bank
-            finally:
-                await bank._stop()
+            with ports.held(numbers.values()):
+                await bank._start()
+                try:
+                    yield bank
+                finally:
+                    await bank._stop()
         finally:
             lock.release()
 

@@ -1,5 +1,6 @@
 """The bank's own PostgreSQL: durable, kept, owned by one, and back after any kind of death."""
 
+import asyncio
 import os
 import signal
 import stat
@@ -340,3 +341,19 @@ def test_chosen_ports_are_free_and_below_those_of_outgoing_connections() -> None
     taken = frozenset(ports.PORTS[1:])
     assert ports.choose_free(taken) == ports.PORTS[0]
     assert ports.PORTS.stop <= 32_768
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ports can be held on Linux only")
+async def test_a_held_port_is_chosen_by_nobody_and_whoever_knows_it_may_listen() -> None:
+    taken = frozenset(ports.PORTS[1:])
+    port = ports.choose_free(taken)
+    with ports.held([port]):
+        with pytest.raises(OSError, match="no free TCP port"):
+            ports.choose_free(taken)
+        assert ports.is_free(port), "for those that had it before"
+        server = await asyncio.start_server(lambda _, writer: writer.close(), ports.HOST, port)
+        async with server:
+            assert not ports.is_free(port)
+            with ports.held([port]):
+                pass
+    assert ports.choose_free(taken) == port
