@@ -113,10 +113,16 @@ def _kept(running: Bank, shown: set[str], passwords: set[str]) -> dict[str, set[
         "a password": passwords,
         "a connection string": {"postgresql://", "postgres://"},
         "the tokens' secret": {secret, base64.b64encode(secret.encode()).decode()},
-        "a private key": {pem[place : place + KEY_CHARACTERS] for pem in pems for place in range(0, len(pem), 20)}
-        | {"PRIVATE KEY"},
+        "a private key": {piece for pem in pems for piece in _pieces(pem)} | {"PRIVATE KEY"},
         "a customer's name": {GIVEN_NAME, SURNAME, GIVEN_NAME.upper(), SURNAME.upper()},
     }
+
+
+def _pieces(pem: str) -> set[str]:
+    """Cut a key into pieces that overlap, none short: four characters of base64 stand in a bank's words by chance."""
+    last = len(pem) - KEY_CHARACTERS
+    assert last > 0
+    return {pem[place : place + KEY_CHARACTERS] for place in (*range(0, last, KEY_CHARACTERS // 2), last)}
 
 
 async def _use(world: World) -> set[str]:
