@@ -165,11 +165,21 @@ class Bank:
         self._start("account", given | {"SWEEP_SECONDS": "3600"} | settings)
 
     async def account_serves(self) -> None:
-        """Return once the account process says that it serves."""
+        """Return once the account process says that it serves; the connection of one that was killed may take the question."""
+        async with asyncio.timeout(SECONDS):
+            while not await self._account_says_so():
+                pass
+
+    async def _account_says_so(self) -> bool:
         request = health_pb2.HealthCheckRequest(service="hivecore.account.v1.Accounts")
-        async for answer in health_pb2_grpc.HealthStub(self.channel).Watch(request, wait_for_ready=True):
-            if answer.status == health_pb2.HealthCheckResponse.SERVING:
-                return
+        try:
+            async for answer in health_pb2_grpc.HealthStub(self.channel).Watch(request, wait_for_ready=True):
+                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                    return True
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+        return False
 
     def start_ledger(self) -> None:
         shards = {str(n): dsn for n, dsn in self.shard_dsns.items()}
