@@ -83,6 +83,8 @@ def show(document: Mapping[str, Any], console: Console) -> None:
         )
     _show_goals(document["goals"], console)
     for row in (row for row in rows if row["offered_per_s"]):
+        if len(row["runs_p99_ms"]) > 1:
+            console.print(f"{row['name']}: p99 of its runs {', '.join(f'{p99:.1f}' for p99 in row['runs_p99_ms'])} ms")
         console.print(
             f"{row['name']}: began after {row['waited_seconds']:,.0f} s of rest with {row['unsealed_at_start']:,} sequences to "
             f"seal; the generator itself was up to {row['generator_late_p99_ms']:.1f} ms late (p99)"

@@ -4,8 +4,8 @@ Never here: whether a row may be shown (`__main__.py`).
 """
 
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any, Final
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, Self
 
 from hdrh.histogram import HdrHistogram
 
@@ -30,6 +30,8 @@ class Row:
     costs: Costs
     runs_per_s: tuple[float, ...] = ()
     """The rate of each run; the other figures are the best one's, but for the outcomes."""
+    runs_p99_ms: tuple[float, ...] = ()
+    """Of an open loop: each run's."""
     shards: int = 0
     """0 for pgbench."""
     accounts: int = 0
@@ -51,6 +53,25 @@ class Row:
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     """Of all transfers sent in all runs, warm-up included."""
 
+    @property
+    def p99_ms(self) -> float:
+        """Give the 99th percentile of the latencies."""
+        return percentile_ms(self.latencies, 99)
+
+    def joined(self, run: Self) -> Self:
+        """Give the better one of this and another run of the row, with the rates, p99 and outcomes of all.
+
+        What an open loop is offered is given, so of two the one with the quicker slow calls is better; else the higher rate.
+        """
+        is_given = self.offered_per_s > 0
+        is_better = run.p99_ms < self.p99_ms if is_given else run.transfers_per_s > self.transfers_per_s
+        return replace(
+            run if is_better else self,
+            runs_per_s=(*self.runs_per_s, *run.runs_per_s),
+            runs_p99_ms=(*self.runs_p99_ms, *run.runs_p99_ms),
+            outcomes=self.outcomes + run.outcomes,
+        )
+
     def counts(self) -> dict[str, int]:
         """Count the transfers sent by kind of outcome."""
         counts = dict.fromkeys(KINDS, 0)
@@ -66,7 +87,7 @@ class Row:
             "transfers_per_s": round(self.transfers_per_s, 1),
             "ratio_to_pgbench": round(self.transfers_per_s / pgbench_per_s, 3),
             "p50_ms": percentile_ms(self.latencies, 50),
-            "p99_ms": percentile_ms(self.latencies, 99),
+            "p99_ms": self.p99_ms,
             "p999_ms": percentile_ms(self.latencies, 99.9),
             "in_flight": self.in_flight,
             "transfers_per_call": self.transfers_per_call,
@@ -92,4 +113,5 @@ class Row:
             "others_share": round(costs.others_share, 3),
             "pgbench_per_s": round(pgbench_per_s, 1),
             "runs_per_s": [round(rate, 1) for rate in self.runs_per_s],
+            "runs_p99_ms": list(self.runs_p99_ms),
         }

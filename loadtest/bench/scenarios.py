@@ -180,10 +180,16 @@ def _main(sizes: Sizes) -> tuple[Step, ...]:
     )
     one_way, other_way = [Together(pair) for pair in pairs], [Together(pair[::-1]) for pair in pairs]
     both_ways: tuple[Step, ...] = (*one_way, *other_way)
-    # Short: the bank seals beside pgbench what the steady row would have to wait for.
-    passes: tuple[Step, ...] = (*both_ways, Pgbench()) if sizes.is_short else (*both_ways, Pgbench(), *both_ways)
+    # One transfer at a time differs by a tenth from one second to the next, a batch of it and a single call by less.
+    alone: tuple[Step, ...] = (one_way[0], other_way[0])
     # The steady row comes before what leaves the most to seal, the other one after it.
-    singles: tuple[Step, ...] = (*passes, OpenLoop("open_loop_half_peak", 0.5, is_steady=True))
+    steady = OpenLoop("open_loop_half_peak", 0.5, is_steady=True)
+    singles: tuple[Step, ...]
+    if sizes.is_short:
+        # The bank seals beside pgbench what the steady row would have to wait for.
+        singles = (*both_ways, *alone, Pgbench(), steady)
+    else:
+        singles = (*both_ways, Pgbench(), *both_ways, steady, *alone, *alone, steady)
     once: tuple[Step, ...] = (hundreds, Together((local, hot)), *rows)
     bulk = once if sizes.is_short else (*once, Pgbench(), hundreds, Together((hot, local)), *rows)
     end = (OpenLoop("open_loop_after_checkpoint", 0.5), Pgbench())

@@ -116,11 +116,7 @@ class Measuring:
     def _keep(self, row: Row) -> None:
         """Keep a run when it is the best of its row so far; the rates and outcomes of all."""
         before = self.rows.get(row.name)
-        if before is not None:
-            better = max(before, row, key=lambda run: run.transfers_per_s)
-            runs, outcomes = (*before.runs_per_s, *row.runs_per_s), before.outcomes + row.outcomes
-            row = replace(better, runs_per_s=runs, outcomes=outcomes)
-        self.rows[row.name] = row
+        self.rows[row.name] = row if before is None else before.joined(row)
 
     def _alternatives(self, scenario: Scenario) -> tuple[int, ...]:
         """Give the numbers of calls in flight to be tried: all at first, then the best."""
@@ -249,6 +245,7 @@ class Measuring:
             seen.in_flight_max,
             Costs.between(edges[0], edges[1], seen.posted),
             runs_per_s=(seen.posted / seconds,),
+            runs_p99_ms=(percentile_ms(seen.all_latencies(), 99),),
             popularity=UNIFORM,
             offered_per_s=seen.due / seconds,
             dropped=seen.dropped,

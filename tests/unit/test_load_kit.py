@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from loadtest.bench import goals
-from loadtest.bench.costs import Growth
+from loadtest.bench.costs import Costs, Growth
+from loadtest.bench.rows import Row
 from loadtest.bench.scenarios import QUICK, Accounts, OpenLoop, Pgbench, Scenario, Sizes, Together, names, stages
 from loadtest.client import DONE, ERROR, IN_TRANSIT, REFUSED, UNKNOWN, Outcome
+from loadtest.histograms import new_histogram, record
 from loadtest.journal import Journal
 from loadtest.mix import MIXES
 from loadtest.open_loop.arrivals import CONSTANT, POISSON, arrivals
@@ -208,13 +210,17 @@ def test_the_long_form_has_every_row_several_times_and_the_short_form_some_of_th
         return Counter(name for stage in stages(sizes) for step in stage.steps for name in names(step))
 
     every = named(Sizes())
-    open_loops = {"open_loop_half_peak", "open_loop_after_checkpoint"}
     compared = {f"{kind}_{count}" for kind in ("single", "call_of") for count in goals.IN_FLIGHT}
-    expected = dict.fromkeys(every, 2) | dict.fromkeys(open_loops, 1) | dict.fromkeys(compared, 4)
-    assert every == expected
+    alone = {"single_1", "call_of_1"}
+    assert every == (
+        dict.fromkeys(every, 2)
+        | {"open_loop_after_checkpoint": 1}
+        | dict.fromkeys(compared, 4)
+        | dict.fromkeys(alone, 8)
+    )
     needed = {"single_1", "single_64", "calls_1000_local", "calls_1000_crossing_100", "hot_account"}
     assert needed <= set(named(QUICK)) <= set(every)
-    assert named(QUICK)["single_1"] == named(QUICK)["single_64"] == 2
+    assert (named(QUICK)["single_1"], named(QUICK)["single_64"]) == (4, 2)
     shards = {stage.shards for stage in stages(Sizes())}
     assert shards == {1, 2, 4}
     counts = [step.count for stage in stages(Sizes()) for step in stage.steps if isinstance(step, Accounts)]
@@ -240,8 +246,10 @@ def test_batches_and_single_calls_share_a_checkpoint_in_either_order(sizes: Size
     together = [names(step) for step in stages(sizes)[0].steps if isinstance(step, Together)]
     pairs = [(f"single_{count}", f"call_of_{count}") for count in goals.IN_FLIGHT]
     both_ways = pairs + [pair[::-1] for pair in pairs]
+    alone = [pairs[0], pairs[0][::-1]]
     hot = ("calls_1000_local", "hot_account")
-    assert together == ([*both_ways, hot] if sizes.is_short else both_ways * 2 + [hot, hot[::-1]])
+    short = [*both_ways, *alone, hot]
+    assert together == (short if sizes.is_short else [*both_ways * 2, *alone * 2, hot, hot[::-1]])
     apart = [name for step in stages(sizes)[0].steps if not isinstance(step, Together) for name in names(step)]
     assert not any(name in pair for name in apart for pair in together), "never after a checkpoint of its own"
 
@@ -249,7 +257,9 @@ def test_batches_and_single_calls_share_a_checkpoint_in_either_order(sizes: Size
 @pytest.mark.parametrize("sizes", [Sizes(), QUICK])
 def test_an_open_loop_is_steady_and_another_meets_what_a_checkpoint_and_earlier_rows_leave(sizes: Sizes) -> None:
     steps = stages(sizes)[0].steps
-    steady, hard = (step for step in steps if isinstance(step, OpenLoop))
+    *steadies, hard = (step for step in steps if isinstance(step, OpenLoop))
+    assert len(steadies) == (1 if sizes.is_short else 2)
+    (steady,) = set(steadies)
     assert (steady.name, steady.is_steady) == ("open_loop_half_peak", True)
     assert (hard.name, hard.is_steady) == ("open_loop_after_checkpoint", False)
     assert steady.share_of_peak == hard.share_of_peak
@@ -275,6 +285,27 @@ def test_the_short_form_has_pgbench_run_where_the_bank_would_be_waited_for_and_t
     assert short[short.index("OpenLoop") - 1] == "Pgbench"
     passes = [kind for kind in long if kind in {"Together", "Pgbench"}]
     assert passes[1:].index("Pgbench") == 2 * len(goals.IN_FLIGHT)
+
+
+def test_of_an_open_loop_the_run_with_the_quicker_slow_calls_counts_and_of_all_else_the_faster_one() -> None:
+    def run(rate: float, slow_ms: float, offered_per_s: float) -> Row:
+        latencies = new_histogram()
+        record(latencies, slow_ms / 1_000)
+        return Row(
+            *("row", rate, latencies, 1, Costs()),
+            runs_per_s=(rate,),
+            runs_p99_ms=(slow_ms,) if offered_per_s else (),
+            offered_per_s=offered_per_s,
+            outcomes=Counter({DONE: 1}),
+        )
+
+    offered = run(500.0, 30.0, 500.0).joined(run(499.0, 20.0, 500.0)).joined(run(501.0, 25.0, 500.0))
+    assert (offered.transfers_per_s, offered.p99_ms) == (499.0, pytest.approx(20.0, rel=0.01))
+    assert (offered.runs_per_s, offered.runs_p99_ms) == ((500.0, 499.0, 501.0), (30.0, 20.0, 25.0))
+    closed = run(500.0, 30.0, 0.0).joined(run(499.0, 20.0, 0.0))
+    assert (closed.transfers_per_s, closed.p99_ms) == (500.0, pytest.approx(30.0, rel=0.01))
+    assert closed.runs_p99_ms == ()
+    assert closed.outcomes.total() == 2
 
 
 def test_a_choice_of_rows_brings_along_what_they_need_and_no_more() -> None:
