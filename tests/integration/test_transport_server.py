@@ -109,7 +109,7 @@ async def test_unknown_methods_and_full_ones_are_refused_at_once() -> None:
 async def test_places_are_taken_with_the_whole_request_and_given_back_however_a_call_ends() -> None:
     async with serving() as (address, room), grpc.aio.insecure_channel(address) as channel:
         call = channel.unary_unary(COUNTED)
-        burst = await asyncio.gather(*(call(b"wait", timeout=0.5) for _ in range(50)), return_exceptions=True)
+        burst = await asyncio.gather(*(call(b"wait", timeout=2.0) for _ in range(50)), return_exceptions=True)
         codes = [each.code() for each in burst if isinstance(each, grpc.aio.AioRpcError)]
         assert codes.count(grpc.StatusCode.RESOURCE_EXHAUSTED) == 48, "seen by those that came in the same moment"
         await until(lambda: room.places.taken == 0)
