@@ -49,6 +49,10 @@ TESTS: dict[str, tuple[str, ...]] = {
                               "unit/test_reversals.py", "unit/test_changes.py", "unit/test_spending.py",
                               "unit/test_counting.py", "unit/test_moved_money.py", "unit/test_journal_rows.py",
                               "unit/test_promises.py", "unit/test_spanning.py"),
+    "services.ledger.value_dates": ("unit/test_value_dates.py",),
+    "services.ledger.pacing": ("unit/test_pacing.py",),
+    "services.domain.products": ("unit/test_products.py", "unit/test_catalogue_files.py"),
+    "services.ledger.remembered": ("unit/test_remembered.py", "unit/test_spanning.py"),
     "services.ledger.posting": ("unit/test_posting.py", "unit/test_posting_crossings.py", "unit/test_permanent_outcomes.py",
                                 "unit/test_reversals.py", "unit/test_holds.py", "unit/test_spending.py",
                                 "unit/test_reversals_between_shards.py", "unit/test_metadata.py", "unit/test_value_dates.py",
@@ -321,6 +325,8 @@ def main() -> int:
     parser.add_argument("rooms", nargs="*", metavar="ROOM", help=f"of {', '.join(TESTS)}; all by default")
     parser.add_argument("--most", type=int, default=0, help="at most so many mutants of a room, drawn by a fixed seed")
     options = parser.parse_args()
+    if unknown := sorted(set(options.rooms) - set(TESTS)):
+        parser.error(f"no tests speak for {', '.join(unknown)} alone")
     explained = explanations()
     is_clean = True
     for name in options.rooms or TESTS:

@@ -65,10 +65,24 @@ def test_what_is_given_is_the_callers_own(state: AccountState) -> None:
 
 def test_what_is_not_remembered_is_left_out() -> None:
     memory = Remembered(10)
-    memory.update({1: AccountState(1, 203, 0), 2: AccountState(2, 203, 0, is_capped=True)})
+    memory.update({1: opened(1), 2: opened(2, is_capped=True)})
     assert memory.pick([3, 1, 2]).keys() == {1, 2}
     assert memory.pick([]) == memory.pick([3]) == {}
     assert memory.get(3) is None and 3 not in memory
+
+
+def opened(number: int, *, is_capped: bool = False) -> AccountState:
+    return AccountState(number, 203, 0, is_capped=is_capped)
+
+
+@given(st.booleans())
+def test_what_was_taken_in_again_is_not_forgotten_before_what_was_not(is_capped: bool) -> None:
+    memory = Remembered(3)
+    for number in (1, 2, 3):
+        memory.update({number: opened(number, is_capped=is_capped)})
+    (again,) = memory.pick([1]).values()
+    memory.update({1: again, 4: opened(4)})
+    assert memory.pick([1, 2, 3, 4]).keys() == {1, 3, 4}
 
 
 class Books:
@@ -93,7 +107,7 @@ class Books:
 
     def loaded(self, number: int) -> AccountState:
         if number not in self.tables:
-            return AccountState(number, 203, 0)
+            return opened(number)
         state = self.tables[number].copy()
         state.row = None
         return state
