@@ -51,7 +51,7 @@ TESTS: dict[str, tuple[str, ...]] = {
                               "unit/test_promises.py", "unit/test_spanning.py"),
     "services.ledger.value_dates": ("unit/test_value_dates.py",),
     "services.ledger.pacing": ("unit/test_pacing.py",),
-    "services.domain.products": ("unit/test_products.py", "unit/test_catalogue_files.py"),
+    "services.domain.products": ("unit/test_product_bounds.py", "unit/test_catalogue_files.py"),
     "services.ledger.remembered": ("unit/test_remembered.py", "unit/test_spanning.py"),
     "services.ledger.posting": ("unit/test_posting.py", "unit/test_posting_crossings.py", "unit/test_permanent_outcomes.py",
                                 "unit/test_reversals.py", "unit/test_holds.py", "unit/test_spending.py",

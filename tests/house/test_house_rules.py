@@ -5,6 +5,7 @@ Numbers in the ratchets may only go down; a rule without exceptions needs none.
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -188,6 +189,12 @@ def test_only_the_command_line_uses_what_grpc_brings_along() -> None:
 
 def test_no_test_waits_for_a_guessed_time() -> None:
     assert found(modules("tests"), sleeps_for_a_guess) == []
+
+
+def test_no_two_test_modules_share_a_name() -> None:
+    # pytest imports them by it alone, and only a run of all tests would stumble.
+    counts = Counter(path.rpartition("/")[2] for path in modules("tests"))
+    assert {name for name, count in counts.items() if count > 1} <= {"conftest.py", "__init__.py", "__main__.py"}
 
 
 def too_long(lines_by_name: dict[str, int], lines_max: int, ratchet: dict[str, int]) -> dict[str, int]:
