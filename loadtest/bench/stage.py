@@ -238,14 +238,15 @@ class Measuring:
         seen = open_loop.generate(load, self.settings.generators, lambda: edges.append(edge(self.bank, self.server)))
         self.journal.add(seen.journal)
         self.growth.add(seen.journal.acknowledged_count, self.server.table_bytes() - bytes_before)
+        latencies = seen.all_latencies()
         return Row(
             step.name,
             seen.posted / seconds,
-            seen.all_latencies(),
+            latencies,
             seen.in_flight_max,
             Costs.between(edges[0], edges[1], seen.posted),
             runs_per_s=(seen.posted / seconds,),
-            runs_p99_ms=(percentile_ms(seen.all_latencies(), 99),),
+            runs_p99_ms=(percentile_ms(latencies, 99),),
             popularity=UNIFORM,
             offered_per_s=seen.due / seconds,
             dropped=seen.dropped,

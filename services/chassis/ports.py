@@ -16,25 +16,20 @@ client that tries to reach the service could connect to itself."""
 
 def is_free(port: int) -> bool:
     """Whether nobody listens on this port of the loopback address now."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-        return True
+    return _can_be_bound(port, beside_holders=True)
 
 
 def choose_free(taken: frozenset[int] = frozenset()) -> int:
     """Give a free port that is neither among `taken` nor held. Drawn at random, so that two who choose at once rarely collide."""
     for port in random.sample(PORTS, len(PORTS)):
-        if port not in taken and _is_nobodys(port):
+        if port not in taken and _can_be_bound(port, beside_holders=False):
             return port
     raise OSError(f"no free TCP port among {PORTS.start} to {PORTS.stop - 1}")
 
 
-def _is_nobodys(port: int) -> bool:
+def _can_be_bound(port: int, *, beside_holders: bool) -> bool:
     with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, beside_holders)
         try:
             probe.bind((HOST, port))
         except OSError:

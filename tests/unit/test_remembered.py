@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,10 @@ plain = st.builds(
     held_minor=st.integers(0, MOST),
     customer_number=st.integers(0, limits.INT64_MAX),
 )
+
+
+def opened(number: int, *, is_capped: bool = False) -> AccountState:
+    return AccountState(number, 203, 0, is_capped=is_capped)
 
 
 def said(state: AccountState | None) -> tuple[object, ...] | None:
@@ -71,11 +76,7 @@ def test_what_is_not_remembered_is_left_out() -> None:
     assert memory.get(3) is None and 3 not in memory
 
 
-def opened(number: int, *, is_capped: bool = False) -> AccountState:
-    return AccountState(number, 203, 0, is_capped=is_capped)
-
-
-@given(st.booleans())
+@pytest.mark.parametrize("is_capped", [False, True])
 def test_what_was_taken_in_again_is_not_forgotten_before_what_was_not(is_capped: bool) -> None:
     memory = Remembered(3)
     for number in (1, 2, 3):
